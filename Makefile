@@ -1,0 +1,48 @@
+# make demo   shows the main job, in an environment of its own (.venv)
+# make test   runs the tests on every supported Python found (.venv-X.Y), and the linters
+#             PYTHONS="python3.12 /opt/python3.13/bin/python" chooses the Pythons
+# make lint   runs the linters alone
+# make clean  removes the environments
+#
+# Needs only Python and make; the environments are made again when pyproject.toml changes.
+
+FOUND := $(shell PYTHONS="$(PYTHONS)" sh .ci/pythons)
+VERSIONS := $(foreach found,$(FOUND),$(firstword $(subst =, ,$(found))))
+python = $(patsubst $(1)=%,%,$(filter $(1)=%,$(FOUND)))
+NEWEST := $(lastword $(VERSIONS))
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+ifeq ($(VERSIONS),)
+$(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
+endif
+
+.PHONY: demo test lint clean
+.SECONDARY:
+
+demo: .venv/.stamp
+	.venv/bin/python examples/demo.py
+
+test: lint $(VERSIONS:%=test-%)
+
+lint: .venv-$(NEWEST)/.stamp
+	@echo "== linters"
+	$(<D)/bin/ruff check
+	$(<D)/bin/ruff format --check
+	$(<D)/bin/mypy
+
+test-%: .venv-%/.stamp
+	@echo "== Python $*"
+	$(<D)/bin/python -m pytest
+
+.venv/.stamp: pyproject.toml
+	$(call python,$(NEWEST)) -m venv --clear .venv
+	.venv/bin/python $(PIP_INSTALL) --editable .
+	touch $@
+
+.venv-%/.stamp: pyproject.toml
+	$(call python,$*) -m venv --clear .venv-$*
+	.venv-$*/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-* *.egg-info .mypy_cache .pytest_cache .ruff_cache

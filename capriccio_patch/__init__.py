@@ -1,0 +1,39 @@
+"""Plain threaded Python that scales: each thread of `threading` a user-level thread.
+
+``patch_all()`` takes over every call of the standard library that blocks, for references taken
+before it as well; the calling thread parks, and the others go on.
+"""
+
+from .backends import Backend, available_backends, register_backend
+from .errors import (
+    BackendUnavailable,
+    CapriccioError,
+    CapriccioWarning,
+    ConfigError,
+    PatchError,
+    ThreadsAlive,
+)
+from .patching import is_patched, original, patch_all, status, unpatch_all
+from .schedulers import known_schedulers, register_scheduler
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendUnavailable",
+    "CapriccioError",
+    "CapriccioWarning",
+    "ConfigError",
+    "PatchError",
+    "ThreadsAlive",
+    "__version__",
+    "available_backends",
+    "is_patched",
+    "known_schedulers",
+    "original",
+    "patch_all",
+    "register_backend",
+    "register_scheduler",
+    "status",
+    "unpatch_all",
+]

@@ -1,0 +1,254 @@
+"""python -m capriccio_patch: runs a program as plain `python` would, on green threads.
+
+1. The program is `__main__`: a fresh module of that name takes the place of this one, with the
+   attributes, `sys.argv` and `sys.path[0]` that the interpreter itself would have set.
+2. Whatever ends the program propagates to the interpreter, which therefore decides on the exit
+   status, on death by SIGINT, on `-i` and on joining threads; only the frames that are not the
+   program's are taken off the traceback before `sys.excepthook` sees it.
+3. `sys.orig_argv` stays what it is, so that a program which restarts itself by it is patched again.
+
+What still differs from plain `python`: a few frames of this module and of runpy lie under the
+program's (`sys._getframe`), and a script that cannot be decoded is reported as an import of it
+would be. Must not be done here: import what `--help`, an error or the program's kind does not need.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import runpy
+import sys
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
+from importlib.util import MAGIC_NUMBER
+
+import capriccio_patch
+
+from .errors import CapriccioError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, TracebackType
+    from typing import Any, NoReturn
+
+_USAGE = """\
+usage: python -m capriccio_patch [options] FILE | -m MODULE | -c CODE | - [args]
+
+Run a Python program, unmodified, with its threads on user-level threads.
+
+program:
+  FILE              a script, or a directory or zip file that contains __main__.py
+  -m MODULE         a module or package, as python -m does
+  -c CODE           a program given as text
+  -                 a program read from standard input (also if it is a pipe and none is given)
+
+options, before the program:
+  --sockio NAME     I/O scheme for sockets and pipes
+  --diskio NAME     I/O scheme for files
+  --scheduler NAME  policy that picks the next runnable thread
+  --only A,B        apply only these patches
+  --exclude A,B     do not apply these patches
+  --status          print as JSON, on standard error, what was patched and how
+  -h, --help        print this text and exit
+  -V, --version     print the version and exit
+
+Options of the interpreter itself (-X, -W, -u, -O, -i, ...) go before -m capriccio_patch.
+The environment variables CAPRICCIO_* set the same and more; options override them.
+"""
+_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler")
+_LIST_OPTIONS = ("--only", "--exclude")
+
+
+def main(args: list[str]) -> None:
+    """Patch this process, run the program that `args` name, and return or raise as it does."""
+    settings, show_status, kind, target = _parse(args)
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the current directory, there for our own sake; the program gets its own
+    try:
+        capriccio_patch.patch_all(**settings)
+    except CapriccioError as error:
+        _fail(str(error))
+    if show_status:
+        import json
+
+        print(json.dumps(capriccio_patch.status(), indent=2, default=str), file=sys.stderr)
+    sys.argv = args
+    try:
+        _RUN[kind](target, _fresh_main())
+    except BaseException as error:
+        if sys.flags.inspect or not isinstance(error, SystemExit):
+            _hide_own_frames()
+        raise
+
+
+def _parse(args: list[str]) -> tuple[dict[str, Any], bool, str, str]:
+    """Split `args` into arguments of patch_all, --status, and the program's kind and target.
+
+    The kind is "-m", "-c", "-" or "" (a file). What is left in `args` is the program's sys.argv.
+    """
+    settings: dict[str, Any] = {}
+    show_status = False
+    while args and args[0].startswith("-") and args[0] != "-":
+        option, equals, value = args[0].partition("=")
+        if option[:2] in ("-c", "-m"):
+            kind = option[:2]
+            target = args[0][2:] or _value(args)
+            args[0] = kind
+            return settings, show_status, kind, target
+        if option in _NAME_OPTIONS + _LIST_OPTIONS:
+            value = value if equals else _value(args)
+            settings[option[2:]] = value.split(",") if option in _LIST_OPTIONS else value
+        elif args[0] == "--status":
+            show_status = True
+        elif args[0] in ("-h", "--help"):
+            print(_USAGE, end="")
+            raise SystemExit(0)
+        elif args[0] in ("-V", "--version"):
+            print(f"capriccio_patch {capriccio_patch.__version__}")
+            raise SystemExit(0)
+        else:
+            _fail(
+                f"unknown option {args[0]}; options of the interpreter go before "
+                "-m capriccio_patch, --help lists the others"
+            )
+        del args[0]
+    if not args:
+        args.append("")
+    kind = "-" if args[0] in ("", "-") else ""
+    if kind and sys.stdin and sys.stdin.isatty():
+        _fail("no program given; for a prompt: python -i -m capriccio_patch -c ''")
+    return settings, show_status, kind, args[0]
+
+
+def _value(args: list[str]) -> str:
+    """Drop the option at the head of `args`, of which it needs the value that follows."""
+    option = args.pop(0)
+    if not args:
+        _fail(f"option {option} needs a value")
+    return args[0]
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"capriccio_patch: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _fresh_main() -> dict[str, Any]:
+    """Put a new `__main__`, as the interpreter makes it, in this module's place; its namespace."""
+    main = type(sys)("__main__")
+    namespace = vars(main)
+    namespace["__loader__"] = BuiltinImporter
+    if "__annotations__" in globals():  # the interpreter presets it, up to Python 3.13
+        namespace["__annotations__"] = {}
+    namespace["__builtins__"] = builtins
+    sys.modules["__main__"] = main
+    return namespace
+
+
+# What follows is pymain_run_python (CPython, Modules/main.c) and _PyRun_SimpleFile in Python.
+
+
+def _run_module(name: str, namespace: dict[str, Any]) -> None:
+    _set_path0(os.getcwd())
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
+
+
+def _run_text(text: str, namespace: dict[str, Any]) -> None:
+    _set_path0("")
+    text += "\n"
+    if sys.version_info >= (3, 13):  # which shows its lines in tracebacks; older ones do not
+        import linecache
+
+        linecache.cache["<string>"] = (len(text), None, text.splitlines(True), "<string>")
+    exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
+
+
+def _run_stdin(_: str, namespace: dict[str, Any]) -> None:
+    _set_path0("")
+    source = sys.stdin.buffer.read() if sys.stdin else b""
+    namespace.update(__file__="<stdin>", __cached__=None)
+    exec(compile(source, "<stdin>", "exec", dont_inherit=True), namespace)
+
+
+def _run_file(path: str, namespace: dict[str, Any]) -> None:
+    path = os.path.join(os.getcwd(), path)
+    if _is_container(path):
+        sys.path.insert(0, path)
+        runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
+        return
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+    except OSError as error:
+        reason = f"[Errno {error.errno}] {error.strerror}"
+        print(f"{sys.orig_argv[0]}: can't open file {path!r}: {reason}", file=sys.stderr)
+        raise SystemExit(2) from None
+    _set_path0(os.path.dirname(os.path.realpath(path)))
+    is_bytecode = path.endswith(".pyc") or source.startswith(MAGIC_NUMBER)
+    loader = SourcelessFileLoader if is_bytecode else SourceFileLoader
+    namespace.update(__loader__=loader("__main__", path), __file__=path, __cached__=None)
+    exec(
+        _bytecode(source) if is_bytecode else compile(source, path, "exec", dont_inherit=True),
+        namespace,
+    )
+
+
+def _set_path0(entry: str) -> None:
+    if not sys.flags.safe_path:
+        sys.path.insert(0, entry)
+
+
+def _is_container(path: str) -> bool:
+    """Whether sys.path can hold `path`, as it can a directory or a zip file."""
+    for hook in sys.path_hooks:
+        try:
+            hook(path)
+        except ImportError:
+            continue
+        return True
+    return False
+
+
+def _bytecode(data: bytes) -> CodeType:
+    """The code in a .pyc file, after its header of 16 bytes (PEP 552)."""
+    import marshal
+
+    if not data.startswith(MAGIC_NUMBER):
+        raise RuntimeError("Bad magic number in .pyc file")
+    code: CodeType = marshal.loads(data[16:])
+    return code
+
+
+def _hide_own_frames() -> None:
+    """Let the next call of sys.excepthook, and it alone, see the program's frames only.
+
+    The interpreter calls it with what it caught when the exception that is on its way has left
+    this module, and keeps its own view of the exception (-i, SIGINT) whatever the hook sees.
+    """
+    hook = sys.excepthook
+
+    def excepthook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        sys.excepthook = hook
+        own, entry = traceback, traceback
+        while entry is not None:
+            if entry.tb_frame.f_globals is globals():
+                own = entry
+            entry = entry.tb_next
+        below = own.tb_next if own is not None else None
+        error.__traceback__ = sys.last_traceback = below
+        hook(kind, error, below)
+
+    sys.excepthook = excepthook
+
+
+_RUN: dict[str, Callable[[str, dict[str, Any]], None]] = {
+    "-m": _run_module,
+    "-c": _run_text,
+    "-": _run_stdin,
+    "": _run_file,
+}
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

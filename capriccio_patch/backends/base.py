@@ -1,0 +1,102 @@
+"""The contract of an I/O scheme.
+
+The paper's interface (section 5.1) is four functions: ``is_available``, ``init``, ``add_request``
+and ``poll``.  Here they are methods of a class, with three more that a fork, a close and other OS
+threads make necessary.
+
+1. ``is_available`` says why this machine can't run the scheme, or None.  It changes nothing.
+2. ``init`` opens what the scheme needs.  It is called once; in a forked child a new object is made.
+3. ``add_request(descriptor, events)`` has `poll` report the descriptor at least once for one of the
+   ``events``, also when they hold already, and whatever was known of the number before (it may have
+   been closed and reused).  It keeps ``descriptor.registered`` and ``descriptor.armed``: the events
+   that are sure to be reported without another request.  Where ``descriptor.owned`` a scheme may
+   register for good; otherwise the request is spent with the first report (``armed`` becomes 0).
+   It returns the events that hold at once for descriptors which the facility can't watch (regular
+   files), else 0.  Raises OSError for a bad descriptor.
+4. ``poll(timeout)`` waits up to ``timeout`` seconds (None: for ever; 0: not at all), and returns
+   (descriptor number, events) pairs.  A report may be spurious, and may come for a number that was
+   closed.  Signals are taken as CPython takes them (PEP 475).
+5. ``forget(descriptor)``: its number is about to be closed.
+6. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; the next one if none does.
+7. ``close`` gives everything back.
+
+Events are poll(2)'s: ``runtime.descriptors``.  All but `notify` is for the scheduler's OS thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+from .. import originals
+from ..runtime.descriptors import Descriptor
+
+__all__ = ["Backend", "Notifier"]
+
+
+class Backend(ABC):
+    """A socket I/O scheme; see the module's text for the contract."""
+
+    name: ClassVar[str]
+    edge_triggered: ClassVar[bool] = False
+    """Owned descriptors stay registered; their changes are reported, not their states."""
+
+    @classmethod
+    @abstractmethod
+    def is_available(cls) -> str | None:
+        """Why the scheme can't run here; None when it can."""
+
+    @abstractmethod
+    def init(self) -> None:
+        """Open what the scheme needs.  OSError when there are no descriptors left."""
+
+    @abstractmethod
+    def add_request(self, descriptor: Descriptor, events: int) -> int:
+        """Have `poll` report `descriptor` for `events`."""
+
+    @abstractmethod
+    def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
+        """The descriptors that have something to tell, waiting up to `timeout` seconds."""
+
+    @abstractmethod
+    def forget(self, descriptor: Descriptor) -> None:
+        """The number of `descriptor` is about to be closed."""
+
+    @abstractmethod
+    def notify(self) -> None:
+        """End the `poll` that is waiting.  Any OS thread, signal handlers."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Notifier:
+    """A pipe that makes a waiting system call return."""
+
+    __slots__ = ("_writer", "reader")
+
+    def __init__(self) -> None:
+        self.reader, self._writer = originals.pipe()
+        originals.set_blocking(self.reader, False)
+        originals.set_blocking(self._writer, False)
+
+    def notify(self) -> None:
+        """Make `reader` readable.  Any OS thread, signal handlers."""
+        try:
+            originals.write(self._writer, b"!")
+        except BlockingIOError:
+            pass  # full, so readable
+
+    def drain(self) -> None:
+        """Take the notification."""
+        try:
+            originals.read(self.reader, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Close both ends."""
+        originals.close(self.reader)
+        originals.close(self._writer)

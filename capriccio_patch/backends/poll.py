@@ -1,0 +1,72 @@
+"""poll(2): everywhere, any number of descriptors; the kernel is handed all of them at each call.
+
+Every registration is for one report: a descriptor that nobody waits for costs nothing.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+
+from .. import originals
+from ..runtime.descriptors import Descriptor
+from .base import Backend, Notifier
+
+__all__ = ["PollBackend"]
+
+_MAX_TIMEOUT = 86400.0
+
+
+class PollBackend(Backend):
+    """One poll object, changed as requests come and are answered."""
+
+    name = "poll"
+
+    __slots__ = ("_notifier", "_poll", "_register", "_unregister", "notify")
+
+    @classmethod
+    def is_available(cls) -> str | None:
+        """Every Unix but the oldest macOS."""
+        return None if originals.poll is not None else "this system has no poll"
+
+    def init(self) -> None:
+        """One poll object and one pipe."""
+        assert originals.poll is not None
+        poller = originals.poll()
+        self._register = poller.register
+        self._unregister = poller.unregister
+        self._poll = originals.poll_poll.__get__(poller)
+        self._notifier = Notifier()
+        self.notify = self._notifier.notify
+        poller.register(self._notifier.reader, select.POLLIN)
+
+    def add_request(self, descriptor: Descriptor, events: int) -> int:
+        """No system call: the next `poll` hands it over."""
+        self._register(descriptor.fd, events)
+        descriptor.registered = True
+        descriptor.armed = events
+        return 0
+
+    def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
+        """One poll(2)."""
+        if timeout:
+            timeout = min(timeout, _MAX_TIMEOUT) * 1000
+        found: list[tuple[int, int]] = self._poll(timeout)
+        reader = self._notifier.reader
+        for fd, _ in found:
+            if fd == reader:
+                self._notifier.drain()
+            else:
+                self._unregister(fd)
+        return found
+
+    def forget(self, descriptor: Descriptor) -> None:
+        """Take it out of the set, if it is there."""
+        try:
+            self._unregister(descriptor.fd)
+        except KeyError:
+            pass
+
+    def close(self) -> None:
+        """Close the pipe."""
+        self._notifier.close()

@@ -1,0 +1,174 @@
+"""Settings: keyword arguments over CAPRICCIO_* variables over defaults, in one frozen record.
+
+1. A `Settings` never changes after `Settings.load`; whoever holds one may share it between OS
+   threads.
+2. An environment variable that is empty counts as absent, as a shell's `NAME= command` means it.
+3. Names of backends, schedulers and patches are not checked here: their registries know them.
+
+This runs at the start of every patched program, so it imports nothing that a bare interpreter has
+not loaded; `difflib` and `warnings` are imported only when there is something to complain of.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .errors import CapriccioWarning, ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Any
+
+    Names = str | Iterable[str]
+
+_PREFIX = "CAPRICCIO_"
+_BLOCKED_MODES = ("off", "warn", "raise")
+_BLOCKED_SECONDS = 0.1
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("a name")
+    return value.strip()
+
+
+def _names(value: object) -> tuple[str, ...]:
+    try:
+        names = value.split(",") if isinstance(value, str) else [*value]  # type: ignore[misc]
+        return tuple(stripped for name in names if (stripped := name.strip()))
+    except (AttributeError, TypeError):
+        raise ValueError("a list of names; in the environment, separated by commas") from None
+
+
+def _seconds(value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0.0 <= seconds < float("inf"):
+        raise ValueError("a number of seconds, 0 (off) or more")
+    return seconds
+
+
+def _blocked(value: object) -> tuple[float, str]:
+    """Read MODE, SECONDS or SECONDS:MODE; (0.0, "off") is the one form of being off."""
+    text = str(value).strip()
+    if text in _BLOCKED_MODES:
+        text = f"{_BLOCKED_SECONDS}:{text}"
+    number, _, mode = text.partition(":")
+    mode = mode or "warn"
+    try:
+        seconds = _seconds(number)
+        if mode not in _BLOCKED_MODES:
+            raise ValueError
+    except ValueError:
+        raise ValueError("off, warn, raise, SECONDS, SECONDS:warn or SECONDS:raise") from None
+    return (seconds, mode) if seconds and mode != "off" else (0.0, "off")
+
+
+# field: (environment variable, reader that raises ValueError(what is allowed), default)
+_FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
+    "sockio": ("CAPRICCIO_SOCKIO", _name, "auto"),
+    "diskio": ("CAPRICCIO_DISKIO", _name, "auto"),
+    "scheduler": ("CAPRICCIO_SCHEDULER", _name, "fifo"),
+    "slice": ("CAPRICCIO_SLICE", _seconds, 0.010),
+    "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
+    "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
+    "only": ("CAPRICCIO_ONLY", _names, None),
+    "exclude": ("CAPRICCIO_EXCLUDE", _names, ()),
+}
+# CAPRICCIO_PATCH is read by the start-up hook of an environment, before this module is loaded.
+_VARIABLES = frozenset({"CAPRICCIO_PATCH", *(row[0] for row in _FIELDS.values())})
+
+
+class Settings:
+    """What one `patch_all` works with. Made by `Settings.load`, then read-only."""
+
+    __slots__ = (*_FIELDS,)
+
+    sockio: str
+    """Name of the I/O scheme for sockets and pipes, or "auto"."""
+    diskio: str
+    """Name of the I/O scheme for files, or "auto"."""
+    scheduler: str
+    """Name of the policy that picks the next runnable thread."""
+    slice: float
+    """Seconds that a thread may compute before it is preempted; 0.0: never preempted."""
+    blocked: tuple[float, str]
+    """Seconds after which a call that blocks all threads is reported, and "warn" or "raise";
+    (0.0, "off"): not watched."""
+    offload: tuple[str, ...]
+    """Names of functions to run on worker threads."""
+    only: tuple[str, ...] | None
+    """Names of the only patches to apply; None: all of them."""
+    exclude: tuple[str, ...]
+    """Names of patches not to apply."""
+
+    @classmethod
+    def load(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        sockio: str | None = None,
+        diskio: str | None = None,
+        scheduler: str | None = None,
+        slice: float | str | None = None,  # noqa: A002
+        blocked: float | str | None = None,
+        offload: Names | None = None,
+        only: Names | None = None,
+        exclude: Names | None = None,
+        stacklevel: int = 2,
+    ) -> Settings:
+        """Merge the arguments that are not None over `environ` over the defaults.
+
+        Any OS thread may call this. A value that is not allowed raises ConfigError, which says
+        where it came from and what is allowed. Each CAPRICCIO_* variable that nothing reads draws
+        one CapriccioWarning, attributed to the frame `stacklevel` names as in `warnings.warn`.
+        """
+        arguments = locals()
+        settings = object.__new__(cls)
+        for field, (variable, read, default) in _FIELDS.items():
+            if (value := arguments[field]) is not None:
+                source = field
+            elif value := environ.get(variable, ""):
+                source = variable
+            else:
+                object.__setattr__(settings, field, default)
+                continue
+            try:
+                object.__setattr__(settings, field, read(value))
+            except ValueError as allowed:
+                raise ConfigError(f"{source}={value!r}: must be {allowed}") from None
+        for variable in environ:
+            if variable.startswith(_PREFIX) and variable not in _VARIABLES:
+                _warn_unknown(variable, stacklevel)
+        return settings
+
+    def __setattr__(self, name: str, *value: object) -> None:
+        raise AttributeError(f"Settings are read-only: {name}")
+
+    __delattr__ = __setattr__
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings by name, in a fresh dict."""
+        return {field: getattr(self, field) for field in _FIELDS}
+
+    def __repr__(self) -> str:
+        pairs = ", ".join(f"{field}={value!r}" for field, value in self.as_dict().items())
+        return f"Settings({pairs})"
+
+
+def _warn_unknown(variable: str, stacklevel: int) -> None:
+    import difflib
+    import warnings
+
+    known = [name.removeprefix(_PREFIX) for name in sorted(_VARIABLES)]
+    close = difflib.get_close_matches(variable.removeprefix(_PREFIX), known)
+    hint = "did you mean {}?" if close else "known are {}"
+    hint = hint.format(", ".join(_PREFIX + name for name in close or known))
+    warnings.warn(
+        f"unknown environment variable {variable} is ignored; {hint}",
+        CapriccioWarning,
+        stacklevel=stacklevel + 1,
+    )

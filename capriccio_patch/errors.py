@@ -1,0 +1,39 @@
+"""The errors and the warning that capriccio_patch raises of its own accord.
+
+Owns the exception classes only; imports nothing, so that every layer may import it. Errors of a
+program's own calls (OSError, TimeoutError, ...) stay what the taken-over call always raised.
+"""
+
+
+class CapriccioError(Exception):
+    """Base of every error that is about capriccio_patch itself."""
+
+
+class ConfigError(CapriccioError, ValueError):
+    """A setting has a value that is not allowed, or names something unknown."""
+
+
+class BackendUnavailable(CapriccioError, RuntimeError):
+    """An I/O scheme that was asked for by name cannot run here; the message says why."""
+
+
+class PatchError(CapriccioError, RuntimeError):
+    """Patches cannot be applied or undone here and now."""
+
+
+class ThreadsAlive(PatchError):
+    """Undoing was refused because green threads are alive.
+
+    `names` holds their names in the order in which they are to be reported.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} green thread(s) alive: {', '.join(self.names)}"
+
+
+class CapriccioWarning(RuntimeWarning):
+    """Something was ignored or works less well than asked, and the program goes on."""

@@ -1,0 +1,316 @@
+"""Taking over an object in place, so that references taken earlier are served too.
+
+The original Capriccio redirects libc calls with the linker's ``--wrap``; here the object itself is
+redirected, whoever holds a reference to it.  Everything that relies on the layout of CPython's
+objects lives in this module and nowhere else.
+
+1. A C builtin (``time.sleep``) gets another ``PyMethodDef``, whose function is
+   ``PyObject_Vectorcall`` itself: its signature is that of a ``METH_FASTCALL | METH_KEYWORDS``
+   method, with the callable where a method has its ``self``.  That ``self`` is a callable module,
+   because ``repr``, ``__qualname__`` and pickling treat a builtin whose ``self`` is a module as a
+   plain function.
+2. An attribute of an immutable C type is set with the type's immutability lifted for that moment.
+   Only that one bit is put back: the other flags hold the type cache's state and change meanwhile.
+3. What is redirected owns a reference to its ``self`` and to its method definition.  The garbage
+   collector counts the former, so it is a real reference; the latter is never freed.
+4. `self_check` tries all of it on scratch objects.  Where it fails nothing is redirected and the
+   caller falls back to replacing attributes.
+
+Must not be done here: decide what is taken over, import what may be taken over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
+from typing import Any
+
+__all__ = [
+    "MethodRedirect",
+    "Redirect",
+    "clone",
+    "del_attribute",
+    "instances",
+    "leak",
+    "poll_registrations",
+    "self_check",
+    "set_attribute",
+    "swap_thread_handles",
+    "thread_state_dict",
+]
+
+_METH_KEYWORDS = 0x0002
+_METH_FASTCALL = 0x0080
+_TPFLAGS_IMMUTABLETYPE = 1 << 8
+
+
+class _MethodDef(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("meth", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
+
+
+class _Builtin(ctypes.Structure):
+    """PyCFunctionObject (Include/cpython/methodobject.h), after its object header."""
+
+    _fields_ = [
+        ("ml", ctypes.c_void_p),
+        ("self", ctypes.c_void_p),
+        ("module", ctypes.c_void_p),
+        ("weakrefs", ctypes.c_void_p),
+        ("vectorcall", ctypes.c_void_p),
+    ]
+
+
+_HEADER = object.__basicsize__
+_FLAGS_OFFSET = None
+
+_api = ctypes.pythonapi
+_new_builtin = _api.PyCFunction_NewEx
+_new_builtin.restype = ctypes.py_object
+_new_builtin.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+_incref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_IncRef", _api))
+_decref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_DecRef", _api))
+_type_modified = _api.PyType_Modified
+_type_modified.argtypes = [ctypes.py_object]
+_type_modified.restype = None
+_vectorcall_address = ctypes.cast(_api.PyObject_Vectorcall, ctypes.c_void_p).value
+
+
+def _fields(builtin: Any) -> _Builtin:
+    return _Builtin.from_address(id(builtin) + _HEADER)
+
+
+# A builtin whose flags are METH_FASTCALL | METH_KEYWORDS in every supported version.
+_fastcall_address = _fields(print).vectorcall
+
+_definitions: dict[int, _MethodDef] = {}
+"""By the address of the original: call sites point at them for the life of the process."""
+
+
+def clone(builtin: Any) -> Any:
+    """A second builtin that calls the C function which `builtin` calls now.
+
+    It keeps doing so when `builtin` is redirected later.  Anything but a builtin is returned as is.
+    """
+    if not isinstance(builtin, BuiltinFunctionType):
+        return builtin
+    fields = _fields(builtin)
+    method = _MethodDef.from_address(fields.ml)
+    if method.flags & 0x0200:  # METH_METHOD: a builtin with a defining class, which we can't pass
+        return builtin
+    return _new_builtin(fields.ml, fields.self, fields.module)
+
+
+def _definition(ml: int) -> _MethodDef:
+    """The method definition at `ml`, but calling its ``self``."""
+    definition = _definitions.get(ml)
+    if definition is None:
+        old = _MethodDef.from_address(ml)
+        definition = _definitions[ml] = _MethodDef(
+            old.name, _vectorcall_address, _METH_FASTCALL | _METH_KEYWORDS, old.doc
+        )
+    return definition
+
+
+class Redirect:
+    """A C function that calls a Python callable instead, until `undo`."""
+
+    __slots__ = ("_module", "_saved", "builtin")
+
+    def __init__(self, builtin: Any, replacement: Callable[..., Any]) -> None:
+        fields = _fields(builtin)
+        kind = type("module", (ModuleType,), {"__call__": staticmethod(replacement)})
+        self._module = kind(builtin.__module__ or "builtins")
+        self.builtin = builtin
+        self._saved = (fields.ml, fields.self, fields.vectorcall)
+        _incref(id(self._module))
+        fields.self = id(self._module)
+        fields.vectorcall = _fastcall_address
+        fields.ml = ctypes.addressof(_definition(fields.ml))
+
+    def undo(self) -> None:
+        """Make the builtin what it was."""
+        fields = _fields(self.builtin)
+        fields.ml, fields.self, fields.vectorcall = self._saved
+        _decref(id(self._module))
+
+
+class MethodRedirect:
+    """A stored bound method of a C type that calls a Python callable instead, until `undo`.
+
+    `replacement` is bound to the same object, so it keeps that alive in the C method's stead.  The
+    method itself is not kept alive.
+    """
+
+    __slots__ = ("_method", "_ml", "_vectorcall")
+
+    def __init__(self, method: Any, replacement: Any) -> None:
+        fields = _fields(method)
+        self._method = weakref.ref(method)
+        self._ml = fields.ml
+        self._vectorcall = fields.vectorcall
+        owner = fields.self
+        _incref(id(replacement))
+        fields.self = id(replacement)
+        fields.vectorcall = _fastcall_address
+        fields.ml = ctypes.addressof(_definition(fields.ml))
+        _decref(owner)
+
+    def undo(self) -> None:
+        """Make the method what it was, if it still exists."""
+        method = self._method()
+        if method is None:
+            return
+        replacement = method.__self__
+        fields = _fields(method)
+        _incref(id(replacement.__self__))
+        fields.self = id(replacement.__self__)
+        fields.vectorcall = self._vectorcall
+        fields.ml = self._ml
+        _decref(id(replacement))
+
+
+def _flags_field(cls: type) -> ctypes.c_ulong:
+    """The ``tp_flags`` of `cls`, found once by looking for the value that Python reports."""
+    global _FLAGS_OFFSET
+    if _FLAGS_OFFSET is None:
+        word = ctypes.sizeof(ctypes.c_void_p)
+        for offset in range(_HEADER, type.__basicsize__, word):
+            if all(
+                ctypes.c_ulong.from_address(id(t) + offset).value == t.__flags__
+                for t in (int, str, dict, type, _Builtin, BaseException)
+            ):
+                _FLAGS_OFFSET = offset
+                break
+        else:
+            raise SystemError("tp_flags was not found")
+    return ctypes.c_ulong.from_address(id(cls) + _FLAGS_OFFSET)
+
+
+class _Mutable:
+    """Within it, attributes of the C type `cls` may be set."""
+
+    __slots__ = ("_field", "_cls", "_was")
+
+    def __init__(self, cls: type) -> None:
+        self._cls = cls
+        self._field = _flags_field(cls)
+        self._was = cls.__flags__ & _TPFLAGS_IMMUTABLETYPE
+
+    def __enter__(self) -> None:
+        self._field.value &= ~_TPFLAGS_IMMUTABLETYPE
+
+    def __exit__(self, *_: object) -> None:
+        self._field.value |= self._was
+        _type_modified(self._cls)
+
+
+def set_attribute(cls: type, name: str, value: Any, setter: Callable[..., None] = setattr) -> None:
+    """Set an attribute of a class, C types included.  `setter` does the setting."""
+    with _Mutable(cls):
+        setter(cls, name, value)
+
+
+def del_attribute(cls: type, name: str) -> None:
+    """Delete an attribute that `set_attribute` added to a class which had none of its own."""
+    with _Mutable(cls):
+        delattr(cls, name)
+
+
+def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
+    """What exists of `classes`: their instances, and bound C methods of such that somebody stored
+    (``self.acquire = lock.acquire``).
+
+    A scan of the collector's objects: milliseconds.  Objects moved away by ``gc.freeze`` are not seen.
+    """
+    kinds = tuple(classes)
+    found = []
+    methods = []
+    for candidate in gc.get_objects():
+        kind = type(candidate)
+        if kind is BuiltinMethodType:
+            if issubclass(type(candidate.__self__), kinds):
+                methods.append(candidate)
+        elif issubclass(kind, kinds):
+            found.append(candidate)
+    return found, methods
+
+
+def thread_state_dict() -> dict[str, Any]:
+    """The calling OS thread's dictionary of C-level thread-local state (PyThreadState_GetDict)."""
+    get = _api.PyThreadState_GetDict
+    get.restype = ctypes.py_object
+    found: dict[str, Any] = get()
+    return found
+
+
+def poll_registrations(poller: Any) -> dict[int, int]:
+    """The descriptors registered with a ``select.poll()`` object: {descriptor: events}.
+
+    pollObject's first field (Modules/selectmodule.c) is that dictionary.
+    """
+    found = ctypes.py_object.from_address(id(poller) + _HEADER).value
+    if type(found) is not dict:
+        raise SystemError("a poll object's registrations were not found")
+    return found
+
+
+def swap_thread_handles(one: Any, other: Any) -> None:
+    """Exchange what two ``_thread._ThreadHandle`` objects stand for (CPython 3.13).
+
+    ThreadHandleObject (Modules/_threadmodule.c) is a header and one owned pointer.
+    """
+    a = ctypes.c_void_p.from_address(id(one) + _HEADER)
+    b = ctypes.c_void_p.from_address(id(other) + _HEADER)
+    a.value, b.value = b.value, a.value
+
+
+def leak(value: Any) -> None:
+    """Keep `value` alive for ever, beyond the interpreter's finalization."""
+    _incref(id(value))
+
+
+def _raise_overflow(*args: Any, **kwargs: Any) -> Any:
+    raise OverflowError(args, kwargs)
+
+
+def self_check() -> str | None:
+    """Why objects can't be taken over in place by this interpreter; None when they can."""
+    if sys.implementation.name != "cpython":
+        return f"{sys.implementation.name} does not lay out its objects as CPython does"
+    import cmath
+
+    scratch = clone(cmath.phase)
+    if _fields(scratch).ml != _fields(cmath.phase).ml or scratch(1) != cmath.phase(1):
+        return "a builtin could not be cloned"
+    redirect = Redirect(scratch, _raise_overflow)
+    try:
+        scratch(1, two=2)
+        return "a redirected builtin did not call its replacement"
+    except OverflowError as error:
+        if error.args != ((1,), {"two": 2}):
+            return "a redirected builtin passed other arguments"
+    finally:
+        redirect.undo()
+    if scratch(1) != cmath.phase(1):
+        return "a redirected builtin could not be restored"
+    import _thread
+
+    lock = _thread.allocate_lock()
+    try:
+        set_attribute(_thread.LockType, "capriccio_check", 1)
+        found = getattr(lock, "capriccio_check", None)
+        del_attribute(_thread.LockType, "capriccio_check")
+    except (TypeError, SystemError) as error:
+        return f"attributes of C types can't be set: {error}"
+    if found != 1 or hasattr(lock, "capriccio_check"):
+        return "attributes of C types can't be set"
+    return None

@@ -1,0 +1,85 @@
+"""The unpatched callables that the package itself uses, bound once, at import.
+
+Builtins are taken over in place, so a reference is not enough: each one here is a clone
+(`interpose.clone`) that keeps calling the C function.  Methods of C types are their descriptors,
+called with the object first: ``lock_acquire(lock, False)``.
+
+Outside this module and ``wrappers/`` no name of the standard library that is patched is used.
+"""
+
+from __future__ import annotations
+
+import _queue
+import _signal
+import _socket
+import _thread
+import posix
+import select
+import sys
+import time
+from typing import Any
+
+from .interpose import clone
+
+get_ident = clone(_thread.get_ident)
+start_new_thread = clone(_thread.start_new_thread)
+thread_count = clone(_thread._count)
+TIMEOUT_MAX = _thread.TIMEOUT_MAX
+if hasattr(_thread, "_set_sentinel"):
+    set_sentinel = clone(_thread._set_sentinel)
+if hasattr(_thread, "_ThreadHandle"):
+    ThreadHandleType: Any = _thread._ThreadHandle
+    make_thread_handle = clone(_thread._make_thread_handle)
+    start_joinable_thread = clone(_thread.start_joinable_thread)
+    thread_shutdown = clone(_thread._shutdown)
+    handle_join = ThreadHandleType.__dict__["join"]
+    handle_is_done = ThreadHandleType.__dict__["is_done"]
+    handle_set_done = ThreadHandleType.__dict__["_set_done"]
+allocate_lock = clone(_thread.allocate_lock)
+
+LockType = _thread.LockType
+RLockType = _thread.RLock
+SimpleQueueType = _queue.SimpleQueue
+SocketType = _socket.socket
+
+lock_acquire = LockType.__dict__["acquire"]
+lock_release = LockType.__dict__["release"]
+lock_locked = LockType.__dict__["locked"]
+rlock_acquire = RLockType.__dict__["acquire"]
+rlock_release = RLockType.__dict__["release"]
+rlock_is_owned = RLockType.__dict__["_is_owned"]
+rlock_recursion_count = RLockType.__dict__["_recursion_count"]
+rlock_release_save = RLockType.__dict__["_release_save"]
+rlock_acquire_restore = RLockType.__dict__["_acquire_restore"]
+queue_put = SimpleQueueType.__dict__["put"]
+queue_get = SimpleQueueType.__dict__["get"]
+QueueEmpty = _queue.Empty
+queue_qsize = SimpleQueueType.__dict__["qsize"]
+
+monotonic = clone(time.monotonic)
+sleep = clone(time.sleep)
+
+read = clone(posix.read)
+write = clone(posix.write)
+close = clone(posix.close)
+pipe = clone(posix.pipe)
+getpid = clone(posix.getpid)
+process_exit = clone(posix._exit)
+set_blocking = clone(posix.set_blocking)
+
+select_select = clone(select.select)
+poll = clone(select.poll) if hasattr(select, "poll") else None
+if poll is not None:
+    PollType: Any = type(poll())
+    poll_poll = PollType.__dict__["poll"]
+if hasattr(select, "epoll"):
+    EpollType: Any = select.epoll
+    epoll_poll = EpollType.__dict__["poll"]
+
+set_signal = clone(_signal.signal)
+get_signal = clone(_signal.getsignal)
+
+settrace = clone(sys.settrace)
+gettrace = clone(sys.gettrace)
+setprofile = clone(sys.setprofile)
+getprofile = clone(sys.getprofile)

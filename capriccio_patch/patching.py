@@ -1,0 +1,386 @@
+"""``patch_all`` and its undo: rows of data in, applied in order, undone in reverse.
+
+A row names one thing (`wrappers.base.Patch`).  How it is taken over follows from what it is:
+
+* a C builtin is redirected in place (`interpose.Redirect`),
+* an attribute of a class, C types included, is set there, and bound methods of existing instances
+  that somebody stored are redirected one by one,
+* where the interpreter does not allow either, the attribute of the module is replaced, and so is every
+  early-bound reference that the garbage collector knows of a way to replace; `status` says so.
+
+wrapt resolves the targets and does the setting.  Its import takes most of the time of a start, because
+it imports asyncio and importlib.metadata for features that are not used here: those two are put off
+until wrapt wants them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import BuiltinFunctionType, ModuleType
+from typing import Any
+
+from . import interpose, originals
+from .backends import create_backend
+from .config import Settings
+from .errors import PatchError, ThreadsAlive
+from .runtime.kernel import Kernel
+from .runtime.workers import Workers
+from .schedulers import create_scheduler
+from .wrappers import tables
+from .wrappers.base import Patch, Runtime
+
+__all__ = ["is_patched", "original", "patch_all", "status", "unpatch_all"]
+
+
+class _Deferred(ModuleType):
+    """Stands for a module that is imported at its first use."""
+
+    def __getattr__(self, name: str) -> Any:
+        from importlib import import_module
+
+        return getattr(import_module(self.__name__), name)
+
+
+@contextmanager
+def _deferred(*names: str) -> Iterator[None]:
+    """``import name`` binds a module that is loaded later, unless it is loaded already."""
+    absent = [name for name in names if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = _Deferred(name)
+    try:
+        yield
+    finally:
+        for name in absent:
+            if isinstance(sys.modules.get(name), _Deferred):
+                del sys.modules[name]
+
+
+with _deferred("asyncio", "importlib.metadata"):
+    import wrapt
+
+
+class _Applied:
+    """What one `patch_all` has done, to tell of and to undo."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        self.runtime = runtime
+        self.settings = settings
+        self.undo: list[Callable[[], None]] = []
+        self.how: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.originals: dict[int, Any] = {}
+        """By id of what is found at a path now: the callable that was there."""
+        self.keep: list[Any] = []
+
+
+_applied: _Applied | None = None
+
+
+def patch_all(
+    *,
+    only: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+    sockio: str | None = None,
+    diskio: str | None = None,
+    scheduler: str | None = None,
+) -> None:
+    """Take over everything that blocks; from now on `threading`'s threads are green threads.
+
+    May be called at any time, on the main thread, and twice: the second call does nothing.  `only`
+    and `exclude` name modules (``"socket"``) or single functions (``"time.sleep"``); what is left
+    unset is read from the environment (``CAPRICCIO_SOCKIO``, ...).
+
+    Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run here,
+    PatchError on an OS thread that is not the main one.
+    """
+    global _applied
+    if originals.get_ident() != _main_ident():
+        raise PatchError("patch_all() must be called on the main thread")
+    if _applied is not None:
+        return
+    settings = Settings.load(
+        only=only, exclude=exclude, sockio=sockio, diskio=diskio, scheduler=scheduler
+    )
+    policy = create_scheduler(settings.scheduler)
+    backend = create_backend(settings.sockio)
+    kernel = Kernel(backend, policy)
+    runtime = Runtime(kernel, Workers(kernel), {})
+    applied = _Applied(runtime, settings)
+    try:
+        rows = _selected(tables.all_patches(runtime), settings)
+        reason = interpose.self_check()
+        for row in rows:
+            _apply(applied, row, reason)
+        _adopt(applied, rows, reason)
+    except BaseException:
+        _undo(applied)
+        backend.close()
+        raise
+    _applied = applied
+    atexit.register(_at_exit)
+    import os
+
+    if hasattr(os, "register_at_fork") and not _fork_hooks:
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+        _fork_hooks.append(_after_fork_in_child)
+
+
+_fork_hooks: list[Callable[[], None]] = []
+
+
+def unpatch_all() -> None:
+    """Put everything back as it was.  ThreadsAlive, naming them, if green threads still live."""
+    global _applied
+    applied = _applied
+    if applied is None:
+        return
+    kernel = applied.runtime.kernel
+    if originals.get_ident() != kernel.os_ident or kernel.current is not kernel.main:
+        raise PatchError("unpatch_all() must be called on the main thread")
+    alive = [thread for thread in kernel.threads.values() if thread is not kernel.main]
+    if alive:
+        names = ", ".join(_thread_name(thread.ident) for thread in alive)
+        raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
+    _applied = None
+    atexit.unregister(_at_exit)
+    _undo(applied)
+    kernel.backend.close()
+
+
+def is_patched(name: str) -> bool:
+    """Whether the function at a dotted name (``"time.sleep"``), or anything of a module, is taken
+    over.  Any OS thread."""
+    if _applied is None:
+        return False
+    if any(row == name or row.startswith(name + ".") for row in _applied.how):
+        return True
+    if name in _groups:
+        return any(row in _applied.how for row in _groups[name])
+    found = _resolve(name)
+    return found is not None and id(found) in _applied.originals
+
+
+def original(name: str) -> Any:
+    """The callable that a dotted name stood for before the patch: the paper's ``__real_`` symbol.
+
+    A method of a class is returned as a function that takes the object first.  What is not patched is
+    returned as it is.  AttributeError or ModuleNotFoundError when there is no such thing.
+    """
+    module, path = _split(name)
+    _, _, found = wrapt.resolve_path(module, path)
+    if isinstance(found, staticmethod):
+        found = found.__func__
+    if _applied is None:
+        return found
+    return _applied.originals.get(id(found), found)
+
+
+def status() -> dict[str, Any]:
+    """What is patched and how, what could not be and why, the I/O scheme, scheduler and threads."""
+    if _applied is None:
+        return {"patched": False}
+    kernel = _applied.runtime.kernel
+    return {
+        "patched": True,
+        "sockio": kernel.backend.name,
+        "scheduler": _applied.settings.scheduler,
+        "threads": len(kernel.threads),
+        "how": dict(_applied.how),
+        "failed": dict(_applied.failed),
+    }
+
+
+# -- applying ------------------------------------------------------------------------------------
+
+
+_groups: dict[str, list[str]] = {}
+
+
+def _selected(rows: list[Patch], settings: Settings) -> list[Patch]:
+    _groups.clear()
+    for row in rows:
+        _groups.setdefault(row.group, []).append(row.name)
+
+    def named(row: Patch, names: Iterable[str]) -> bool:
+        public = f"{row.group}.{row.path}"
+        return any(
+            name == row.group or f"{each}.".startswith(f"{name}.")
+            for name in names
+            for each in (row.name, public)
+        )
+
+    known = [*_groups, *(row.name for row in rows), *(f"{row.group}.{row.path}" for row in rows)]
+    for name in (*(settings.only or ()), *settings.exclude):
+        if not any(f"{each}.".startswith(f"{name}.") for each in known):
+            from .errors import ConfigError
+
+            raise ConfigError(f"nothing to patch is called {name!r}: {', '.join(_groups)}")
+    return [
+        row
+        for row in rows
+        if (not settings.only or named(row, settings.only)) and not named(row, settings.exclude)
+    ]
+
+
+def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
+    try:
+        parent, attribute, found = wrapt.resolve_path(row.module, row.path)
+    except AttributeError as error:
+        applied.failed[row.name] = str(error)
+        return
+    if isinstance(parent, type):
+        _apply_to_class(applied, row, parent, attribute, found, reason)
+    elif isinstance(found, BuiltinFunctionType) and reason is None:
+        real = interpose.clone(found)
+        redirect = interpose.Redirect(found, row.replacement)
+        applied.undo.append(redirect.undo)
+        applied.originals[id(found)] = real
+        applied.how[row.name] = "in place"
+    else:
+        wrapt.apply_patch(parent, attribute, row.replacement)
+        applied.undo.append(lambda: wrapt.apply_patch(parent, attribute, found))
+        applied.originals[id(row.replacement)] = found
+        applied.how[row.name] = "attribute"
+        if isinstance(found, BuiltinFunctionType):
+            applied.undo.append(_replace_early_bound(found, row.replacement))
+            applied.how[row.name] = f"attribute, and early-bound references: {reason}"
+
+
+def _apply_to_class(
+    applied: _Applied, row: Patch, cls: type, attribute: str, found: Any, reason: str | None
+) -> None:
+    own = attribute in vars(cls)
+    if reason is not None and cls.__flags__ & 1 << 8:
+        applied.failed[row.name] = reason
+        return
+    replacement = row.replacement
+    if callable(replacement) and hasattr(replacement, "__name__"):
+        replacement.__name__ = attribute
+        replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
+    interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
+    if own:
+        applied.undo.append(
+            lambda: interpose.set_attribute(cls, attribute, found, wrapt.apply_patch)
+        )
+    else:
+        applied.undo.append(lambda: interpose.del_attribute(cls, attribute))
+    applied.originals[id(replacement)] = found
+    applied.how[row.name] = "in place"
+
+
+def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
+    """Serve what exists already: stored bound methods, and state kept in instances."""
+    adopters = applied.runtime.adopters
+    replaced: dict[type, dict[str, Any]] = {}
+    for row in rows:
+        if row.name in applied.how and "." in row.path:
+            cls, attribute, found = wrapt.resolve_path(row.module, row.path)
+            if isinstance(cls, type) and type(found) is type(_adopt):
+                replaced.setdefault(cls, {})[attribute] = found
+    found, methods = interpose.instances((*replaced, *adopters))
+    for cls, adopt in adopters.items():
+        if cls in replaced:
+            for each in found:
+                if isinstance(each, cls):
+                    adopt(each)
+    if reason is not None:
+        return
+    for method in methods:
+        owner = method.__self__
+        for cls in type(owner).__mro__:
+            replacement = replaced.get(cls, {}).get(method.__name__)
+            if replacement is not None:
+                redirect = interpose.MethodRedirect(method, replacement.__get__(owner))
+                applied.undo.append(redirect.undo)
+                break
+
+
+def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
+    """Replace a function in the module globals that hold it; returns the undo."""
+    changed: list[tuple[dict[str, Any], str]] = []
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if type(names) is dict and names.get("__name__") != originals.__name__:
+            for name, value in list(names.items()):
+                if value is found:
+                    names[name] = replacement
+                    changed.append((names, name))
+
+    def undo() -> None:
+        for names, name in changed:
+            if names.get(name) is replacement:
+                names[name] = found
+
+    return undo
+
+
+def _undo(applied: _Applied) -> None:
+    while applied.undo:
+        applied.undo.pop()()
+
+
+def _at_exit() -> None:
+    """Non-daemon threads have ended; daemon threads stop where they are, as in stock.
+
+    Their greenlets must not be collected: that would raise GreenletExit in them and run their
+    ``finally`` blocks.
+    """
+    global _applied
+    applied = _applied
+    if applied is None:
+        return
+    _applied = None
+    interpose.leak(applied.runtime.kernel.threads)
+    _undo(applied)
+
+
+def _after_fork_in_child() -> None:
+    if _applied is not None:
+        backend = create_backend(_applied.runtime.kernel.backend.name)
+        _applied.runtime.kernel.after_fork(backend)
+        _applied.runtime.workers.after_fork()
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The longest importable prefix of a dotted name, and the rest."""
+    from importlib import import_module
+
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:end])
+        try:
+            import_module(module)
+        except ModuleNotFoundError:
+            continue
+        return module, ".".join(parts[end:])
+    raise ModuleNotFoundError(f"no module in {name!r}")
+
+
+def _resolve(name: str) -> Any:
+    try:
+        module, path = _split(name)
+        return wrapt.resolve_path(module, path)[2]
+    except (AttributeError, ImportError):
+        return None
+
+
+def _main_ident() -> int:
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return int(originals.get_ident())  # nobody has started a thread through it
+    return int(threading.main_thread().ident)
+
+
+def _thread_name(ident: int) -> str:
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        thread = threading._active.get(ident)
+        if thread is not None:
+            return repr(thread)
+    return f"<thread {ident:#x}>"

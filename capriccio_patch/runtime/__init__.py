@@ -1,0 +1,1 @@
+"""The kernel of the runtime: threads, parking, timers, and what other OS threads may ask of it."""

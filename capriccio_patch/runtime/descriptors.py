@@ -1,0 +1,308 @@
+"""One record for each descriptor somebody has waited on: who waits, and what is known of it.
+
+What Capriccio calls ``fdstruct``.  Facts first:
+
+* An edge-triggered scheme reports a descriptor when something *changes*, and costs one registration
+  in a descriptor's life.  It is for descriptors whose close we see: sockets (``owned``).  The number
+  of any other may be closed and reused in C, so each wait arms it anew.
+* A read from a TCP socket that returns fewer bytes than asked has emptied it, unless the peer has
+  sent its end (RDHUP) or urgent data (PRI) stands in between, both of which are reported.  Then the
+  next read may park without trying: no failing call, no exception.  UNIX sockets stop at passed
+  descriptors and datagrams at their end, so there a short read proves nothing.
+
+1. ``can_read`` means: nothing proves that a read would block, and nobody is queued.  Who tries a read
+   sets it false *first*; an event that arrives meanwhile sets it true and is not overwritten.
+2. A waiter is queued before it looks again and parks.  Who is taken out of a queue owns that wake-up:
+   it uses it or passes it on (`pass_on`).
+3. Waiters are served in the order in which they came; one that was woken for nothing goes back to the
+   head.
+4. An ``Observer`` (select, poll) is woken by any event and looks for itself.
+
+Scheduler's OS thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .thread import Thread
+from .waitqueue import Slot, added, contains, first_and_rest, removed
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+__all__ = ["ERR", "HUP", "NVAL", "PRI", "RDHUP", "READ", "WRITE", "Descriptor", "Descriptors"]
+
+# The vocabulary of poll(2), which epoll shares; kqueue's filters are translated to it.
+READ = 0x001
+PRI = 0x002
+WRITE = 0x004
+ERR = 0x008
+HUP = 0x010
+NVAL = 0x020
+RDHUP = 0x2000
+
+_WAKES_READERS = READ | PRI | ERR | HUP | NVAL | RDHUP
+_WAKES_WRITERS = WRITE | ERR | HUP | NVAL
+_NOT_EXACT = PRI | ERR | HUP | RDHUP
+
+
+class Descriptor:
+    """What is known of one descriptor number."""
+
+    __slots__ = (
+        "armed",
+        "can_read",
+        "exact",
+        "fd",
+        "observers",
+        "owned",
+        "readers",
+        "registered",
+        "writers",
+    )
+
+    def __init__(self, fd: int, owned: bool = False, exact: bool = False) -> None:
+        self.fd = fd
+        self.owned = owned
+        self.exact = exact
+        self.can_read = True
+        self.registered = False
+        self.armed = 0
+        self.readers: Slot = None
+        self.writers: Slot = None
+        self.observers: dict[Thread, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Descriptor {self.fd}>"
+
+    def interest(self) -> int:
+        """The events that somebody waits for."""
+        events = 0
+        if self.readers is not None:
+            events |= READ
+        if self.writers is not None:
+            events |= WRITE
+        if self.observers:
+            for wanted in self.observers.values():
+                events |= wanted
+        return events
+
+
+class Descriptors:
+    """The records of all descriptors, and the waits on them."""
+
+    __slots__ = ("_edge_triggered", "_kernel", "get", "table")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._edge_triggered = kernel.backend.edge_triggered
+        self.table: dict[int, Descriptor] = {}
+        self.get = self.table.get
+
+    def record(self, fd: int) -> Descriptor:
+        """The record of a descriptor that we don't own, made at need."""
+        descriptor = self.table.get(fd)
+        if descriptor is None:
+            descriptor = self.table[fd] = Descriptor(fd)
+        return descriptor
+
+    def opened(self, fd: int, *, owned: bool, exact: bool) -> Descriptor:
+        """A socket object now stands for `fd`: what was known of the number is void."""
+        old = self.table.get(fd)
+        descriptor = self.table[fd] = Descriptor(fd, owned, exact)
+        if old is not None:
+            self._wake_all(old)
+        return descriptor
+
+    def closed(self, fd: int) -> Descriptor | None:
+        """`fd` is about to be closed or replaced.  Pass what this returns to `wake_closed` then."""
+        descriptor = self.table.pop(fd, None)
+        if descriptor is not None:
+            self._kernel.backend.forget(descriptor)
+        return descriptor
+
+    def wake_closed(self, descriptor: Descriptor | None) -> None:
+        """The descriptor has been closed: whoever waits for it finds out by trying."""
+        if descriptor is not None:
+            self._wake_all(descriptor)
+
+    # -- waits -------------------------------------------------------------------------------
+
+    def wait_read(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
+        """Park until a read may succeed; False when `deadline` passed.
+
+        `again`: the caller was woken for nothing, so it goes first.
+        """
+        kernel = self._kernel
+        me = kernel.begin()
+        d.readers = added(d.readers, me, first=again)
+        if d.can_read:
+            d.readers = removed(d.readers, me)
+            kernel.cancel(me)
+            return True
+        me.kind = "read"
+        me.object = d
+        try:
+            if not d.owned or not d.armed & READ:
+                self._arm(d)
+            if kernel.park(me, deadline):
+                return True
+        except BaseException:
+            waiting = contains(d.readers, me)
+            d.readers = removed(d.readers, me)
+            self._failed(me)
+            if not waiting:
+                self.pass_on(d)
+            raise
+        d.readers = removed(d.readers, me)
+        return False
+
+    def wait_write(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
+        """Park until a write may succeed; False when `deadline` passed.
+
+        Writes block rarely, so nothing is remembered of them: each wait has the backend look.
+        """
+        kernel = self._kernel
+        me = kernel.begin()
+        d.writers = added(d.writers, me, first=again)
+        me.kind = "write"
+        me.object = d
+        try:
+            self._arm(d)
+            if kernel.park(me, deadline):
+                return True
+        except BaseException:
+            waiting = contains(d.writers, me)
+            d.writers = removed(d.writers, me)
+            self._failed(me)
+            if not waiting:
+                self.pass_on_write(d)
+            raise
+        d.writers = removed(d.writers, me)
+        return False
+
+    def _failed(self, me: Thread) -> None:
+        """A wait has raised; before it could park, if `me` is still marked as parked."""
+        if me.parked:
+            self._kernel.cancel(me)
+
+    def observe(self, wanted: dict[int, int], deadline: float | None) -> bool:
+        """Park until something happens on one of the descriptors `wanted`: {number: events}."""
+        kernel = self._kernel
+        me = kernel.begin()
+        me.kind = "select"
+        me.object = wanted
+        watched: list[Descriptor] = []
+        try:
+            for fd, events in wanted.items():
+                d = self.record(fd)
+                if d.observers is None:
+                    d.observers = {}
+                d.observers[me] = events
+                watched.append(d)
+                self._arm(d)
+            return kernel.park(me, deadline)
+        except BaseException:
+            self._failed(me)
+            raise
+        finally:
+            for d in watched:
+                if d.observers is not None:
+                    d.observers.pop(me, None)
+                    if not d.observers:
+                        d.observers = None
+
+    def pass_on(self, d: Descriptor) -> None:
+        """The first reader has used its turn and there may be more: the next one's turn."""
+        if d.readers is None:
+            d.can_read = True
+        else:
+            thread, d.readers = first_and_rest(d.readers)
+            self._kernel.resume(thread)
+
+    def pass_on_write(self, d: Descriptor) -> None:
+        """As `pass_on`, for writers."""
+        if d.writers is not None:
+            thread, d.writers = first_and_rest(d.writers)
+            self._kernel.resume(thread)
+
+    def _arm(self, d: Descriptor) -> None:
+        """Have the backend report `d`, even if the state that is waited for is there already."""
+        events = self._kernel.backend.add_request(d, d.interest())
+        if events:
+            # The kernel does not multiplex such descriptors (regular files): always ready.
+            self._kernel.call_soon(self.dispatch, ((d.fd, events),))
+
+    # -- events ------------------------------------------------------------------------------
+
+    def dispatch(self, events: Iterable[tuple[int, int]]) -> None:
+        """Wake whom the events concern.  Called by the kernel with what the backend's poll returns."""
+        table_get = self.get
+        kernel = self._kernel
+        edge_triggered = self._edge_triggered
+        for fd, happened in events:
+            d = table_get(fd)
+            if d is None:
+                continue
+            if not edge_triggered or not d.owned:
+                d.armed = 0
+            if happened & _WAKES_READERS:
+                if happened & _NOT_EXACT:
+                    d.exact = False
+                readers = d.readers
+                if readers is None:
+                    d.can_read = True
+                elif type(readers) is Thread:
+                    d.readers = None
+                    kernel.resume(readers)
+                else:
+                    self.pass_on(d)
+            if d.writers is not None and happened & _WAKES_WRITERS:
+                self.pass_on_write(d)
+            if d.observers:
+                self._wake_observers(d, happened)
+            if not d.armed:
+                left = d.interest()
+                if left:
+                    self._arm_again(d)
+
+    def _arm_again(self, d: Descriptor) -> None:
+        try:
+            self._arm(d)
+        except OSError:  # closed behind our back: the waiters get that error from their own calls
+            self._wake_all(d)
+
+    def _wake_observers(self, d: Descriptor, happened: int) -> None:
+        assert d.observers is not None
+        for thread, wanted in list(d.observers.items()):
+            if happened & (wanted | ERR | HUP | NVAL):
+                del d.observers[thread]
+                self._resume_if_parked(thread)
+
+    def _resume_if_parked(self, thread: Thread) -> None:
+        if thread.parked or thread.by_interrupt:  # else it is on its way, to look for itself
+            self._kernel.resume(thread)
+
+    def _wake_all(self, d: Descriptor) -> None:
+        """Every waiter tries again, and learns from the call what became of its descriptor."""
+        d.can_read = True
+        kernel = self._kernel
+        while d.readers is not None:
+            thread, d.readers = first_and_rest(d.readers)
+            kernel.resume(thread)
+        while d.writers is not None:
+            thread, d.writers = first_and_rest(d.writers)
+            kernel.resume(thread)
+        observers, d.observers = d.observers, None
+        for thread in observers or ():
+            self._resume_if_parked(thread)
+
+    def after_fork(self) -> None:
+        """In the child: nobody waits, and nothing is registered with its new backend."""
+        for d in self.table.values():
+            d.readers = d.writers = d.observers = None
+            d.registered = False
+            d.armed = 0
+            d.can_read = True

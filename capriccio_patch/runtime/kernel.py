@@ -1,0 +1,429 @@
+"""The kernel: which green thread runs on the scheduler's OS thread, and how it comes to wait.
+
+One way to block and one to wake:
+
+    me = kernel.begin()             # from here on `resume(me)` is legal
+    queue.append(me)                # queue first,
+    if available():                 # then look again,
+        withdraw(me); kernel.cancel(me)
+    else:
+        try:
+            resumed = kernel.park(me, deadline)         # then park
+        except BaseException:
+            withdraw(me); raise     # a signal handler raised, or the thread is being killed
+        if not resumed:
+            withdraw(me)            # the deadline has passed
+
+1. Each `park` is ended by exactly one `resume` (or by its deadline, or by an interrupt); a resume of
+   a thread that is not parked is an error.
+2. Threads switch to each other directly.  Only a thread's *first* switch comes from the base
+   greenlet: a greenlet started from another's stack would inherit its depth of recursion and lie on
+   top of its C stack.
+3. While the kernel works, between `begin` and the switch, `current` is a `Finalizer`: code that runs
+   then (finalizers, weakref callbacks, signal handlers) can itself wait without disturbing what the
+   thread below it waits for.  `type(current) is Finalizer` is the one flag of the critical section.
+4. A turn is at most `TURN` resumes; then descriptors, timers and the inbox are looked at, whether or
+   not threads are still runnable, so that neither starves.
+5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
+
+Everything but `call_soon` and `is_mine` may be called on the scheduler's OS thread only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from .. import interpose, originals
+from .c_state import CState
+from .descriptors import Descriptors
+from .thread import Finalizer, Thread
+from .timers import Timers
+
+__all__ = ["Kernel"]
+
+TURN = 64
+
+
+class Kernel:
+    """Green threads of one OS thread: the run queue, the timers and the I/O scheme's poll loop."""
+
+    __slots__ = (
+        "_after_fork",
+        "_base",
+        "_blocking",
+        "_inbox",
+        "_pop",
+        "_push",
+        "_run_thread",
+        "_starting",
+        "backend",
+        "budget",
+        "c_state",
+        "clock",
+        "current",
+        "descriptors",
+        "finalizer",
+        "main",
+        "now",
+        "os_ident",
+        "ready",
+        "scheduler",
+        "report",
+        "switches",
+        "threads",
+        "timers",
+        "tsd",
+    )
+
+    def __init__(
+        self, backend: Any, scheduler: Any, clock: Callable[[], float] = originals.monotonic
+    ) -> None:
+        self.os_ident: int = originals.get_ident()
+        self.clock = clock
+        self.now = clock()
+        self.backend = backend
+        self.scheduler = self.ready = scheduler
+        self._push = scheduler.push
+        self._pop = scheduler.pop
+        self.budget = TURN
+        self.switches = 0
+        self.timers = Timers()
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._blocking = False
+        self._after_fork: list[Callable[[], None]] = []
+        self._starting: Thread | None = None
+        self.finalizer = Finalizer()
+        self.main = main = Thread()
+        main.ident = self.os_ident
+        main.started = True
+        main.greenlet = getcurrent()
+        self.current: Thread = main
+        self.threads: dict[int, Thread] = {main.ident: main}
+        self.c_state = CState(interpose.thread_state_dict())
+        self.tsd = self.c_state.current
+        self.descriptors = Descriptors(self)
+        self.report: Callable[[Thread], None] | None = None
+        self._run_thread = self._make_run_thread()
+        self._base = greenlet(self._base_loop)
+        self._base.switch()
+
+    def on_fork(self, call: Callable[[], None]) -> None:
+        """Have a forked child make `call`, when its kernel is that of its only thread."""
+        self._after_fork.append(call)
+
+    # -- threads -----------------------------------------------------------------------------
+
+    def spawn(self, run: Callable[[], Any]) -> Thread:
+        """A new thread that calls `run`; it starts when its turn comes."""
+        thread = Thread()
+        thread.run = run
+        thread.greenlet = greenlet(self._run_thread, self._base)
+        self.threads[thread.ident] = thread
+        self._push(thread)
+        return thread
+
+    def _make_run_thread(self) -> Callable[[Thread], None]:
+        # A plain function with nothing on its stack but the thread: what each parked thread keeps.
+        finish = self._finish
+
+        def run_thread(thread: Thread) -> None:
+            try:
+                thread.run()
+            except SystemExit:
+                pass
+            except BaseException:
+                report = self.report
+                if report is not None:
+                    report(thread)
+            finish(thread)
+
+        return run_thread
+
+    def _finish(self, thread: Thread) -> None:
+        if self.tsd:
+            self.c_state.discard()
+        if thread.on_exit is not None:
+            on_exit, thread.on_exit = thread.on_exit, None
+            on_exit()
+        thread.run = None
+        self.finalizer.host = thread
+        self.current = self.finalizer
+        self.timers.forget(thread)
+        self.threads.pop(thread.ident, None)
+        thread.greenlet = None
+        if thread is self.main:
+            # Only in a forked child, whose main thread is the one that called fork.
+            originals.process_exit(0)
+
+    def _base_loop(self) -> None:
+        getcurrent().parent.switch()
+        while True:
+            thread = self._starting
+            if thread is None:
+                thread = self._next()
+                if thread.c_state is not None:
+                    self.c_state.restore(thread)
+                self.current = thread
+            else:
+                self._starting = None
+            if thread.started:
+                thread.greenlet.switch()
+            else:
+                thread.started = True
+                thread.greenlet.switch(thread)
+
+    def after_fork(self, backend: Any) -> None:
+        """In a forked child: the current thread is the only one, and nobody waits.
+
+        The others are kept, never to run again, because collecting a greenlet ends it with an
+        exception; stock's threads vanish without one.
+        """
+        me = self.current
+        interpose.leak(self.threads)
+        for thread in self.threads.values():
+            interpose.leak(thread.greenlet)
+        if type(me) is Finalizer:
+            me = self.finalizer.host
+        mine = originals.get_ident() == self.os_ident
+        if not mine:
+            me = Thread()
+            me.ident = originals.get_ident()
+            me.started = True
+        me.greenlet = getcurrent()
+        self.os_ident = originals.get_ident()
+        self.main = self.current = me
+        self.threads = {me.ident: me}
+        self.finalizer = Finalizer()
+        self.backend = backend
+        self.timers = Timers()
+        self._inbox.clear()
+        self._blocking = False
+        self._starting = None
+        while self.ready:
+            self._pop()
+        self.descriptors.after_fork()
+        if not mine:
+            self.c_state = CState(interpose.thread_state_dict())
+            self.tsd = self.c_state.current
+            self._base = greenlet(self._base_loop)
+            self._base.switch()
+        for call in self._after_fork:
+            call()
+
+    # -- waiting -----------------------------------------------------------------------------
+
+    def begin(self) -> Thread:
+        """The current thread, about to wait: it may be queued and resumed from now on."""
+        me = self.current
+        finalizer = self.finalizer
+        if me is finalizer:
+            # A finalizer waits while the kernel works on its host's behalf: it is a thread of its
+            # own for that time, and the next critical section needs another one.
+            self.finalizer = finalizer = Finalizer()
+        finalizer.host = me
+        me.parked = True
+        me.timed_out = False
+        self.current = finalizer
+        return me
+
+    def cancel(self, me: Thread) -> None:
+        """Undo `begin`: what `me` wanted was there.  `me` has left every queue."""
+        if me.parked:
+            me.parked = False
+            self.current = me
+        else:
+            self.park(me)  # resumed already: its turn has to be taken
+
+    def park(self, me: Thread, deadline: float | None = None) -> bool:
+        """Let others run until `me` is resumed; False when `deadline` passed first.
+
+        `deadline` is in seconds of the kernel's clock.  Raises what an interrupt raises.
+        """
+        if deadline is not None:
+            self.timers.add(me, deadline)
+        me.since = self.now
+        me.greenlet = getcurrent()
+        error: BaseException | None = None
+        others: list[Thread] | None = None
+        while True:
+            if self.budget <= 0 or not self.ready:
+                self._refill()
+            self.budget -= 1
+            new = self._pop()
+            if new is not me:
+                if self.tsd or new.c_state is not None:
+                    self.c_state.exchange(me, new)
+                self.current = new
+                if new.started:
+                    new.greenlet.switch()
+                else:
+                    self._starting = new
+                    self._base.switch()
+                if self.current is not me:
+                    others = self._chosen_below(me, others)
+                    continue
+            if me.interrupt is None:
+                break
+            error, still_waiting = self._run_interrupt(me, error)
+            if not still_waiting:
+                break
+        if me.parked:
+            raise SystemError(f"{me!r} runs but was never resumed")
+        me.deadline = None
+        self.current = me
+        if others is not None:
+            for thread in others:
+                self._push(thread)
+        if error is not None:
+            raise error
+        return not me.timed_out
+
+    def _chosen_below(self, me: Thread, others: list[Thread] | None) -> list[Thread] | None:
+        """Not `me`, a waiting finalizer, was switched to, but the thread that it interrupted.
+
+        That one can't run before the finalizer on top of it has returned: it is queued again then.
+        """
+        chosen = self.current
+        finalizer = self.finalizer
+        if chosen is not finalizer:  # which is current where a thread has ended
+            others = others or []
+            others.append(chosen)
+        self._starting = None
+        finalizer.host = me
+        self.current = finalizer
+        return others
+
+    def resume(self, thread: Thread) -> None:
+        """End the wait of a parked thread: it runs when its turn comes."""
+        if not thread.parked:
+            self._resume_late(thread)
+            return
+        thread.parked = False
+        self._push(thread)
+
+    def yield_(self) -> None:
+        """Let every other runnable thread have a turn."""
+        me = self.begin()
+        me.parked = False
+        self._push(me)
+        self.park(me)
+
+    def sleep_until(self, deadline: float) -> None:
+        """Park until `deadline`, in seconds of the kernel's clock."""
+        me = self.begin()
+        me.kind = "sleep"
+        self.park(me, deadline)
+
+    def _next(self) -> Thread:
+        if self.budget <= 0 or not self.ready:
+            self._refill()
+        self.budget -= 1
+        thread: Thread = self._pop()
+        return thread
+
+    def _refill(self) -> None:
+        """Start a turn: take in what descriptors, timers and other OS threads have brought."""
+        self.budget = TURN
+        ready = self.ready
+        timers = self.timers
+        while True:
+            if self._inbox:
+                self._drain_inbox()
+            timeout: float | None = 0.0
+            if not ready:
+                deadline = timers.next_deadline()
+                if deadline is None:
+                    timeout = None
+                else:
+                    timeout = max(0.0, deadline - self.clock())
+                self._blocking = True
+                if self._inbox:
+                    timeout = 0.0
+            try:
+                events = self.backend.poll(timeout)
+            finally:
+                self._blocking = False
+            self.now = self.clock()
+            if events:
+                self.descriptors.dispatch(events)
+            if timers:
+                for thread in timers.expired(self.now):
+                    if thread.parked:
+                        thread.timed_out = True
+                        thread.parked = False
+                        self._push(thread)
+            if self._inbox:
+                self._drain_inbox()
+            if ready:
+                return
+
+    # -- interrupts --------------------------------------------------------------------------
+
+    def interrupt(self, thread: Thread, action: Callable[[], None]) -> None:
+        """Have `thread`, which is not the current one, call `action` before it does anything else.
+
+        If it waits and `action` returns it goes on waiting; what `action` raises ends the wait.
+        """
+        thread.interrupt = action
+        if thread.parked:
+            thread.parked = False
+            thread.by_interrupt = True
+            self._push(thread)
+
+    def _resume_late(self, thread: Thread) -> None:
+        """The thread is in the run queue already, for its deadline or an interrupt: the resume wins."""
+        if thread.by_interrupt:
+            thread.by_interrupt = False
+        elif thread.timed_out:
+            thread.timed_out = False
+        else:
+            raise SystemError(f"{thread!r} was resumed but is not parked")
+
+    def _run_interrupt(
+        self, me: Thread, error: BaseException | None
+    ) -> tuple[BaseException | None, bool]:
+        """Run what `interrupt` left; returns what to raise, and whether `me` has to wait on."""
+        action, me.interrupt = me.interrupt, None
+        waiting = me.by_interrupt
+        me.by_interrupt = False
+        finalizer = self.finalizer
+        finalizer.host = me
+        # Whatever waits in `action` is a thread of its own: `me` may still be queued somewhere.
+        self.current = finalizer
+        me.parked = waiting
+        try:
+            action()
+        except BaseException as raised:
+            error = error or raised
+        finalizer = self.finalizer
+        finalizer.host = me
+        self.current = finalizer
+        if not waiting:
+            return error, False
+        if me.parked and error is not None:
+            me.parked = False
+            return error, False
+        # Go on waiting, or take the turn that a resume has given meanwhile.
+        return error, True
+
+    # -- from other OS threads and signal handlers -------------------------------------------
+
+    def is_mine(self) -> bool:
+        """Whether the calling OS thread is the scheduler's.  Any OS thread."""
+        return bool(originals.get_ident() == self.os_ident)
+
+    def call_soon(self, call: Callable[..., None], *args: Any) -> None:
+        """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
+        self._inbox.append((call, args))
+        if self._blocking:
+            self.backend.notify()
+
+    def _drain_inbox(self) -> None:
+        inbox = self._inbox
+        for _ in range(len(inbox)):
+            call, args = inbox.popleft()
+            call(*args)

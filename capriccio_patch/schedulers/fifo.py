@@ -1,0 +1,18 @@
+"""First in, first out: round robin among the runnable threads.  The default."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..runtime.thread import Thread
+
+__all__ = ["FifoScheduler"]
+
+
+class FifoScheduler(deque[Thread]):
+    """A deque whose own methods are the interface, so that a switch enters no Python function."""
+
+    __slots__ = ()
+
+    push = deque.append
+    pop = deque.popleft  # type: ignore[assignment]

@@ -1,0 +1,261 @@
+"""``_thread``: starting, identity and end of threads.
+
+``threading`` stays as it is: its threads start, set their sentinel, join and shut down through the
+functions below.  Until 3.12 the end of a thread is told by a lock (``_set_sentinel``), from 3.13 by a
+C object (``_ThreadHandle``).  A green thread's handle is such an object too: one made by
+``_make_thread_handle``, which stands for a thread that was started elsewhere, put into the object
+that ``threading.Thread`` has held since its creation.
+
+A thread started on an OS thread that is not the scheduler's is an OS thread, as in stock.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+from .. import interpose, originals
+from ..runtime.thread import Thread
+from ..runtime.waitqueue import Slot, added, contains, first_and_rest, removed
+from . import locks
+from .base import Patch, Runtime, seconds
+
+__all__ = ["patches"]
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    original_count = originals.thread_count
+    c_released: WeakSet[Any] = WeakSet()
+
+    def green_ident() -> int:
+        ident = get_ident()
+        return kernel.current.ident if ident == kernel.os_ident else ident
+
+    def count() -> int:
+        return int(original_count()) + len(kernel.threads) - 1
+
+    kernel.report = _report_uncaught
+    rows = [
+        Patch("threading", "_thread", "get_ident", green_ident),
+        Patch("threading", "_thread", "_count", count),
+        *locks.patches(runtime, c_released),
+        *_start_patches(runtime),
+    ]
+    if hasattr(_thread, "_set_sentinel"):
+        rows += _sentinel_patches(runtime, c_released)
+    if hasattr(_thread, "_ThreadHandle"):
+        rows += _handle_patches(runtime)
+    return rows
+
+
+def _call(function: Any, args: Any, kwargs: Any) -> Callable[[], Any]:
+    """`function` itself where possible: an argument tuple on the stack is memory of each thread."""
+    if not args and not kwargs:
+        return function  # type: ignore[no-any-return]
+    return lambda: function(*args, **kwargs)
+
+
+def _start_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    original = originals.start_new_thread
+
+    def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
+        if not kernel.is_mine():
+            return int(original(function, args) if kwargs is None else original(function, args, kwargs))
+        if (
+            not callable(function)
+            or not isinstance(args, tuple)
+            or not (kwargs is None or isinstance(kwargs, dict))
+        ):
+            return int(original(function, args, kwargs))  # raises
+        sys.audit("_thread.start_new_thread", function, args, kwargs)
+        thread = kernel.spawn(_call(function, args, kwargs or {}))
+        thread.object = function
+        return thread.ident
+
+    return [
+        Patch("threading", "_thread", "start_new_thread", start_new_thread),
+        Patch("threading", "_thread", "start_new", start_new_thread),
+    ]
+
+
+def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
+    kernel = runtime.kernel
+    original = originals.set_sentinel
+
+    def set_sentinel() -> Any:
+        if not kernel.is_mine():
+            lock = original()
+            c_released.add(lock)
+            return lock
+        lock = _thread.allocate_lock()
+
+        def release() -> None:
+            if lock.locked():
+                lock.release()
+
+        kernel.current.on_exit = release
+        return lock
+
+    # OS threads that were started before the patch.
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        for thread in list(threading._active.values()):
+            if thread.ident != kernel.os_ident and getattr(thread, "_tstate_lock", None):
+                c_released.add(thread._tstate_lock)
+    return [Patch("threading", "_thread", "_set_sentinel", set_sentinel)]
+
+
+def _handle_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    clock = kernel.clock
+    Handle = originals.ThreadHandleType
+    make_handle = originals.make_thread_handle
+    original_start = originals.start_joinable_thread
+    original_join = originals.handle_join
+    original_is_done = originals.handle_is_done
+    original_set_done = originals.handle_set_done
+    original_shutdown = originals.thread_shutdown
+    joining: dict[int, Slot] = {}
+    kernel.on_fork(joining.clear)
+    not_daemon: dict[int, Any] = {}
+
+    def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> Any:
+        if (
+            not kernel.is_mine()
+            or not callable(function)
+            or not (handle is None or isinstance(handle, Handle))
+        ):
+            return original_start(function, handle=handle, daemon=daemon)
+        if handle is None:
+            handle = Handle()
+        elif handle.ident:
+            raise RuntimeError("thread already started")
+        sys.audit("_thread.start_joinable_thread", function, daemon, handle)
+        thread = kernel.spawn(function)
+        thread.object = function
+        interpose.swap_thread_handles(handle, make_handle(thread.ident))
+        ident = thread.ident
+        if not daemon:
+            not_daemon[ident] = handle
+
+        def done() -> None:
+            not_daemon.pop(ident, None)
+            set_done(handle)
+
+        thread.on_exit = done
+        return handle
+
+    def set_done(self: Any) -> None:
+        original_set_done(self)
+        if joining and id(self) in joining:
+            wake_joiners(self)
+
+    def wake_joiners(handle: Any) -> None:
+        if not kernel.is_mine():
+            kernel.call_soon(wake_joiners, handle)
+            return
+        slot = joining.pop(id(handle), None)
+        while slot is not None:
+            thread, slot = first_and_rest(slot)
+            kernel.resume(thread)
+
+    def join(self: Any, timeout: Any = None, /) -> None:
+        ident = self.ident
+        if not kernel.is_mine() or not ident or original_is_done(self):
+            return original_join(self, timeout)
+        if ident == kernel.current.ident:
+            raise RuntimeError("Cannot join current thread")
+        limit = None
+        if timeout is not None:
+            limit = seconds(timeout, lambda: original_join(self, timeout))
+            if limit < 0:
+                limit = None
+        if ident not in kernel.threads:
+            return runtime.workers.call_alone(original_join, self, -1 if limit is None else limit)
+        deadline = None if limit is None else clock() + limit
+        wait(self, deadline)
+        return None
+
+    def wait(handle: Any, deadline: float | None) -> None:
+        key = id(handle)
+        me = kernel.begin()
+        joining[key] = added(joining.get(key), me)
+        me.kind = "join"
+        me.object = handle
+        try:
+            if kernel.park(me, deadline):
+                return
+        except BaseException:
+            withdraw(key, me)
+            raise
+        withdraw(key, me)
+
+    def withdraw(key: int, me: Thread) -> None:
+        slot = joining.get(key)
+        if contains(slot, me):
+            slot = removed(slot, me)
+            if slot is None:
+                del joining[key]
+            else:
+                joining[key] = slot
+
+    def shutdown() -> None:
+        """Join what is not a daemon: the green threads here, the OS threads on one of them."""
+        if kernel.is_mine():
+            while not_daemon:
+                join(next(iter(not_daemon.values())))
+            threading = sys.modules.get("threading")
+            active = list(threading._active.values()) if threading is not None else []
+            if any(not t.daemon and t.ident not in kernel.threads for t in active):
+                return runtime.workers.call_alone(original_shutdown)
+        return original_shutdown()
+
+    def after_fork() -> None:
+        mine = kernel.current.ident
+        for ident in [ident for ident in not_daemon if ident != mine]:
+            del not_daemon[ident]
+
+    kernel.on_fork(after_fork)
+    return [
+        Patch("threading", "_thread", "start_joinable_thread", start_joinable_thread),
+        Patch("threading", "_thread", "_ThreadHandle.join", join),
+        Patch("threading", "_thread", "_ThreadHandle._set_done", set_done),
+        Patch("threading", "_thread", "_shutdown", shutdown),
+    ]
+
+
+def _report_uncaught(thread: Thread) -> None:
+    """What stock prints for an exception that leaves a raw thread's function."""
+    kind, error, trace = sys.exc_info()
+    hook_args = _unraisable_type()
+    function = thread.object
+    if sys.version_info >= (3, 13):
+        text, subject = f"Exception ignored in thread started by {function!r}", None
+    else:
+        text, subject = "Exception ignored in thread started by", function
+    sys.unraisablehook(hook_args((kind, error, trace, text, subject)))
+
+
+def _unraisable_type() -> Any:
+    """``UnraisableHookArgs``, which only a call of the hook shows."""
+    seen: list[Any] = []
+
+    class Probe:
+        def __del__(self) -> None:
+            raise RuntimeError
+
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda args: seen.append(type(args))
+    try:
+        probe = Probe()
+        del probe
+    finally:
+        sys.unraisablehook = hook
+    return seen[0]

@@ -1,0 +1,55 @@
+"""What the wrappers share: the rows of their tables, and how they read a timeout."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..runtime.kernel import Kernel
+from ..runtime.workers import Workers
+
+__all__ = ["Patch", "Runtime", "seconds"]
+
+
+class Runtime(NamedTuple):
+    """What wrappers are made for."""
+
+    kernel: Kernel
+    workers: Workers
+    adopters: dict[type, Callable[[Any], None]]
+    """By class: what to do with an instance that exists when the patch is applied."""
+
+
+class Patch(NamedTuple):
+    """One thing taken over.
+
+    `group` is the public module it belongs to, for ``only`` and ``exclude``.  `path` is where it is
+    found: a module, and an attribute of it or of a class in it.
+    """
+
+    group: str
+    module: str
+    path: str
+    replacement: Any
+
+    @property
+    def name(self) -> str:
+        """The dotted name: ``time.sleep``."""
+        return f"{self.module}.{self.path}"
+
+
+def seconds(value: Any, refuse: Callable[[], Any]) -> float:
+    """A duration as C code reads one: a float, or something with ``__index__``.
+
+    `refuse` makes the original call, which raises what stock raises for anything else.
+    """
+    if isinstance(value, float):
+        if value != value:
+            refuse()
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        refuse()
+        raise

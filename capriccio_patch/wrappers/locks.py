@@ -1,0 +1,321 @@
+"""``_thread.lock`` and ``_thread.RLock``: existing ones and new ones alike.
+
+The C lock stays the lock: its state is what OS threads, C code and ``repr`` see.  What is added is who
+waits for it among the green threads, and which green thread owns a recursive one.
+
+1. A release unlocks the C lock; if green threads wait, the first of them gets it at once
+   (`hand_over`).  So a thread that releases and takes a lock in a loop does not starve the others,
+   while OS threads compete on equal terms in between.
+2. Queue first, try again, then park: a release on another OS thread finds either the waiter or leaves
+   a lock that the second try gets.
+3. C code keeps the owner of an RLock by OS thread, so all green threads would be one.  `owners` says
+   which green thread it is, for as long as the lock is held; C counts the recursion.
+4. A lock that C releases without calling us (the sentinel of an OS thread, before 3.13) is waited for
+   on an OS thread: ``c_released``.
+
+These types are everybody's: importlib's locks, logging's, those of finalizers and of
+``threading._shutdown``.  The functions below import nothing and hold what they use by closure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+from .. import originals
+from ..runtime.waitqueue import Slot, added, contains, first_and_rest, removed
+from .base import Patch, Runtime, seconds
+
+__all__ = ["patches"]
+
+# Beyond _thread.TIMEOUT_MAX the original raises OverflowError.
+_TIMEOUT_MAX = originals.TIMEOUT_MAX
+
+
+def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
+    """The rows of this module; `c_released` holds the locks of point 4."""
+    return [*_lock_patches(runtime, c_released), *_rlock_patches(runtime)]
+
+
+def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
+    kernel = runtime.kernel
+    clock = kernel.clock
+    get_ident = originals.get_ident
+    original_acquire = originals.lock_acquire
+    original_release = originals.lock_release
+    waiting: dict[int, Slot] = {}
+    kernel.on_fork(waiting.clear)
+
+    def acquire(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
+        if timeout != -1:
+            return acquire_timed(self, blocking, timeout)
+        if original_acquire(self, False):
+            return True
+        if not blocking:
+            return False
+        if get_ident() != kernel.os_ident:
+            return original_acquire(self)
+        return wait(self, None)
+
+    def enter(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
+        if original_acquire(self, False):
+            return True
+        return acquire(self, blocking, timeout)
+
+    def acquire_timed(self: Any, blocking: bool, timeout: Any) -> Any:
+        if get_ident() != kernel.os_ident:
+            return original_acquire(self, blocking, timeout)
+        limit = _limit(blocking, timeout, lambda: original_acquire(self, blocking, timeout))
+        if original_acquire(self, False):
+            return True
+        if limit == 0:
+            return False
+        return wait(self, None if limit is None else clock() + limit)
+
+    def wait(lock: Any, deadline: float | None) -> bool:
+        if c_released and lock in c_released:
+            return wait_outside(lock, deadline)
+        key = id(lock)
+        me = kernel.begin()
+        waiting[key] = added(waiting.get(key), me)
+        if original_acquire(lock, False):
+            store(key, removed(waiting.get(key), me))
+            kernel.cancel(me)
+            return True
+        me.kind = "lock"
+        me.object = lock
+        try:
+            if kernel.park(me, deadline):
+                return True
+        except BaseException:
+            if contains(waiting.get(key), me):
+                store(key, removed(waiting.get(key), me))
+            else:
+                release(lock)  # it was ours already
+            raise
+        store(key, removed(waiting.get(key), me))
+        return False
+
+    def wait_outside(lock: Any, deadline: float | None) -> bool:
+        timeout = -1 if deadline is None else max(0.0, deadline - clock())
+        call_alone = runtime.workers.call_alone
+        return bool(call_alone(_acquire_until, original_acquire, lock, timeout))
+
+    def store(key: int, slot: Slot) -> None:
+        if slot is None:
+            waiting.pop(key, None)
+        else:
+            waiting[key] = slot
+
+    def release(self: Any) -> None:
+        original_release(self)
+        if waiting and id(self) in waiting:
+            hand_over(self)
+
+    def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
+        original_release(self)
+        if waiting and id(self) in waiting:
+            hand_over(self)
+
+    def hand_over(lock: Any) -> None:
+        """The lock is free and was waited for: it is the first waiter's now."""
+        if get_ident() != kernel.os_ident:
+            kernel.call_soon(hand_over, lock)
+            return
+        key = id(lock)
+        slot = waiting.get(key)
+        if slot is not None and original_acquire(lock, False):
+            thread, rest = first_and_rest(slot)
+            store(key, rest)
+            kernel.resume(thread)
+
+    return [
+        Patch("threading", "_thread", "LockType.acquire", acquire),
+        Patch("threading", "_thread", "LockType.acquire_lock", acquire),
+        Patch("threading", "_thread", "LockType.__enter__", enter),
+        Patch("threading", "_thread", "LockType.release", release),
+        Patch("threading", "_thread", "LockType.release_lock", release),
+        Patch("threading", "_thread", "LockType.__exit__", leave),
+    ]
+
+
+def _rlock_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    clock = kernel.clock
+    get_ident = originals.get_ident
+    original_acquire = originals.rlock_acquire
+    original_release = originals.rlock_release
+    is_owned = originals.rlock_is_owned
+    original_count = originals.rlock_recursion_count
+    original_save = originals.rlock_release_save
+    original_restore = originals.rlock_acquire_restore
+    original_repr = originals.RLockType.__repr__
+    owners: dict[int, int] = {}
+    waiting: dict[int, Slot] = {}
+
+    def acquire(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
+        if timeout != -1 or get_ident() != kernel.os_ident:
+            return acquire_slowly(self, blocking, timeout)
+        ident = kernel.current.ident
+        if owners.setdefault(id(self), ident) == ident and original_acquire(self, False):
+            return True
+        return acquire_slowly(self, blocking, timeout)
+
+    def acquire_slowly(self: Any, blocking: Any, timeout: Any) -> Any:
+        if get_ident() != kernel.os_ident:
+            return original_acquire(self, blocking, timeout)
+        limit = _limit(blocking, timeout, lambda: original_acquire(self, blocking, timeout))
+        if try_acquire(self):
+            return True
+        if limit == 0:
+            return False
+        return wait(self, None if limit is None else clock() + limit)
+
+    def try_acquire(lock: Any) -> bool:
+        key = id(lock)
+        ident = kernel.current.ident
+        owner = owners.get(key)
+        if owner is not None and owner != ident and is_owned(lock):
+            return False
+        # Nobody's, mine, or what a lock at this address left behind that died while held.
+        if original_acquire(lock, False):
+            owners[key] = ident
+            return True
+        owners.pop(key, None)  # held by another OS thread
+        return False
+
+    def wait(lock: Any, deadline: float | None) -> bool:
+        key = id(lock)
+        me = kernel.begin()
+        waiting[key] = added(waiting.get(key), me)
+        if try_acquire(lock):
+            store(key, removed(waiting.get(key), me))
+            kernel.cancel(me)
+            return True
+        me.kind = "rlock"
+        me.object = lock
+        try:
+            if kernel.park(me, deadline):
+                return True
+        except BaseException:
+            if contains(waiting.get(key), me):
+                store(key, removed(waiting.get(key), me))
+            else:
+                release(lock)  # it was ours already
+            raise
+        store(key, removed(waiting.get(key), me))
+        return False
+
+    def store(key: int, slot: Slot) -> None:
+        if slot is None:
+            waiting.pop(key, None)
+        else:
+            waiting[key] = slot
+
+    def release(self: Any) -> None:
+        if get_ident() == kernel.os_ident:
+            key = id(self)
+            if owners.get(key) != kernel.current.ident:
+                raise RuntimeError("cannot release un-acquired lock")
+            original_release(self)
+            if not is_owned(self):
+                owners.pop(key, None)
+                if waiting and key in waiting:
+                    hand_over(self)
+        else:
+            original_release(self)
+            if waiting and id(self) in waiting:
+                hand_over(self)
+
+    def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
+        release(self)
+
+    def hand_over(lock: Any) -> None:
+        """The lock may be free and was waited for: it is the first waiter's now."""
+        if get_ident() != kernel.os_ident:
+            kernel.call_soon(hand_over, lock)
+            return
+        key = id(lock)
+        slot = waiting.get(key)
+        if slot is not None and key not in owners and original_acquire(lock, False):
+            thread, rest = first_and_rest(slot)
+            owners[key] = thread.ident
+            store(key, rest)
+            kernel.resume(thread)
+
+    def owned(self: Any) -> bool:
+        if get_ident() != kernel.os_ident:
+            return bool(is_owned(self))
+        return owners.get(id(self)) == kernel.current.ident and bool(is_owned(self))
+
+    def recursion_count(self: Any) -> int:
+        return int(original_count(self)) if owned(self) else 0
+
+    def release_save(self: Any) -> Any:
+        if get_ident() != kernel.os_ident:
+            state = original_save(self)
+        else:
+            if not is_owned(self) or owners.pop(id(self), None) is None:
+                raise RuntimeError("cannot release un-acquired lock")
+            state = original_save(self)
+        if waiting and id(self) in waiting:
+            hand_over(self)
+        return state
+
+    def acquire_restore(self: Any, state: Any, /) -> None:
+        if get_ident() != kernel.os_ident:
+            original_restore(self, state)
+            return
+        count, _ = state
+        if not try_acquire(self):
+            wait(self, None)
+        for _ in range(count - 1):
+            original_acquire(self, False)
+
+    def represent(self: Any) -> str:
+        text = original_repr(self)
+        owner = owners.get(id(self))
+        if owner is not None and is_owned(self):
+            return text.replace(f"owner={kernel.os_ident} ", f"owner={owner} ")
+        return text
+
+    def adopt(lock: Any) -> None:
+        """An RLock that exists at the patch, perhaps held by the thread that patches."""
+        if is_owned(lock):
+            owners[id(lock)] = kernel.current.ident
+
+    def after_fork() -> None:
+        waiting.clear()
+        mine = kernel.current.ident
+        for key in [key for key, owner in owners.items() if owner != mine]:
+            del owners[key]
+
+    kernel.on_fork(after_fork)
+    runtime.adopters[originals.RLockType] = adopt
+    return [
+        Patch("threading", "_thread", "RLock.acquire", acquire),
+        Patch("threading", "_thread", "RLock.__enter__", acquire),
+        Patch("threading", "_thread", "RLock.release", release),
+        Patch("threading", "_thread", "RLock.__exit__", leave),
+        Patch("threading", "_thread", "RLock._is_owned", owned),
+        Patch("threading", "_thread", "RLock._recursion_count", recursion_count),
+        Patch("threading", "_thread", "RLock._release_save", release_save),
+        Patch("threading", "_thread", "RLock._acquire_restore", acquire_restore),
+        Patch("threading", "_thread", "RLock.__repr__", represent),
+    ]
+
+
+def _limit(blocking: Any, timeout: Any, refuse: Callable[[], Any]) -> float | None:
+    """Seconds to wait at most, None for ever, 0 not at all; raises as the original does."""
+    limit = seconds(timeout, refuse)
+    if limit == -1:
+        return None if blocking else 0
+    if not blocking or limit < 0 or limit > _TIMEOUT_MAX:
+        refuse()
+    return limit
+
+
+def _acquire_until(acquire: Callable[..., Any], lock: Any, timeout: float) -> bool:
+    """On a worker's OS thread: take the lock, which tells that it was released."""
+    return bool(acquire(lock, True, timeout))

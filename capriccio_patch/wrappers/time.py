@@ -1,0 +1,38 @@
+"""``time.sleep``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import originals
+from .base import Patch, Runtime, seconds
+
+__all__ = ["patches"]
+
+# Beyond it (292 years) the original raises at once.
+_TOO_LONG = 9223372036
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    original = originals.sleep
+    clock = kernel.clock
+
+    def sleep(duration: Any, /) -> None:
+        if get_ident() != kernel.os_ident:
+            return original(duration)
+        if type(duration) is not float and type(duration) is not int:
+            duration = seconds(duration, lambda: original(duration))
+        if duration > 0:
+            if duration >= _TOO_LONG:
+                return original(duration)
+            kernel.sleep_until(clock() + duration)
+        elif duration == 0:
+            kernel.yield_()
+        else:
+            return original(duration)  # ValueError: negative, or not a number
+        return None
+
+    return [Patch("time", "time", "sleep", sleep)]

@@ -1,0 +1,62 @@
+"""Patches this interpreter as it starts, if CAPRICCIO_PATCH=1 and it is not a packaging tool.
+
+Importing this module does it, once: `capriccio_patch.pth` and `sitecustomize.py` both do.
+
+1. Nothing that goes wrong here stops Python from starting: it costs one line on standard error, and
+   the program runs unpatched. (Ctrl-C stops it, as it does a Python without this file.)
+2. pip, venv and ensurepip, and whatever they start, run unpatched.
+3. Children inherit the patching, because they inherit the variable and the environment.
+
+This runs before `sys.argv` is complete, so it reads `sys.orig_argv`; and in interpreters that will
+not be patched, so it imports nothing but what Python has loaded already.
+"""
+
+import os
+import sys
+
+_UNPATCHED_TOOLS = ("pip", "venv", "ensurepip")
+
+
+def _tool(orig_argv: list[str]) -> str:
+    """The first part of the name of the module or script to be run, or "" if there is none.
+
+    Follows how the interpreter reads its command line: single letters may stand together, -c and
+    -m end the options, and -W, -X and --check-hash-based-pycs take a value.
+    """
+    args = iter(orig_argv[1:])
+    for arg in args:
+        if arg == "--check-hash-based-pycs":
+            next(args, "")
+        elif arg == "-" or arg[:1] != "-":
+            return os.path.basename(arg).rstrip("0123456789.")  # pip3.12 is pip
+        for place, letter in enumerate(arg[1:] if arg[:2] != "--" else "", start=2):
+            if letter == "c":
+                return ""
+            if letter in "mWX":
+                value = arg[place:] or next(args, "")
+                if letter == "m":
+                    return value.partition(".")[0]
+                break
+    return ""
+
+
+def _patch() -> None:
+    if os.environ.get("CAPRICCIO_PATCH") != "1":
+        return
+    tool = _tool(sys.orig_argv)
+    if tool == "capriccio_patch":
+        return  # which patches by itself, with the options on its command line
+    if tool in _UNPATCHED_TOOLS:
+        del os.environ["CAPRICCIO_PATCH"]  # their build and bootstrap processes are part of them
+        return
+    import capriccio_patch
+
+    capriccio_patch.patch_all()
+
+
+try:
+    _patch()
+except (Exception, SystemExit) as error:
+    if sys.stderr is not None:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"capriccio_patch: this process is not patched: {reason}", file=sys.stderr)
