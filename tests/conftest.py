@@ -1,9 +1,25 @@
-"""What every test may use."""
+"""What every test may use.
+
+`patched` puts the patch in force for one test of this process; a scenario that concerns the whole
+process (exit, fork, late patch, signals) runs in an interpreter of its own: `run_script`.  `ticker`
+proves that a call let other threads run.
+"""
+
+from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
+
+import capriccio_patch
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -13,3 +29,104 @@ def environ() -> dict[str, str]:
     """An environment for child interpreters: this tree importable, nothing of CAPRICCIO_* set."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
     return environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@pytest.fixture
+def patched() -> Iterator[None]:
+    """The patch is in force for the test; undoing it fails if the test leaves threads behind."""
+    capriccio_patch.patch_all()
+    try:
+        yield
+    finally:
+        _wait_for_threads()
+        capriccio_patch.unpatch_all()
+
+
+def _wait_for_threads(limit: float = 5.0) -> None:
+    """Threads that were told to end may not have had their turn yet."""
+    deadline = time.monotonic() + limit
+    while capriccio_patch.status()["threads"] > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+class Ticker:
+    """A thread that counts its turns; within ``with``.
+
+    ``ticker.at(3, unblock)`` has it make a call in its third turn: when that call is what ends the
+    wait of the test's own thread, the test can pass only if the wait let others run.
+    """
+
+    def __init__(self, interval: float = 0.001) -> None:
+        self.ticks = 0
+        self._interval = interval
+        self._actions: dict[int, Callable[[], Any]] = {}
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="ticker")
+
+    def at(self, ticks: int, action: Callable[[], Any]) -> Ticker:
+        """Call `action` in the turn of number `ticks`."""
+        self._actions[ticks] = action
+        return self
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self.ticks += 1
+            action = self._actions.pop(self.ticks, None)
+            if action is not None:
+                action()
+            time.sleep(self._interval)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped = True
+        self._thread.join()
+
+
+@pytest.fixture
+def ticker(patched: None) -> type[Ticker]:
+    """`Ticker`, with the patch in force."""
+    return Ticker
+
+
+RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run_script(environ: dict[str, str], tmp_path: Path) -> RunScript:
+    """``run_script(code, *args, status=0, env={}, options=())``: a program in its own interpreter.
+
+    Returns the finished process (stdout, stderr as text), after asserting the exit status; None
+    leaves that to the caller.  The code patches itself, when it wants to.  A path is run as it is.
+    """
+
+    def run(
+        code: str | Path,
+        *args: str,
+        status: int | None = 0,
+        env: dict[str, str] | None = None,
+        options: tuple[str, ...] = (),
+        stdin: str | None = None,
+        timeout: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        if isinstance(code, Path):
+            script = code
+        else:
+            script = tmp_path / "script.py"
+            script.write_text(textwrap.dedent(code))
+        done = subprocess.run(
+            [sys.executable, *options, str(script), *args],
+            env=environ | (env or {}),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if status is not None:
+            assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
