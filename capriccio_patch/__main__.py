@@ -231,16 +231,26 @@ def _hide_own_frames() -> None:
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         sys.excepthook = hook
-        own, entry = traceback, traceback
-        while entry is not None:
-            if entry.tb_frame.f_globals is globals():
-                own = entry
-            entry = entry.tb_next
-        below = own.tb_next if own is not None else None
-        error.__traceback__ = sys.last_traceback = below
-        hook(kind, error, below)
+        entries = []
+        while traceback is not None:
+            entries.append(traceback)
+            traceback = traceback.tb_next
+            if entries[-1].tb_frame.f_globals is globals():
+                entries.clear()  # this one and those of runpy before it ran the program
+        # What a call that is taken over has in place of C code: nothing to see, unless it is wrong.
+        while entries and isinstance(error, KeyboardInterrupt | OSError) and _is_ours(entries[-1]):
+            entries.pop()
+        if entries:
+            entries[-1].tb_next = None
+        error.__traceback__ = sys.last_traceback = entries[0] if entries else None
+        hook(kind, error, error.__traceback__)
 
     sys.excepthook = excepthook
+
+
+def _is_ours(entry: TracebackType) -> bool:
+    name: str = entry.tb_frame.f_globals.get("__name__", "")
+    return name.startswith("capriccio_patch.")
 
 
 _RUN: dict[str, Callable[[str, dict[str, Any]], None]] = {

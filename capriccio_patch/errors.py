@@ -22,17 +22,7 @@ class PatchError(CapriccioError, RuntimeError):
 
 
 class ThreadsAlive(PatchError):
-    """Undoing was refused because green threads are alive.
-
-    `names` holds their names in the order in which they are to be reported.
-    """
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.names = names
-
-    def __str__(self) -> str:
-        return f"{len(self.names)} green thread(s) alive: {', '.join(self.names)}"
+    """Undoing was refused because green threads are alive; the message names each of them."""
 
 
 class CapriccioWarning(RuntimeWarning):

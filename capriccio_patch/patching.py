@@ -107,7 +107,7 @@ def patch_all(
     policy = create_scheduler(settings.scheduler)
     backend = create_backend(settings.sockio)
     kernel = Kernel(backend, policy)
-    runtime = Runtime(kernel, Workers(kernel), {})
+    runtime = Runtime(kernel, Workers(kernel))
     applied = _Applied(runtime, settings)
     try:
         rows = _selected(tables.all_patches(runtime), settings)
@@ -318,6 +318,12 @@ def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
 
 
 def _undo(applied: _Applied) -> None:
+    releasers = applied.runtime.releasers
+    if releasers and applied.how:
+        for instance in interpose.instances(releasers)[0]:
+            for cls, release in releasers.items():
+                if isinstance(instance, cls):
+                    release(instance)
     while applied.undo:
         applied.undo.pop()()
 

@@ -67,7 +67,9 @@ def _start_patches(runtime: Runtime) -> list[Patch]:
 
     def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
         if not kernel.is_mine():
-            return int(original(function, args) if kwargs is None else original(function, args, kwargs))
+            return int(
+                original(function, args) if kwargs is None else original(function, args, kwargs)
+            )
         if (
             not callable(function)
             or not isinstance(args, tuple)

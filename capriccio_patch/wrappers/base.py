@@ -12,13 +12,18 @@ from ..runtime.workers import Workers
 __all__ = ["Patch", "Runtime", "seconds"]
 
 
-class Runtime(NamedTuple):
-    """What wrappers are made for."""
+class Runtime:
+    """What wrappers are made for, and what they offer each other."""
 
-    kernel: Kernel
-    workers: Workers
-    adopters: dict[type, Callable[[Any], None]]
-    """By class: what to do with an instance that exists when the patch is applied."""
+    def __init__(self, kernel: Kernel, workers: Workers) -> None:
+        self.kernel = kernel
+        self.workers = workers
+        self.adopters: dict[type, Callable[[Any], None]] = {}
+        """By class: what to do with an instance that exists when the patch is applied."""
+        self.releasers: dict[type, Callable[[Any], None]] = {}
+        """By class: what to do with an instance that exists when the patch is undone."""
+        self.resolve: Callable[[Any, Any], Any] = lambda sock, address: address
+        """A socket's address with its host name looked up; set by `names`."""
 
 
 class Patch(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _thread, queue, time
+from . import _thread, names, queue, socket, time
 from .base import Patch, Runtime
 
 __all__ = ["all_patches"]
@@ -14,4 +14,6 @@ def all_patches(runtime: Runtime) -> list[Patch]:
         *time.patches(runtime),
         *_thread.patches(runtime),
         *queue.patches(runtime),
+        *names.patches(runtime),
+        *socket.patches(runtime),
     ]
