@@ -35,10 +35,14 @@ __all__ = [
     "clone",
     "del_attribute",
     "instances",
+    "is_set",
     "leak",
+    "local_words",
+    "release",
     "poll_registrations",
     "self_check",
     "set_attribute",
+    "set_semlock_owner",
     "swap_thread_handles",
     "thread_state_dict",
 ]
@@ -252,6 +256,53 @@ def thread_state_dict() -> dict[str, Any]:
     return found
 
 
+_LOCAL_OFFSET: int | None = None
+
+
+def local_words() -> memoryview | None:
+    """The two words by which ``threading.local`` knows the calling OS thread, as a writable array.
+
+    From CPython 3.13 its PyThreadState holds two objects: the key under which a local has this
+    thread's values, and a sentinel whose end removes them (Modules/_threadmodule.c).  Each word owns
+    its reference; both are 0 until the thread uses a local.  None where values are kept in
+    `thread_state_dict`.
+    """
+    global _LOCAL_OFFSET
+    import _thread
+
+    get_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
+    state: int = get_state()
+    word = ctypes.sizeof(ctypes.c_void_p)
+    if _LOCAL_OFFSET is None:
+        scratch = _thread._local()
+        scratch.used = True
+        held = gc.get_referents(scratch)
+        keys = [key for each in held if type(each) is dict for key in each]
+        sentinels = [ref() for each in held if type(each) is set for ref in each]
+        if len(keys) != 1 or len(sentinels) != 1 or type(keys[0]) is not type(sentinels[0]):
+            return None
+        wanted = [id(keys[0]), id(sentinels[0])]
+        for offset in range(0, 1024, word):
+            if [*(ctypes.c_size_t * 2).from_address(state + offset)] == wanted:
+                _LOCAL_OFFSET = offset
+                break
+        else:
+            raise SystemError("the thread's key of threading.local was not found")
+    words = (ctypes.c_size_t * 2).from_address(state + _LOCAL_OFFSET)
+    return memoryview(words).cast("B").cast("N")
+
+
+def is_set(words: memoryview) -> Any:
+    """An object that is true, at the cost of a truth test, while the first of `words` is not 0."""
+    assert isinstance(words.obj, ctypes.Array)
+    return ctypes.c_void_p.from_address(ctypes.addressof(words.obj))
+
+
+def release(address: int) -> None:
+    """Give up the reference that a word read from the interpreter's memory owns."""
+    _decref(address)
+
+
 def poll_registrations(poller: Any) -> dict[int, int]:
     """The descriptors registered with a ``select.poll()`` object: {descriptor: events}.
 
@@ -271,6 +322,18 @@ def swap_thread_handles(one: Any, other: Any) -> None:
     a = ctypes.c_void_p.from_address(id(one) + _HEADER)
     b = ctypes.c_void_p.from_address(id(other) + _HEADER)
     a.value, b.value = b.value, a.value
+
+
+def set_semlock_owner(semlock: Any, was: int, now: int) -> None:
+    """Put a ``_multiprocessing.SemLock`` that the OS thread `was` has taken down to the OS thread `now`.
+
+    SemLockObject (Modules/_multiprocessing/semaphore.c) is a header, the semaphore's address and the
+    identifier of the OS thread that took it last.
+    """
+    owner = ctypes.c_ulong.from_address(id(semlock) + _HEADER + ctypes.sizeof(ctypes.c_void_p))
+    if owner.value != was:
+        raise SystemError("the owner of a shared semaphore was not found")
+    owner.value = now
 
 
 def leak(value: Any) -> None:

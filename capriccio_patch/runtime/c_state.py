@@ -1,8 +1,9 @@
 """What C code keeps for each OS thread, switched with the green thread.
 
-CPython's ``threading.local``, asyncio's running loop, ctypes' errno and others live in one
-dictionary of the OS thread (PyThreadState_GetDict).  Its *content* is exchanged at a switch, and only
-when either side has any: a thread that uses none of it costs one truth test a switch.
+CPython's ``threading.local`` (until 3.12), asyncio's running loop, ctypes' errno and others live in
+one dictionary of the OS thread (PyThreadState_GetDict).  Its *content* is exchanged at a switch, and
+only when either side has any: a thread that uses none of it costs one truth test a switch.  From 3.13
+``threading.local`` has two words of its own in the OS thread's record, exchanged likewise.
 
 Trace and profile functions belong to the OS thread too; `wrappers.sys` notes them in that dictionary
 under the keys below, so that the same truth test finds them.
@@ -19,7 +20,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .. import originals
+from .. import interpose, originals
 from .thread import Thread
 
 __all__ = ["PROFILE", "TRACE", "CState"]
@@ -28,15 +29,20 @@ TRACE = "capriccio_patch.trace"
 PROFILE = "capriccio_patch.profile"
 _LOOP = "__asyncio_running_event_loop__"
 _OUR_LOOP = "capriccio_patch.loop"
+_LOCAL = "capriccio_patch.local"
+_REPR = "Py_Repr"
 
 
 class CState:
-    """The dictionary of the scheduler's OS thread and who its content belongs to."""
+    """The state of the scheduler's OS thread, which is the calling one, and whose it is."""
 
-    __slots__ = ("_keep", "current")
+    __slots__ = ("_keep", "_local", "current", "local_key")
 
-    def __init__(self, current: dict[str, Any]) -> None:
-        self.current = current
+    def __init__(self) -> None:
+        self.current = interpose.thread_state_dict()
+        self._local = interpose.local_words()
+        self.local_key: Any = None if self._local is None else interpose.is_set(self._local)
+        """True while the running thread has values in a ``threading.local``, where such words exist."""
         self._keep: Any = None
 
     def exchange(self, old: Thread, new: Thread) -> None:
@@ -47,9 +53,17 @@ class CState:
     def save(self, thread: Thread) -> None:
         """Take the current state out, for `thread`."""
         current = self.current
-        if not current:
-            return
-        saved = dict(current)
+        if _REPR in current and not current[_REPR]:
+            del current[_REPR]  # what a finished repr() of a list leaves behind
+        local = self._local
+        if local is None or not local[0]:
+            if not current:
+                return
+            saved = dict(current)
+        else:
+            saved = dict(current)
+            saved[_LOCAL] = local.tolist()
+            local[0] = local[1] = 0
         if _LOOP in current:
             saved[_OUR_LOOP] = _asyncio()._get_running_loop()
             self._set_loop(None)
@@ -66,6 +80,10 @@ class CState:
         if saved is None:
             return
         thread.c_state = None
+        words = saved.pop(_LOCAL, None)
+        if words is not None:
+            assert self._local is not None
+            self._local[0], self._local[1] = words
         loop = saved.pop(_OUR_LOOP, None)
         self.current.update(saved)
         if loop is not None:
@@ -84,7 +102,13 @@ class CState:
             originals.setprofile(None)
         if _LOOP in current:
             self._set_loop(None)
-        while current:
+        local = self._local
+        while current or (local is not None and local[0]):
+            if local is not None and local[0]:
+                key, sentinel = local
+                local[0] = local[1] = 0
+                interpose.release(key)
+                interpose.release(sentinel)
             dropped = dict(current)
             current.clear()
             del dropped

@@ -67,6 +67,7 @@ class Kernel:
         "current",
         "descriptors",
         "finalizer",
+        "local_key",
         "main",
         "now",
         "os_ident",
@@ -103,13 +104,17 @@ class Kernel:
         main.greenlet = getcurrent()
         self.current: Thread = main
         self.threads: dict[int, Thread] = {main.ident: main}
-        self.c_state = CState(interpose.thread_state_dict())
-        self.tsd = self.c_state.current
+        self._make_c_state()
         self.descriptors = Descriptors(self)
         self.report: Callable[[Thread], None] | None = None
         self._run_thread = self._make_run_thread()
         self._base = greenlet(self._base_loop)
         self._base.switch()
+
+    def _make_c_state(self) -> None:
+        self.c_state = CState()
+        self.tsd = self.c_state.current
+        self.local_key = self.c_state.local_key
 
     def on_fork(self, call: Callable[[], None]) -> None:
         """Have a forked child make `call`, when its kernel is that of its only thread."""
@@ -144,7 +149,7 @@ class Kernel:
         return run_thread
 
     def _finish(self, thread: Thread) -> None:
-        if self.tsd:
+        if self.tsd or self.local_key:
             self.c_state.discard()
         if thread.on_exit is not None:
             on_exit, thread.on_exit = thread.on_exit, None
@@ -207,8 +212,7 @@ class Kernel:
             self._pop()
         self.descriptors.after_fork()
         if not mine:
-            self.c_state = CState(interpose.thread_state_dict())
-            self.tsd = self.c_state.current
+            self._make_c_state()
             self._base = greenlet(self._base_loop)
             self._base.switch()
         for call in self._after_fork:
@@ -255,7 +259,7 @@ class Kernel:
             self.budget -= 1
             new = self._pop()
             if new is not me:
-                if self.tsd or new.c_state is not None:
+                if self.tsd or self.local_key or new.c_state is not None:
                     self.c_state.exchange(me, new)
                 self.current = new
                 if new.started:
