@@ -68,6 +68,15 @@ process_exit = clone(posix._exit)
 set_blocking = clone(posix.set_blocking)
 get_blocking = clone(posix.get_blocking)
 
+fstat = clone(posix.fstat)
+lseek = clone(posix.lseek)
+fsync = clone(posix.fsync)
+fdatasync = clone(posix.fdatasync) if hasattr(posix, "fdatasync") else fsync
+readv = clone(posix.readv)
+writev = clone(posix.writev)
+preadv: Any = clone(posix.preadv) if hasattr(posix, "preadv") else None  # macOS before 11
+pwrite = clone(posix.pwrite)
+pread = clone(posix.pread)
 waitpid = clone(posix.waitpid)
 wait3 = clone(posix.wait3) if hasattr(posix, "wait3") else None
 wait4 = clone(posix.wait4) if hasattr(posix, "wait4") else None

@@ -24,8 +24,10 @@ from typing import Any
 
 from . import interpose, originals
 from .backends import create_backend
+from .backends.disk import create_disk_backend
 from .config import Settings
 from .errors import PatchError, ThreadsAlive
+from .runtime.disk import Disk
 from .runtime.kernel import Kernel
 from .runtime.workers import Workers
 from .schedulers import create_scheduler
@@ -105,9 +107,13 @@ def patch_all(
         only=only, exclude=exclude, sockio=sockio, diskio=diskio, scheduler=scheduler
     )
     policy = create_scheduler(settings.scheduler)
+    scheme = create_disk_backend(settings.diskio)
     backend = create_backend(settings.sockio)
     kernel = Kernel(backend, policy)
-    runtime = Runtime(kernel, Workers(kernel))
+    workers = Workers(kernel)
+    disk = Disk(kernel, workers, scheme)
+    scheme.init(disk)
+    runtime = Runtime(kernel, workers, disk)
     applied = _Applied(runtime, settings)
     try:
         rows = _selected(tables.all_patches(runtime), settings)
@@ -119,6 +125,7 @@ def patch_all(
         _undo(applied)
         backend.close()
         raise
+        scheme.close()
     _applied = applied
     atexit.register(_at_exit)
     import os
@@ -153,6 +160,7 @@ def unpatch_all() -> None:
 def is_patched(name: str) -> bool:
     """Whether the function at a dotted name (``"time.sleep"``), or anything of a module, is taken
     over.  Any OS thread."""
+    applied.runtime.disk.backend.close()
     if _applied is None:
         return False
     if any(row == name or row.startswith(name + ".") for row in _applied.how):
@@ -192,6 +200,7 @@ def status() -> dict[str, Any]:
         "failed": dict(_applied.failed),
     }
 
+        "diskio": _applied.runtime.disk.backend.name,
 
 # -- applying ------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ Scheduler's OS thread only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .thread import Thread
@@ -93,11 +93,12 @@ class Descriptor:
 class Descriptors:
     """The records of all descriptors, and the waits on them."""
 
-    __slots__ = ("_edge_triggered", "_kernel", "get", "table")
+    __slots__ = ("_calls", "_edge_triggered", "_kernel", "get", "table")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._edge_triggered = kernel.backend.edge_triggered
+        self._calls: dict[int, tuple[Descriptor, Callable[[], None]]] = {}
         self.table: dict[int, Descriptor] = {}
         self.get = self.table.get
 
@@ -127,6 +128,29 @@ class Descriptors:
         """The descriptor has been closed: whoever waits for it finds out by trying."""
         if descriptor is not None:
             self._wake_all(descriptor)
+
+    # -- the package's own -------------------------------------------------------------------
+
+    def watch(self, fd: int, call: Callable[[], None]) -> None:
+        """Have `call` made whenever `fd`, which the package has opened, becomes readable.
+
+        `call` takes all that there is to take.
+        """
+        descriptor = Descriptor(fd, owned=True)
+        self._calls[fd] = (descriptor, call)
+        self._kernel.backend.add_request(descriptor, READ)
+
+    def unwatch(self, fd: int) -> None:
+        """`fd` is about to be closed."""
+        descriptor, _ = self._calls.pop(fd)
+        self._kernel.backend.forget(descriptor)
+
+    def _call(self, fd: int) -> None:
+        descriptor, call = self._calls[fd]
+        call()
+        if not self._edge_triggered and fd in self._calls:
+            descriptor.armed = 0
+            self._kernel.backend.add_request(descriptor, READ)
 
     # -- waits -------------------------------------------------------------------------------
 
@@ -245,6 +269,8 @@ class Descriptors:
         for fd, happened in events:
             d = table_get(fd)
             if d is None:
+                if fd in self._calls:
+                    self._call(fd)
                 continue
             if not edge_triggered or not d.owned:
                 d.armed = 0
@@ -301,6 +327,7 @@ class Descriptors:
 
     def after_fork(self) -> None:
         """In the child: nobody waits, and nothing is registered with its new backend."""
+        self._calls.clear()
         for d in self.table.values():
             d.readers = d.writers = d.observers = None
             d.registered = False

@@ -12,17 +12,24 @@ their turn, in order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .. import originals
 from .kernel import Kernel
 
-__all__ = ["IDLE", "Workers"]
+__all__ = ["IDLE", "Job", "Workers"]
 
 IDLE = 5.0
 LIMIT = 64
 
 T = TypeVar("T")
+
+
+class Job(Protocol):
+    """What a worker can do."""
+
+    def run(self) -> None:
+        """On the worker's OS thread."""
 
 
 class _Job:
@@ -93,7 +100,7 @@ class Workers:
         me.kind = "worker"
         me.object = function
         try:
-            self._submit(job)
+            self.submit(job)
         except BaseException:
             kernel.cancel(me)
             raise
@@ -123,7 +130,8 @@ class Workers:
         self._lock = originals.allocate_lock()
         self._idle = self._running = 0
 
-    def _submit(self, job: _Job) -> None:
+    def submit(self, job: Job) -> None:
+        """Have a worker call ``job.run()``, which must not raise."""
         with_room = False
         originals.lock_acquire(self._lock)
         if self._idle:

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..runtime.disk import Disk
 from ..runtime.kernel import Kernel
 from ..runtime.workers import Workers
 
@@ -15,9 +16,10 @@ __all__ = ["Patch", "Runtime", "seconds"]
 class Runtime:
     """What wrappers are made for, and what they offer each other."""
 
-    def __init__(self, kernel: Kernel, workers: Workers) -> None:
+    def __init__(self, kernel: Kernel, workers: Workers, disk: Disk) -> None:
         self.kernel = kernel
         self.workers = workers
+        self.disk = disk
         self.adopters: dict[type, Callable[[Any], None]] = {}
         """By class: what to do with an instance that exists when the patch is applied."""
         self.releasers: dict[type, Callable[[Any], None]] = {}

@@ -1,0 +1,42 @@
+"""Every operation at once, on the scheduler's OS thread: all threads wait for the disk.
+
+What peers do, and the yardstick for the other schemes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ... import originals
+from ...runtime.disk import Request
+from .base import DiskBackend
+
+__all__ = ["BlockingBackend"]
+
+
+class BlockingBackend(DiskBackend):
+    """Plain system calls."""
+
+    kind = "blocking"
+
+    @classmethod
+    def is_available(cls) -> str | None:
+        """Everywhere."""
+        return None
+
+    def read_now(self, fd: int, buffer: Any, offset: int) -> int:
+        """One readv(2) or preadv(2)."""
+        if offset == -1:
+            return int(originals.readv(fd, [buffer]))
+        return int(originals.preadv(fd, [buffer], offset))
+
+    def write_now(self, fd: int, data: Any, offset: int) -> int:
+        """One write(2) or pwrite(2)."""
+        if offset == -1:
+            return int(originals.write(fd, data))
+        return int(originals.pwrite(fd, data, offset))
+
+    def add_request(self, request: Request) -> bool:
+        """Perform it."""
+        request.perform()
+        return True

@@ -1,0 +1,330 @@
+"""Files: how a green thread has a disk I/O scheme carry out what may wait for a disk.
+
+`Disk` is what wrappers call; the scheme (``backends/disk``) decides how.  An operation is first
+offered to the scheme's `read_now` and `write_now`, which do what needs no waiting and cost no
+`Request`; what is left becomes a `Request`, and the caller parks until it is complete.
+
+1. A request owns its memory: an abandoned one is still being carried out, in a worker or in the
+   kernel, when the caller's buffer is gone.
+2. Requests are completed on the scheduler's OS thread, so a completion can't overtake the park.
+3. Operations at a file's current position are left to system calls that the kernel serialises
+   (read, write, preadv2 with offset -1), never composed of lseek and an operation at an offset:
+   another thread or process may share the position.
+4. A read of a regular file returns fewer bytes than asked only at the end of the file, and a write
+   is one system call, as in stock: appending is atomic.
+
+For regular files and block devices; what can be polled (pipes, sockets, terminals) is waited for by
+`runtime.descriptors`.  Green threads only; the wrappers send other OS threads to the originals.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol, TypeVar
+
+from .. import originals
+from .kernel import Kernel
+from .thread import Thread
+from .workers import Workers
+
+__all__ = ["CHUNK", "Disk", "Operation", "Request", "memory", "read_owned"]
+
+CHUNK = 1 << 20
+"""Bytes that are copied at once: some 40 us, about what handing them to a worker would cost."""
+
+_SECTOR = 512
+
+T = TypeVar("T")
+
+
+class Operation(Enum):
+    """What a request asks for."""
+
+    READ = "read"
+    WRITE = "write"
+    SYNC = "fsync"
+    DATASYNC = "fdatasync"
+    CALL = "call"
+
+
+class Request:
+    """One operation that may have to wait.
+
+    ``offset`` is -1 for the file's current position.  The ``result`` of a READ is what was read; of
+    a WRITE the number of bytes; of a CALL what ``call(*args)`` returned.
+    """
+
+    __slots__ = (
+        "args",
+        "call",
+        "disk",
+        "done",
+        "error",
+        "fd",
+        "offset",
+        "operation",
+        "result",
+        "thread",
+    )
+
+    def __init__(
+        self,
+        disk: Disk,
+        operation: Operation,
+        call: Callable[..., Any],
+        *args: Any,
+        fd: int = -1,
+        offset: int = -1,
+    ) -> None:
+        self.disk = disk
+        self.operation = operation
+        self.call = call
+        self.args = args
+        self.fd = fd
+        self.offset = offset
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.thread: Thread | None = None
+
+    def __repr__(self) -> str:
+        what = self.call if self.operation is Operation.CALL else f"of descriptor {self.fd}"
+        return f"<{self.operation.value} {what}>"
+
+    def perform(self) -> None:
+        """Make the blocking call.  Any OS thread."""
+        try:
+            self.result = self.call(*self.args)
+        except BaseException as error:
+            self.error = error
+
+    def run(self) -> None:
+        """On a worker's OS thread."""
+        self.perform()
+        self.disk.kernel.call_soon(self.complete)
+
+    def complete(self) -> None:
+        """The outcome is there.  Scheduler's OS thread."""
+        self.done = True
+        thread = self.thread
+        if thread is not None:
+            self.thread = None
+            self.disk.kernel.resume(thread)
+
+    def outcome(self) -> Any:
+        """The result, or the error raised."""
+        error = self.error
+        if error is not None:
+            self.error = None
+            try:
+                raise error
+            finally:
+                del error  # a cycle through the traceback otherwise
+        return self.result
+
+
+class Scheme(Protocol):
+    """What `Disk` needs of a disk scheme: ``backends.disk.base`` has the contract."""
+
+    @property
+    def name(self) -> str:
+        """What `status` tells."""
+
+    def add_request(self, request: Request) -> bool:
+        """Begin `request`; True if it is complete already."""
+
+    def read_now(self, fd: int, buffer: Any, offset: int) -> int:
+        """Read without waiting; -1: it would wait."""
+
+    def write_now(self, fd: int, data: Any, offset: int) -> int:
+        """Write without waiting; -1: it would wait."""
+
+    def after_fork(self) -> None:
+        """In the child."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Disk:
+    """Operations on files for green threads; see the module's text."""
+
+    __slots__ = ("_read_now", "_workers", "_write_now", "backend", "kernel", "unhurried")
+
+    def __init__(self, kernel: Kernel, workers: Workers, backend: Scheme) -> None:
+        self.kernel = kernel
+        self._workers = workers
+        self.backend = backend
+        self._read_now = backend.read_now
+        self._write_now = backend.write_now
+        self.unhurried: set[int] = set()
+        """Descriptors opened to wait for the device at each operation (O_DIRECT, O_SYNC).  Advice
+        only: it may name numbers that were closed since."""
+        kernel.on_fork(backend.after_fork)
+
+    # -- services for schemes ----------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Have a worker perform `request` and complete it."""
+        self._workers.submit(request)
+
+    def watch(self, fd: int, call: Callable[[], None]) -> None:
+        """Have `call` made on the scheduler's OS thread whenever `fd` becomes readable."""
+        self.kernel.descriptors.watch(fd, call)
+
+    def unwatch(self, fd: int) -> None:
+        """Undo `watch`; before `fd` is closed."""
+        self.kernel.descriptors.unwatch(fd)
+
+    # -- operations --------------------------------------------------------------------------
+
+    def alone(self) -> bool:
+        """Whether the calling thread is the only one, so that nobody minds if it blocks."""
+        return len(self.kernel.threads) == 1
+
+    def call(self, function: Callable[..., T], *args: Any) -> T:
+        """What ``function(*args)`` returns or raises; it may wait for a disk, but not for ever."""
+        if not self.kernel.is_mine() or self.alone():
+            return function(*args)
+        result: T = self._wait(Request(self, Operation.CALL, function, *args))
+        return result
+
+    def read(self, fd: int, size: int) -> bytes:
+        """As ``os.read``."""
+        return self._read_bytes(fd, size, -1)
+
+    def pread(self, fd: int, size: int, offset: int) -> bytes:
+        """As ``os.pread``."""
+        return self._read_bytes(fd, size, offset)
+
+    def readinto(self, fd: int, buffer: Any, offset: int = -1) -> int:
+        """Read into a writable buffer of bytes, at most up to its end; the number of bytes read."""
+        size = len(buffer)
+        count = -1
+        if size <= CHUNK and fd not in self.unhurried:
+            count = self._read_now(fd, buffer, offset)
+        if count == size or count == 0:
+            return count
+        view = memoryview(buffer)
+        count = max(count, 0)
+        while count < size:
+            try:
+                got = self._read_chunk(fd, view[count : count + CHUNK], _after(offset, count))
+            except OSError:
+                if count:
+                    break
+                raise
+            if got == 0:
+                break
+            count += got
+        return count
+
+    def readv(self, fd: int, buffers: Any, offset: int = -1) -> int:
+        """As ``os.readv``, and ``os.preadv`` without flags."""
+        total = 0
+        for buffer in buffers:
+            view = memoryview(buffer).cast("B")
+            got = self.readinto(fd, view, _after(offset, total))
+            total += got
+            if got < len(view):
+                break
+        return total
+
+    def write(self, fd: int, data: Any, offset: int = -1) -> int:
+        """As ``os.write``, or ``os.pwrite`` at an offset; `data` is a buffer of bytes."""
+        count = -1
+        if len(data) <= CHUNK and fd not in self.unhurried:
+            count = self._write_now(fd, data, offset)
+        if count >= 0:
+            return count
+        data = _own(data)
+        if offset == -1:
+            request = Request(self, Operation.WRITE, originals.write, fd, data, fd=fd)
+        else:
+            request = Request(
+                self, Operation.WRITE, originals.pwrite, fd, data, offset, fd=fd, offset=offset
+            )
+        return int(self._wait(request))
+
+    def fsync(self, fd: int) -> None:
+        """As ``os.fsync``."""
+        self._wait(Request(self, Operation.SYNC, originals.fsync, fd, fd=fd))
+
+    def fdatasync(self, fd: int) -> None:
+        """As ``os.fdatasync``."""
+        self._wait(Request(self, Operation.DATASYNC, originals.fdatasync, fd, fd=fd))
+
+    def _read_bytes(self, fd: int, size: int, offset: int) -> bytes:
+        data = bytearray(min(size, CHUNK))
+        count = self.readinto(fd, data, offset)
+        while count == len(data) < size:
+            data += bytes(min(size - count, CHUNK))
+            with memoryview(data) as view:
+                count += self.readinto(fd, view[count:], _after(offset, count))
+        if count < len(data):
+            del data[count:]
+        return bytes(data)
+
+    def _read_chunk(self, fd: int, view: memoryview, offset: int) -> int:
+        """Read at most CHUNK bytes, less only at the end of the file or of what is in memory."""
+        count = -1
+        if fd not in self.unhurried:
+            count = self._read_now(fd, view, offset)
+        if count >= 0:
+            if count == CHUNK and self.kernel.ready:
+                self.kernel.yield_()
+            return count
+        request = Request(
+            self, Operation.READ, read_owned, fd, len(view), offset, fd=fd, offset=offset
+        )
+        data = self._wait(request)
+        count = len(data)
+        view[:count] = data
+        return count
+
+    def _wait(self, request: Request) -> Any:
+        if self.alone():
+            request.perform()
+        elif not self.backend.add_request(request):
+            kernel = self.kernel
+            me = kernel.begin()
+            request.thread = me
+            if request.done:
+                request.thread = None
+                kernel.cancel(me)
+            else:
+                me.kind = "disk"
+                me.object = request
+                try:
+                    kernel.park(me)
+                except BaseException:
+                    request.thread = None
+                    raise
+        return request.outcome()
+
+
+def _after(offset: int, count: int) -> int:
+    return offset if offset == -1 else offset + count
+
+
+def memory(size: int) -> Any:
+    """Memory for a request; aligned as O_DIRECT demands when it is a whole number of sectors."""
+    return mmap.mmap(-1, size) if size and size % _SECTOR == 0 else bytearray(size)
+
+
+def _own(data: Any) -> Any:
+    if type(data) is bytes and len(data) % _SECTOR:
+        return data
+    copy = memory(len(data))
+    copy[:] = bytes(data) if type(copy) is mmap.mmap else data
+    return copy
+
+
+def read_owned(fd: int, size: int, offset: int) -> memoryview:
+    """The blocking read, into memory of its own.  Any OS thread."""
+    data = memory(size)
+    readv, preadv = originals.readv, originals.preadv
+    count = readv(fd, [data]) if offset == -1 else preadv(fd, [data], offset)
+    return memoryview(data)[:count]
