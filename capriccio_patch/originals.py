@@ -67,7 +67,20 @@ getpid = clone(posix.getpid)
 process_exit = clone(posix._exit)
 set_blocking = clone(posix.set_blocking)
 get_blocking = clone(posix.get_blocking)
-
+os_open = clone(posix.open)
+fstat = clone(posix.fstat)
+dup2 = clone(posix.dup2)
+closerange = clone(posix.closerange)
+fcntl = clone(_fcntl.fcntl)
+# None where the system has no such call.
+readv = clone(getattr(posix, "readv", None))
+writev = clone(getattr(posix, "writev", None))
+preadv = clone(getattr(posix, "preadv", None))
+pwritev = clone(getattr(posix, "pwritev", None))
+sendfile = clone(getattr(posix, "sendfile", None))
+splice = clone(getattr(posix, "splice", None))
+eventfd_read = clone(getattr(posix, "eventfd_read", None))
+eventfd_write = clone(getattr(posix, "eventfd_write", None))
 fstat = clone(posix.fstat)
 lseek = clone(posix.lseek)
 fsync = clone(posix.fsync)
@@ -80,6 +93,9 @@ pread = clone(posix.pread)
 waitpid = clone(posix.waitpid)
 wait3 = clone(posix.wait3) if hasattr(posix, "wait3") else None
 wait4 = clone(posix.wait4) if hasattr(posix, "wait4") else None
+pwritev: Any = clone(posix.pwritev) if hasattr(posix, "pwritev") else None
+isatty = clone(posix.isatty)
+
 waitid = clone(posix.waitid) if hasattr(posix, "waitid") else None
 pidfd_open = clone(posix.pidfd_open) if hasattr(posix, "pidfd_open") else None
 system = clone(posix.system)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from .. import originals
 from .kernel import Kernel
@@ -127,6 +127,8 @@ class Request:
 
 class Scheme(Protocol):
     """What `Disk` needs of a disk scheme: ``backends.disk.base`` has the contract."""
+
+    any_descriptor: ClassVar[bool]
 
     @property
     def name(self) -> str:

@@ -51,6 +51,9 @@ class DiskBackend(ABC):
     kind: ClassVar[str]
     """The name that the scheme is chosen by."""
 
+    any_descriptor: ClassVar[bool] = False
+    """`read_now` may be tried on pipes, sockets and whatever else, and waits for none of them."""
+
     services: Services
 
     @property

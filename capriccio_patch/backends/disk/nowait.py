@@ -24,6 +24,7 @@ import ctypes
 import errno
 import os
 import select
+import stat
 from typing import Any
 
 from ... import originals
@@ -49,6 +50,7 @@ class NowaitBackend(DiskBackend):
     """What the page cache has at once, the rest by the scheme `slow`."""
 
     kind = "nowait"
+    any_descriptor = True
 
     def __init__(self, slow: DiskBackend | None = None) -> None:
         self.slow = slow or WorkersBackend()
@@ -118,7 +120,10 @@ class NowaitBackend(DiskBackend):
         self.slow.close()
 
     def _is_in_memory(self, fd: int) -> bool:
-        device = originals.fstat(fd).st_dev
+        found = originals.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        device = found.st_dev
         kind = self._in_memory.get(device)
         if kind is None:
             kind = self._in_memory[device] = _file_system(fd)
