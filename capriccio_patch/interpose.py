@@ -38,13 +38,15 @@ __all__ = [
     "is_set",
     "leak",
     "local_words",
-    "release",
     "poll_registrations",
+    "release",
     "self_check",
     "set_attribute",
     "set_semlock_owner",
+    "settle_tracing",
     "swap_thread_handles",
     "thread_state_dict",
+    "trace_words",
 ]
 
 _METH_KEYWORDS = 0x0002
@@ -85,6 +87,9 @@ _decref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_DecRef", _api))
 _type_modified = _api.PyType_Modified
 _type_modified.argtypes = [ctypes.py_object]
 _type_modified.restype = None
+_get_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
+_enter_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_EnterTracing", _api))
+_leave_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_LeaveTracing", _api))
 _vectorcall_address = ctypes.cast(_api.PyObject_Vectorcall, ctypes.c_void_p).value
 
 
@@ -187,7 +192,8 @@ def _flags_field(cls: type) -> ctypes.c_ulong:
     global _FLAGS_OFFSET
     if _FLAGS_OFFSET is None:
         word = ctypes.sizeof(ctypes.c_void_p)
-        for offset in range(_HEADER, type.__basicsize__, word):
+        size: Any = type.__basicsize__
+        for offset in range(_HEADER, size, word):
             if all(
                 ctypes.c_ulong.from_address(id(t) + offset).value == t.__flags__
                 for t in (int, str, dict, type, _Builtin, BaseException)
@@ -233,7 +239,7 @@ def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
     """What exists of `classes`: their instances, and bound C methods of such that somebody stored
     (``self.acquire = lock.acquire``).
 
-    A scan of the collector's objects: milliseconds.  Objects moved away by ``gc.freeze`` are not seen.
+    A scan of the collector's objects: milliseconds.  What ``gc.freeze`` has moved away is not seen.
     """
     kinds = tuple(classes)
     found = []
@@ -256,24 +262,43 @@ def thread_state_dict() -> dict[str, Any]:
     return found
 
 
-_LOCAL_OFFSET: int | None = None
+_LOCAL = "threading.local"
+_TRACE = "trace"
+_offsets: dict[str, int] = {}
+"""Where in a PyThreadState something was found."""
 
 
-def local_words() -> memoryview | None:
+def _thread_state() -> int:
+    state: int = _get_thread_state()
+    return state
+
+
+def _state_words(offset: int, count: int) -> memoryview[int]:
+    words = (ctypes.c_size_t * count).from_address(_thread_state() + offset)
+    return memoryview(words).cast("B").cast("P")
+
+
+def _find_in_state(wanted: list[int]) -> int:
+    """The offset of consecutive words in the calling OS thread's PyThreadState."""
+    state = _thread_state()
+    words = ctypes.c_size_t * len(wanted)
+    for offset in range(0, 1024, ctypes.sizeof(ctypes.c_size_t)):
+        if [*words.from_address(state + offset)] == wanted:
+            return offset
+    raise SystemError("a field of the thread's state was not found")
+
+
+def local_words() -> memoryview[int] | None:
     """The two words by which ``threading.local`` knows the calling OS thread, as a writable array.
 
     From CPython 3.13 its PyThreadState holds two objects: the key under which a local has this
-    thread's values, and a sentinel whose end removes them (Modules/_threadmodule.c).  Each word owns
-    its reference; both are 0 until the thread uses a local.  None where values are kept in
+    thread's values, and a sentinel whose end removes them (Modules/_threadmodule.c).  Each word
+    owns its reference; both are 0 until the thread uses a local.  None where values are kept in
     `thread_state_dict`.
     """
-    global _LOCAL_OFFSET
-    import _thread
+    if _LOCAL not in _offsets:
+        import _thread
 
-    get_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
-    state: int = get_state()
-    word = ctypes.sizeof(ctypes.c_void_p)
-    if _LOCAL_OFFSET is None:
         scratch = _thread._local()
         scratch.used = True
         held = gc.get_referents(scratch)
@@ -281,21 +306,44 @@ def local_words() -> memoryview | None:
         sentinels = [ref() for each in held if type(each) is set for ref in each]
         if len(keys) != 1 or len(sentinels) != 1 or type(keys[0]) is not type(sentinels[0]):
             return None
-        wanted = [id(keys[0]), id(sentinels[0])]
-        for offset in range(0, 1024, word):
-            if [*(ctypes.c_size_t * 2).from_address(state + offset)] == wanted:
-                _LOCAL_OFFSET = offset
-                break
+        _offsets[_LOCAL] = _find_in_state([id(keys[0]), id(sentinels[0])])
+    return _state_words(_offsets[_LOCAL], 2)
+
+
+def trace_words() -> memoryview[int]:
+    """The calling OS thread's profile and trace functions, as a writable array.
+
+    Four fields of its PyThreadState: the C functions (profile, trace), then the objects that they
+    are called with, which the words own.
+    """
+    if _TRACE not in _offsets:
+        get, put = clone(sys.getprofile), clone(sys.setprofile)
+        found = get()
+        if found is None:
+            put(found := lambda *_: None)
+            offset = _find_in_state([id(found)])
+            put(None)
         else:
-            raise SystemError("the thread's key of threading.local was not found")
-    words = (ctypes.c_size_t * 2).from_address(state + _LOCAL_OFFSET)
-    return memoryview(words).cast("B").cast("N")
+            offset = _find_in_state([id(found)])
+        _offsets[_TRACE] = offset - 2 * ctypes.sizeof(ctypes.c_size_t)
+    return _state_words(_offsets[_TRACE], 4)
 
 
-def is_set(words: memoryview) -> Any:
-    """An object that is true, at the cost of a truth test, while the first of `words` is not 0."""
+def settle_tracing() -> None:
+    """Have the interpreter look again whether the calling OS thread is traced or profiled.
+
+    In CPython 3.11 that is noted once more on each C stack.
+    """
+    state = _thread_state()
+    _enter_tracing(state)
+    _leave_tracing(state)
+
+
+def is_set(words: memoryview[int], index: int = 0) -> Any:
+    """An object that is true, at the cost of a truth test, while a word is not 0."""
     assert isinstance(words.obj, ctypes.Array)
-    return ctypes.c_void_p.from_address(ctypes.addressof(words.obj))
+    address = ctypes.addressof(words.obj) + index * ctypes.sizeof(ctypes.c_void_p)
+    return ctypes.c_void_p.from_address(address)
 
 
 def release(address: int) -> None:
@@ -324,16 +372,16 @@ def swap_thread_handles(one: Any, other: Any) -> None:
     a.value, b.value = b.value, a.value
 
 
-def set_semlock_owner(semlock: Any, was: int, now: int) -> None:
-    """Put a ``_multiprocessing.SemLock`` that the OS thread `was` has taken down to the OS thread `now`.
+def set_semlock_owner(semlock: Any, ident: int) -> None:
+    """Have the OS thread `ident` be the last that took a ``_multiprocessing.SemLock``.
 
-    SemLockObject (Modules/_multiprocessing/semaphore.c) is a header, the semaphore's address and the
-    identifier of the OS thread that took it last.
+    SemLockObject (Modules/_multiprocessing/semaphore.c) is a header, the semaphore's address, which
+    Python is told as ``handle``, and the identifier of that OS thread.
     """
-    owner = ctypes.c_ulong.from_address(id(semlock) + _HEADER + ctypes.sizeof(ctypes.c_void_p))
-    if owner.value != was:
+    address = id(semlock) + _HEADER
+    if ctypes.c_void_p.from_address(address).value != semlock.handle:
         raise SystemError("the owner of a shared semaphore was not found")
-    owner.value = now
+    ctypes.c_ulong.from_address(address + ctypes.sizeof(ctypes.c_void_p)).value = ident
 
 
 def leak(value: Any) -> None:

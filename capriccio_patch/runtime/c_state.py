@@ -1,12 +1,17 @@
 """What C code keeps for each OS thread, switched with the green thread.
 
-CPython's ``threading.local`` (until 3.12), asyncio's running loop, ctypes' errno and others live in
-one dictionary of the OS thread (PyThreadState_GetDict).  Its *content* is exchanged at a switch, and
-only when either side has any: a thread that uses none of it costs one truth test a switch.  From 3.13
-``threading.local`` has two words of its own in the OS thread's record, exchanged likewise.
+Three places; a thread that uses none of them costs a truth test for each.  The first two are
+exchanged at a switch when either side has something there.
 
-Trace and profile functions belong to the OS thread too; `wrappers.sys` notes them in that dictionary
-under the keys below, so that the same truth test finds them.
+1. The dictionary of the OS thread (PyThreadState_GetDict): ``threading.local`` until 3.12,
+   asyncio's running loop, ctypes' errno.  Its *content* is exchanged: C code holds the dictionary.
+2. From 3.13, two words by which ``threading.local`` knows the thread.
+3. Four words with its trace and profile functions.  A thread takes them out itself before it lets
+   others run, and puts them back when it runs again, so that they see neither what the kernel does
+   nor what others do.  They are moved as they are, so the interpreter's count of traced threads
+   stays right.
+
+The hooks of asynchronous generators go with the first: who sets those has a running loop too.
 
 asyncio's C code caches the running loop by OS thread, with a borrowed reference in CPython 3.11; so
 the loop is taken out and put back through its own functions, and what they leave in the dictionary
@@ -20,29 +25,43 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .. import interpose, originals
+from .. import interpose
 from .thread import Thread
 
-__all__ = ["PROFILE", "TRACE", "CState"]
+__all__ = ["CState"]
 
-TRACE = "capriccio_patch.trace"
-PROFILE = "capriccio_patch.profile"
 _LOOP = "__asyncio_running_event_loop__"
-_OUR_LOOP = "capriccio_patch.loop"
-_LOCAL = "capriccio_patch.local"
 _REPR = "Py_Repr"
+_OUR_LOOP = "capriccio_patch.loop"
+_OUR_HOOKS = "capriccio_patch.hooks"
+_OUR_LOCAL = "capriccio_patch.local"
+_NO_HOOKS = (None, None)
 
 
 class CState:
-    """The state of the scheduler's OS thread, which is the calling one, and whose it is."""
+    """The state of the scheduler's OS thread, which is the calling one, and whose it is.
 
-    __slots__ = ("_keep", "_local", "current", "local_key")
+    `current`, `has_locals`, `is_profiled` and `is_traced` are true while there is something in the
+    respective place.
+    """
+
+    __slots__ = (
+        "_keep",
+        "_local",
+        "_trace",
+        "current",
+        "has_locals",
+        "is_profiled",
+        "is_traced",
+    )
 
     def __init__(self) -> None:
         self.current = interpose.thread_state_dict()
         self._local = interpose.local_words()
-        self.local_key: Any = None if self._local is None else interpose.is_set(self._local)
-        """True while the running thread has values in a ``threading.local``, where such words exist."""
+        self._trace = interpose.trace_words()
+        self.has_locals: Any = None if self._local is None else interpose.is_set(self._local)
+        self.is_profiled = interpose.is_set(self._trace, 0)
+        self.is_traced = interpose.is_set(self._trace, 1)
         self._keep: Any = None
 
     def exchange(self, old: Thread, new: Thread) -> None:
@@ -52,27 +71,25 @@ class CState:
 
     def save(self, thread: Thread) -> None:
         """Take the current state out, for `thread`."""
-        current = self.current
-        if _REPR in current and not current[_REPR]:
-            del current[_REPR]  # what a finished repr() of a list leaves behind
+        saved: dict[str, Any] = {}
         local = self._local
-        if local is None or not local[0]:
-            if not current:
-                return
-            saved = dict(current)
-        else:
-            saved = dict(current)
-            saved[_LOCAL] = local.tolist()
-            local[0] = local[1] = 0
-        if _LOOP in current:
-            saved[_OUR_LOOP] = _asyncio()._get_running_loop()
-            self._set_loop(None)
-        if TRACE in current:
-            originals.settrace(None)
-        if PROFILE in current:
-            originals.setprofile(None)
-        current.clear()
-        thread.c_state = saved
+        if local is not None and local[0]:
+            saved[_OUR_LOCAL] = _take(local)
+        current = self.current
+        if current:
+            if _REPR in current and not current[_REPR]:
+                del current[_REPR]  # what a finished repr() of a list leaves behind
+            saved.update(current)
+            hooks = sys.get_asyncgen_hooks()
+            if hooks != _NO_HOOKS:
+                saved[_OUR_HOOKS] = hooks
+                sys.set_asyncgen_hooks(*_NO_HOOKS)
+            if _LOOP in current:
+                saved[_OUR_LOOP] = _asyncio()._get_running_loop()
+                self._set_loop(None)
+            current.clear()
+        if saved:
+            thread.c_state = saved
 
     def restore(self, thread: Thread) -> None:
         """Install the state that was saved for `thread`; the current one must be empty."""
@@ -80,35 +97,46 @@ class CState:
         if saved is None:
             return
         thread.c_state = None
-        words = saved.pop(_LOCAL, None)
-        if words is not None:
-            assert self._local is not None
-            self._local[0], self._local[1] = words
+        local = saved.pop(_OUR_LOCAL, None)
+        hooks = saved.pop(_OUR_HOOKS, None)
         loop = saved.pop(_OUR_LOOP, None)
         self.current.update(saved)
         if loop is not None:
             self._set_loop(loop)
-        if TRACE in saved:
-            originals.settrace(saved[TRACE])
-        if PROFILE in saved:
-            originals.setprofile(saved[PROFILE])
+        if hooks is not None:
+            sys.set_asyncgen_hooks(*hooks)
+        if local is not None:
+            assert self._local is not None
+            _put(self._local, local)
+
+    def save_trace(self, thread: Thread) -> None:
+        """Take the trace and profile functions out, for `thread`, which runs."""
+        thread.trace = _take(self._trace)
+        interpose.settle_tracing()
+
+    def restore_trace(self, thread: Thread) -> None:
+        """Put back what `save_trace` took out, on the stack of `thread`."""
+        trace, thread.trace = thread.trace, None
+        if trace is not None:
+            _put(self._trace, trace)
+            interpose.settle_tracing()
 
     def discard(self) -> None:
         """Drop the current state: its thread has ended.  Destructors of thread-locals run here."""
+        if self.is_profiled:
+            sys.setprofile(None)
+        if self.is_traced:
+            sys.settrace(None)
         current = self.current
-        if TRACE in current:
-            originals.settrace(None)
-        if PROFILE in current:
-            originals.setprofile(None)
         if _LOOP in current:
             self._set_loop(None)
+        if current and sys.get_asyncgen_hooks() != _NO_HOOKS:
+            sys.set_asyncgen_hooks(*_NO_HOOKS)
         local = self._local
-        while current or (local is not None and local[0]):
+        while current or self.has_locals:
             if local is not None and local[0]:
-                key, sentinel = local
-                local[0] = local[1] = 0
-                interpose.release(key)
-                interpose.release(sentinel)
+                for word in _take(local):
+                    interpose.release(word)
             dropped = dict(current)
             current.clear()
             del dropped
@@ -116,6 +144,18 @@ class CState:
     def _set_loop(self, loop: Any) -> None:
         _asyncio()._set_running_loop(loop)
         self._keep = self.current.get(_LOOP)
+
+
+def _take(words: memoryview[int]) -> list[int]:
+    taken = words.tolist()
+    for index in range(len(taken)):
+        words[index] = 0
+    return taken
+
+
+def _put(words: memoryview[int], values: list[int]) -> None:
+    for index, value in enumerate(values):
+        words[index] = value
 
 
 def _asyncio() -> Any:

@@ -14,16 +14,17 @@ One way to block and one to wake:
         if not resumed:
             withdraw(me)            # the deadline has passed
 
-1. Each `park` is ended by exactly one `resume` (or by its deadline, or by an interrupt); a resume of
-   a thread that is not parked is an error.
+1. Each `park` is ended by exactly one `resume` (or by its deadline, or by an interrupt); a resume
+   of a thread that is not parked is an error.
 2. Threads switch to each other directly.  Only a thread's *first* switch comes from the base
    greenlet: a greenlet started from another's stack would inherit its depth of recursion and lie on
    top of its C stack.
-3. While the kernel works, between `begin` and the switch, `current` is a `Finalizer`: code that runs
-   then (finalizers, weakref callbacks, signal handlers) can itself wait without disturbing what the
-   thread below it waits for.  `type(current) is Finalizer` is the one flag of the critical section.
-4. A turn is at most `TURN` resumes; then descriptors, timers and the inbox are looked at, whether or
-   not threads are still runnable, so that neither starves.
+3. While the kernel works, between `begin` and the switch, `current` is a `Finalizer`: code that
+   runs then (finalizers, weakref callbacks, signal handlers) can itself wait without disturbing
+   what the thread below it waits for.  `type(current) is Finalizer` is the flag of the critical
+   section.
+4. A turn is at most `TURN` resumes; then descriptors, timers and the inbox are looked at, whether
+   or not threads are still runnable, so that neither starves.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
 
 Everything but `call_soon` and `is_mine` may be called on the scheduler's OS thread only.
@@ -53,21 +54,25 @@ class Kernel:
 
     __slots__ = (
         "_after_fork",
+        "_around_fork",
         "_base",
-        "_blocking",
         "_inbox",
         "_pop",
         "_push",
+        "_push_first",
         "_run_thread",
         "_starting",
         "backend",
+        "blocking",
         "budget",
         "c_state",
         "clock",
         "current",
         "descriptors",
         "finalizer",
-        "local_key",
+        "has_locals",
+        "is_profiled",
+        "is_traced",
         "main",
         "now",
         "os_ident",
@@ -90,12 +95,15 @@ class Kernel:
         self.scheduler = self.ready = scheduler
         self._push = scheduler.push
         self._pop = scheduler.pop
+        self._push_first = getattr(scheduler, "push_first", scheduler.push)
         self.budget = TURN
         self.switches = 0
         self.timers = Timers()
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._blocking = False
+        self.blocking = False
+        """In a poll that waits: `notify` ends it."""
         self._after_fork: list[Callable[[], None]] = []
+        self._around_fork: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._starting: Thread | None = None
         self.finalizer = Finalizer()
         self.main = main = Thread()
@@ -114,11 +122,27 @@ class Kernel:
     def _make_c_state(self) -> None:
         self.c_state = CState()
         self.tsd = self.c_state.current
-        self.local_key = self.c_state.local_key
+        self.has_locals = self.c_state.has_locals
+        self.is_profiled = self.c_state.is_profiled
+        self.is_traced = self.c_state.is_traced
 
     def on_fork(self, call: Callable[[], None]) -> None:
         """Have a forked child make `call`, when its kernel is that of its only thread."""
         self._after_fork.append(call)
+
+    def around_fork(self, before: Callable[[], None], after: Callable[[], None]) -> None:
+        """Have the thread that forks call `before`, and `after` in both processes."""
+        self._around_fork.append((before, after))
+
+    def before_fork(self) -> None:
+        """The current thread is about to fork; it may wait.  Any OS thread."""
+        for before, _ in self._around_fork:
+            before()
+
+    def end_fork(self) -> None:
+        """The current thread has forked; in the parent.  Any OS thread."""
+        for _, after in reversed(self._around_fork):
+            after()
 
     # -- threads -----------------------------------------------------------------------------
 
@@ -137,6 +161,8 @@ class Kernel:
 
         def run_thread(thread: Thread) -> None:
             try:
+                if thread.interrupt is not None:
+                    self._interrupt_start(thread)
                 thread.run()
             except SystemExit:
                 pass
@@ -148,8 +174,14 @@ class Kernel:
 
         return run_thread
 
+    def _interrupt_start(self, thread: Thread) -> None:
+        error, _ = self._run_interrupt(thread, None)
+        self.current = thread
+        if error is not None:
+            raise error
+
     def _finish(self, thread: Thread) -> None:
-        if self.tsd or self.local_key:
+        if self.tsd or self.has_locals or self.is_profiled or self.is_traced:
             self.c_state.discard()
         if thread.on_exit is not None:
             on_exit, thread.on_exit = thread.on_exit, None
@@ -206,7 +238,7 @@ class Kernel:
         self.backend = backend
         self.timers = Timers()
         self._inbox.clear()
-        self._blocking = False
+        self.blocking = False
         self._starting = None
         while self.ready:
             self._pop()
@@ -217,6 +249,7 @@ class Kernel:
             self._base.switch()
         for call in self._after_fork:
             call()
+        self.end_fork()
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -240,6 +273,7 @@ class Kernel:
             me.parked = False
             self.current = me
         else:
+            me.by_interrupt = False  # it must not go on waiting: nobody would resume it
             self.park(me)  # resumed already: its turn has to be taken
 
     def park(self, me: Thread, deadline: float | None = None) -> bool:
@@ -247,6 +281,8 @@ class Kernel:
 
         `deadline` is in seconds of the kernel's clock.  Raises what an interrupt raises.
         """
+        if self.is_traced or self.is_profiled:
+            self.c_state.save_trace(me)
         if deadline is not None:
             self.timers.add(me, deadline)
         me.since = self.now
@@ -259,7 +295,7 @@ class Kernel:
             self.budget -= 1
             new = self._pop()
             if new is not me:
-                if self.tsd or self.local_key or new.c_state is not None:
+                if self.tsd or self.has_locals or new.c_state is not None:
                     self.c_state.exchange(me, new)
                 self.current = new
                 if new.started:
@@ -282,6 +318,8 @@ class Kernel:
         if others is not None:
             for thread in others:
                 self._push(thread)
+        if me.trace is not None:
+            self.c_state.restore_trace(me)
         if error is not None:
             raise error
         return not me.timed_out
@@ -340,17 +378,14 @@ class Kernel:
             timeout: float | None = 0.0
             if not ready:
                 deadline = timers.next_deadline()
-                if deadline is None:
-                    timeout = None
-                else:
-                    timeout = max(0.0, deadline - self.clock())
-                self._blocking = True
-                if self._inbox:
+                timeout = None if deadline is None else max(0.0, deadline - self.clock())
+                self.blocking = True
+                if self._inbox or ready:
                     timeout = 0.0
             try:
                 events = self.backend.poll(timeout)
             finally:
-                self._blocking = False
+                self.blocking = False
             self.now = self.clock()
             if events:
                 self.descriptors.dispatch(events)
@@ -360,6 +395,9 @@ class Kernel:
                         thread.timed_out = True
                         thread.parked = False
                         self._push(thread)
+                    elif thread.by_interrupt:
+                        thread.timed_out = True
+                        thread.by_interrupt = False
             if self._inbox:
                 self._drain_inbox()
             if ready:
@@ -370,16 +408,29 @@ class Kernel:
     def interrupt(self, thread: Thread, action: Callable[[], None]) -> None:
         """Have `thread`, which is not the current one, call `action` before it does anything else.
 
-        If it waits and `action` returns it goes on waiting; what `action` raises ends the wait.
+        If it waits and `action` returns it goes on waiting; what `action` raises ends the wait.  It
+        runs next if the scheduler has a ``push_first``.  Signal handlers may call this, also in the
+        kernel's critical section.
         """
-        thread.interrupt = action
+        thread.interrupt = action if thread.interrupt is None else _both(thread.interrupt, action)
         if thread.parked:
             thread.parked = False
             thread.by_interrupt = True
-            self._push(thread)
+            self._push_first(thread)
+            if self.blocking:
+                self.backend.notify()
+
+    def throw(self, thread: Thread, error: Any) -> None:
+        """Have `thread`, which is not the current one, raise `error` when its wait is over.
+
+        None takes back what it has not raised yet.
+        """
+        thread.error = error
+        if thread.interrupt is None:
+            thread.interrupt = _nothing
 
     def _resume_late(self, thread: Thread) -> None:
-        """The thread is in the run queue already, for its deadline or an interrupt: the resume wins."""
+        """The thread is in the run queue for its deadline or an interrupt: the resume wins."""
         if thread.by_interrupt:
             thread.by_interrupt = False
         elif thread.timed_out:
@@ -407,7 +458,10 @@ class Kernel:
         finalizer.host = me
         self.current = finalizer
         if not waiting:
+            error, me.error = error or me.error, None
             return error, False
+        if me.error is not None and me.interrupt is None:
+            me.interrupt = _nothing
         if me.parked and error is not None:
             me.parked = False
             return error, False
@@ -423,7 +477,7 @@ class Kernel:
     def call_soon(self, call: Callable[..., None], *args: Any) -> None:
         """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
         self._inbox.append((call, args))
-        if self._blocking:
+        if self.blocking:
             self.backend.notify()
 
     def _drain_inbox(self) -> None:
@@ -431,3 +485,17 @@ class Kernel:
         for _ in range(len(inbox)):
             call, args = inbox.popleft()
             call(*args)
+
+
+def _nothing() -> None:
+    """Make `Kernel.park` look at what there is to raise."""
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        try:
+            first()
+        finally:
+            second()
+
+    return both

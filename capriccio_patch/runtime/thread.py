@@ -2,17 +2,17 @@
 
 1. ``parked`` is true from the moment a thread begins to wait until it is resumed; `Kernel.resume`
    turns it off and nobody else does.
-2. ``ident`` is the record's own address: unique among live threads, and never that of an OS thread,
-   whose identifiers are addresses of thread control blocks.
+2. ``ident`` is the record's own address plus one: unique among live threads, and never that of an
+   OS thread, whose identifiers are addresses of thread control blocks.  So C code that takes
+   identifiers for pointers can be spared one of ours even when its thread has ended: it is odd.
 3. ``c_state`` holds what C code keyed by OS thread while this thread ran (``threading.local``,
-   asyncio's running loop); None for the many that have none.
+   asyncio's running loop), and ``trace`` its trace and profile functions while it does not run;
+   None for the many that have none.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-from greenlet import greenlet
 
 __all__ = ["Finalizer", "Thread"]
 
@@ -25,6 +25,7 @@ class Thread:
         "by_interrupt",
         "c_state",
         "deadline",
+        "error",
         "greenlet",
         "ident",
         "interrupt",
@@ -37,13 +38,14 @@ class Thread:
         "started",
         "timed_out",
         "timer",
+        "trace",
     )
 
     ident: int
 
     def __init__(self) -> None:
-        self.ident = id(self)
-        self.greenlet: greenlet | None = None
+        self.ident = id(self) + 1
+        self.greenlet: Any = None
         self.run: Any = None
         self.started = False
         self.parked = False
@@ -52,11 +54,13 @@ class Thread:
         self.timer: list[Any] | None = None
         self.interrupt: Any = None
         self.by_interrupt = False
+        self.error: Any = None
         self.on_exit: Any = None
         self.kind = ""
         self.object: Any = None
         self.since = 0.0
         self.c_state: dict[str, Any] | None = None
+        self.trace: list[int] | None = None
 
     def __repr__(self) -> str:
         state = f"parked in {self.kind}" if self.parked else "runnable"
@@ -64,7 +68,7 @@ class Thread:
 
 
 class Finalizer(Thread):
-    """Who runs while the kernel is between two threads: finalizers, weakref callbacks, callbacks of C.
+    """Who runs while the kernel is between two threads: finalizers, weakref callbacks, C callbacks.
 
     The kernel makes it the current thread while it works on a thread's behalf (its *host*).  Code
     that runs then is the host's code, with the host's identity, and may wait for something without
@@ -80,7 +84,7 @@ class Finalizer(Thread):
         self.started = True
 
     @property
-    def ident(self) -> int:  # type: ignore[override]
+    def ident(self) -> int:
         return self.host.ident
 
     @ident.setter

@@ -1,8 +1,8 @@
 """``_thread``: starting, identity and end of threads.
 
 ``threading`` stays as it is: its threads start, set their sentinel, join and shut down through the
-functions below.  Until 3.12 the end of a thread is told by a lock (``_set_sentinel``), from 3.13 by a
-C object (``_ThreadHandle``).  A green thread's handle is such an object too: one made by
+functions below.  Until 3.12 the end of a thread is told by a lock (``_set_sentinel``), from 3.13 by
+a C object (``_ThreadHandle``).  A green thread's handle is such an object too: one made by
 ``_make_thread_handle``, which stands for a thread that was started elsewhere, put into the object
 that ``threading.Thread`` has held since its creation.
 
@@ -168,7 +168,7 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
             thread, slot = first_and_rest(slot)
             kernel.resume(thread)
 
-    def join(self: Any, timeout: Any = None, /) -> None:
+    def join(self: Any, timeout: Any = None, /) -> Any:
         ident = self.ident
         if not kernel.is_mine() or not ident or original_is_done(self):
             return original_join(self, timeout)
@@ -208,7 +208,7 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
             else:
                 joining[key] = slot
 
-    def shutdown() -> None:
+    def shutdown() -> Any:
         """Join what is not a daemon: the green threads here, the OS threads on one of them."""
         if kernel.is_mine():
             while not_daemon:

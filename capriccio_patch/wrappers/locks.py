@@ -1,17 +1,17 @@
 """``_thread.lock`` and ``_thread.RLock``: existing ones and new ones alike.
 
-The C lock stays the lock: its state is what OS threads, C code and ``repr`` see.  What is added is who
-waits for it among the green threads, and which green thread owns a recursive one.
+The C lock stays the lock: its state is what OS threads, C code and ``repr`` see.  What is added is
+who waits for it among the green threads, and which green thread owns a recursive one.
 
 1. A release unlocks the C lock; if green threads wait, the first of them gets it at once
    (`hand_over`).  So a thread that releases and takes a lock in a loop does not starve the others,
    while OS threads compete on equal terms in between.
-2. Queue first, try again, then park: a release on another OS thread finds either the waiter or leaves
-   a lock that the second try gets.
-3. C code keeps the owner of an RLock by OS thread, so all green threads would be one.  `owners` says
-   which green thread it is, for as long as the lock is held; C counts the recursion.
-4. A lock that C releases without calling us (the sentinel of an OS thread, before 3.13) is waited for
-   on an OS thread: ``c_released``.
+2. Queue first, try again, then park: a release on another OS thread finds either the waiter or
+   leaves a lock that the second try gets.
+3. C code keeps the owner of an RLock by OS thread, so all green threads would be one.  `owners`
+   says which green thread it is, for as long as the lock is held; C counts the recursion.
+4. A lock that C releases without calling us (the sentinel of an OS thread, before 3.13) is waited
+   for on an OS thread: ``c_released``.
 
 These types are everybody's: importlib's locks, logging's, those of finalizers and of
 ``threading._shutdown``.  The functions below import nothing and hold what they use by closure.

@@ -20,7 +20,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     original = originals.sleep
     clock = kernel.clock
 
-    def sleep(duration: Any, /) -> None:
+    def sleep(duration: Any, /) -> Any:
         if get_ident() != kernel.os_ident:
             return original(duration)
         if type(duration) is not float and type(duration) is not int:

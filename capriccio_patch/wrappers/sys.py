@@ -1,0 +1,122 @@
+"""``sys``: what it tells of all threads, and does to all of them.
+
+Trace and profile functions of the running thread need nothing here (`runtime.c_state`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from ..interpose import clone
+from ..runtime.thread import Thread
+from .base import Patch, Runtime
+
+__all__ = ["patches"]
+
+_PACKAGE = __name__.partition(".")[0]
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    rows = [
+        Patch("threading", "sys", "_current_frames", _current_frames(runtime)),
+        Patch("threading", "sys", "_current_exceptions", _current_exceptions(runtime)),
+    ]
+    for name, install in (
+        ("_settraceallthreads", "settrace"),
+        ("_setprofileallthreads", "setprofile"),
+    ):
+        if hasattr(sys, name):
+            rows.append(Patch("threading", "sys", name, _for_all(runtime, name, install)))
+    return rows
+
+
+def _parked(runtime: Runtime) -> list[Thread]:
+    """The threads that have begun and do not run now."""
+    kernel = runtime.kernel
+    me = kernel.current.ident if kernel.is_mine() else None
+    return [each for each in kernel.threads.values() if each.started and each.ident != me]
+
+
+def _current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
+    kernel = runtime.kernel
+    original = clone(sys._current_frames)
+
+    def current_frames() -> dict[int, FrameType]:
+        """The frames of OS threads, and of green threads where they wait."""
+        frames: dict[int, FrameType] = original()
+        running = frames.pop(kernel.os_ident, None)
+        if running is not None:
+            frames[kernel.current.ident] = _outside(running)
+        for thread in _parked(runtime):
+            frame = thread.greenlet.gr_frame if thread.greenlet is not None else None
+            if frame is not None:
+                frames[thread.ident] = _outside(frame)
+        return frames
+
+    return current_frames
+
+
+def _outside(frame: FrameType) -> FrameType:
+    """The innermost frame that is the program's; `frame` where there is none."""
+    outer: FrameType | None = frame
+    while outer is not None:
+        if outer.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+            return outer
+        outer = outer.f_back
+    return frame
+
+
+def _current_exceptions(runtime: Runtime) -> Callable[[], dict[int, Any]]:
+    kernel = runtime.kernel
+    original = clone(sys._current_exceptions)
+
+    def current_exceptions() -> dict[int, Any]:
+        """What each thread is handling: each green thread tells for itself, on its own stack."""
+        found: dict[int, Any] = original()
+        if not kernel.is_mine():
+            return found
+        exceptions = {kernel.current.ident: found.pop(kernel.os_ident, None)}
+        asked = _parked(runtime)
+
+        def ask(thread: Thread) -> Callable[[], None]:
+            def tell() -> None:
+                exceptions[thread.ident] = answer()
+
+            return tell
+
+        for thread in asked:
+            kernel.interrupt(thread, ask(thread))
+        while any(each.ident not in exceptions and each.ident in kernel.threads for each in asked):
+            kernel.yield_()
+        return found | exceptions
+
+    def answer() -> Any:
+        return original()[kernel.os_ident]
+
+    return current_exceptions
+
+
+def _for_all(runtime: Runtime, name: str, install: str) -> Callable[[Any], None]:
+    kernel = runtime.kernel
+    original = clone(getattr(sys, name))
+    set_own = clone(getattr(sys, install))
+
+    def change(thread: Thread, function: Any) -> Callable[[], None]:
+        def change_own() -> None:
+            kernel.c_state.restore_trace(thread)
+            set_own(function)
+            kernel.c_state.save_trace(thread)
+
+        return change_own
+
+    def set_all(function: Any, /) -> None:
+        if kernel.is_mine():
+            for thread in _parked(runtime):
+                kernel.interrupt(thread, change(thread, function))
+        original(function)
+
+    return set_all
