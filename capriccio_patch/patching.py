@@ -116,7 +116,9 @@ def patch_all(
     runtime = Runtime(kernel, workers, disk)
     applied = _Applied(runtime, settings)
     try:
-        rows = _selected(tables.all_patches(runtime), settings)
+        rows = tables.all_patches(runtime)
+        _check_names(rows, settings)
+        rows = [row for row in rows if _selected(row, settings)]
         reason = interpose.self_check()
         for row in rows:
             _apply(applied, row, reason)
@@ -127,6 +129,10 @@ def patch_all(
         raise
         scheme.close()
     _applied = applied
+    for late in tables.awaited():
+        if late.module not in _awaited:
+            _awaited.add(late.module)
+            wrapt.register_post_import_hook(_imported, late.module)
     atexit.register(_at_exit)
     import os
 
@@ -136,6 +142,8 @@ def patch_all(
 
 
 _fork_hooks: list[Callable[[], None]] = []
+_awaited: set[str] = set()
+"""Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
 
 
 def unpatch_all() -> None:
@@ -167,6 +175,8 @@ def is_patched(name: str) -> bool:
         return True
     if name in _groups:
         return any(row in _applied.how for row in _groups[name])
+    if any(name == late.group for late in tables.awaited()):
+        return _selected(Patch(name, name, "", None), _applied.settings)
     found = _resolve(name)
     return found is not None and id(found) in _applied.originals
 
@@ -208,12 +218,24 @@ def status() -> dict[str, Any]:
 _groups: dict[str, list[str]] = {}
 
 
-def _selected(rows: list[Patch], settings: Settings) -> list[Patch]:
+def _check_names(rows: list[Patch], settings: Settings) -> None:
+    """ConfigError if ``only`` or ``exclude`` name what there is no row for."""
     _groups.clear()
     for row in rows:
         _groups.setdefault(row.group, []).append(row.name)
+    known = [*_groups, *(row.name for row in rows), *(f"{row.group}.{row.path}" for row in rows)]
+    late = tuple(f"{each}." for late in tables.awaited() for each in (late.group, late.module))
+    for name in (*(settings.only or ()), *settings.exclude):
+        if not any(f"{each}.".startswith(f"{name}.") for each in known):
+            if f"{name}.".startswith(late):
+                continue
+            from .errors import ConfigError
 
-    def named(row: Patch, names: Iterable[str]) -> bool:
+            raise ConfigError(f"nothing to patch is called {name!r}: {', '.join(_groups)}")
+
+
+def _selected(row: Patch, settings: Settings) -> bool:
+    def named(names: Iterable[str]) -> bool:
         public = f"{row.group}.{row.path}"
         return any(
             name == row.group or f"{each}.".startswith(f"{name}.")
@@ -221,17 +243,21 @@ def _selected(rows: list[Patch], settings: Settings) -> list[Patch]:
             for each in (row.name, public)
         )
 
-    known = [*_groups, *(row.name for row in rows), *(f"{row.group}.{row.path}" for row in rows)]
-    for name in (*(settings.only or ()), *settings.exclude):
-        if not any(f"{each}.".startswith(f"{name}.") for each in known):
-            from .errors import ConfigError
+    return (not settings.only or named(settings.only)) and not named(settings.exclude)
 
-            raise ConfigError(f"nothing to patch is called {name!r}: {', '.join(_groups)}")
-    return [
-        row
-        for row in rows
-        if (not settings.only or named(row, settings.only)) and not named(row, settings.exclude)
-    ]
+
+def _imported(module: ModuleType) -> None:
+    """A module is there whose rows were put off until its import."""
+    applied = _applied
+    if applied is None:
+        return
+    reason = interpose.self_check()
+    for late in tables.LATE:
+        if late.module == module.__name__:
+            for row in late.patches(applied.runtime):
+                _groups.setdefault(row.group, []).append(row.name)
+                if _selected(row, applied.settings):
+                    _apply(applied, row, reason)
 
 
 def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:

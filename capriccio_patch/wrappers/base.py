@@ -10,7 +10,7 @@ from ..runtime.disk import Disk
 from ..runtime.kernel import Kernel
 from ..runtime.workers import Workers
 
-__all__ = ["Patch", "Runtime", "seconds"]
+__all__ = ["Late", "Patch", "Runtime", "seconds"]
 
 
 class Runtime:
@@ -26,6 +26,8 @@ class Runtime:
         """By class: what to do with an instance that exists when the patch is undone."""
         self.resolve: Callable[[Any, Any], Any] = lambda sock, address: address
         """A socket's address with its host name looked up; set by `names`."""
+        self.socket_mode: Any = None
+        """The program's timeouts of sockets (`socket_mode.SocketMode`); set by `socket`."""
 
 
 class Patch(NamedTuple):
@@ -44,6 +46,15 @@ class Patch(NamedTuple):
     def name(self) -> str:
         """The dotted name: ``time.sleep``."""
         return f"{self.module}.{self.path}"
+
+
+class Late(NamedTuple):
+    """The rows of a module that many programs never import: made when it is."""
+
+    group: str
+    module: str
+    """What their targets are found in, directly: ``_ssl``."""
+    patches: Callable[[Runtime], list[Patch]]
 
 
 def seconds(value: Any, refuse: Callable[[], Any]) -> float:

@@ -25,7 +25,7 @@ __all__ = ["patches"]
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
-    mode = SocketMode(runtime)
+    runtime.socket_mode = mode = SocketMode(runtime)
     runtime.adopters[originals.SocketType] = mode.emulate
     runtime.releasers[originals.SocketType] = mode.release
     return [

@@ -51,7 +51,7 @@ class SocketMode:
     def emulate(self, sock: Any) -> None:
         """Take a timeout that was set in C over from there."""
         timeout = originals.socket_gettimeout(sock)
-        if timeout:
+        if timeout and originals.socket_fileno(sock) >= 0:
             originals.socket_settimeout(sock, 0.0)
             self.timeouts[id(sock)] = timeout
         else:
@@ -136,7 +136,7 @@ class SocketMode:
                 descriptors.wake_closed(descriptor)
 
         def detach(self: Any) -> int:
-            timeouts.pop(id(self), None)
+            mode.release(self)
             return int(original_detach(self))
 
         def close_number(fd: Any, /) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from . import _thread, names, queue, socket, time
-from .base import Patch, Runtime
+import sys
 
-__all__ = ["all_patches"]
+from . import _thread, names, queue, socket, ssl, time
+from .base import Late, Patch, Runtime
+
+__all__ = ["LATE", "all_patches", "awaited"]
+
+LATE = (Late("ssl", "_ssl", ssl.patches),)
 
 
 def all_patches(runtime: Runtime) -> list[Patch]:
@@ -16,4 +20,10 @@ def all_patches(runtime: Runtime) -> list[Patch]:
         *queue.patches(runtime),
         *names.patches(runtime),
         *socket.patches(runtime),
+        *(row for late in LATE if late.module in sys.modules for row in late.patches(runtime)),
     ]
+
+
+def awaited() -> list[Late]:
+    """Those that wait for the import of their module."""
+    return [late for late in LATE if late.module not in sys.modules]
