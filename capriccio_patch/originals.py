@@ -9,6 +9,10 @@ Outside this module and ``wrappers/`` no name of the standard library that is pa
 
 from __future__ import annotations
 
+import fcntl as _fcntl
+
+import _multiprocessing
+import _io
 import _queue
 import _signal
 import _socket
@@ -69,6 +73,7 @@ set_blocking = clone(posix.set_blocking)
 get_blocking = clone(posix.get_blocking)
 os_open = clone(posix.open)
 fstat = clone(posix.fstat)
+stat = clone(posix.stat)
 dup2 = clone(posix.dup2)
 closerange = clone(posix.closerange)
 fcntl = clone(_fcntl.fcntl)
@@ -99,6 +104,27 @@ isatty = clone(posix.isatty)
 waitid = clone(posix.waitid) if hasattr(posix, "waitid") else None
 pidfd_open = clone(posix.pidfd_open) if hasattr(posix, "pidfd_open") else None
 system = clone(posix.system)
+
+SemLockType: Any = getattr(_multiprocessing, "SemLock", None)  # None where there is no sem_open
+if SemLockType is not None:
+    semlock_acquire = SemLockType.__dict__["acquire"]
+    semlock_release = SemLockType.__dict__["release"]
+    semlock_is_mine = SemLockType.__dict__["_is_mine"]
+
+_fileio_methods = _io.FileIO.__dict__
+fileio_init = _fileio_methods["__init__"]
+fileio_close = _fileio_methods["close"]
+fileio_closed = _fileio_methods["closed"].__get__
+fileio_closefd = _fileio_methods["closefd"].__get__
+fileio_fileno = _fileio_methods["fileno"]
+fileio_read = _fileio_methods["read"]
+fileio_readall = _fileio_methods["readall"]
+fileio_readable = _fileio_methods["readable"]
+fileio_readinto = _fileio_methods["readinto"]
+fileio_seekable = _fileio_methods["seekable"]
+fileio_truncate = _fileio_methods["truncate"]
+fileio_writable = _fileio_methods["writable"]
+fileio_write = _fileio_methods["write"]
 
 select_select = clone(select.select)
 poll = clone(select.poll) if hasattr(select, "poll") else None

@@ -1,0 +1,212 @@
+"""``_io.FileIO``: the file object below every ``open()``, so below standard streams and logging.
+
+The buffered and text layers above stay as they are; they reach a FileIO by attribute.  How several
+threads share a buffered object is in ``io_buffered``.
+
+1. Every FileIO is served, whenever it was made: standard input, output and error too.
+2. Arguments that the C method would refuse are given to it, for its own exception.
+3. ``None`` is what a raw read or write of a non-blocking descriptor returns instead of waiting.
+4. close(2) is called directly: 0.3 us where a worker costs a hundred times that.  It waits for a
+   disk where it is the last of a deleted file, and on network file systems that write back.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from operator import index
+from typing import Any
+
+from .. import originals
+from ..runtime.disk import CHUNK
+from . import io_buffered
+from .base import Patch, Runtime
+from .opening import Opening
+from .streams import closing, is_stream
+from .transfer import Transfer
+
+__all__ = ["patches"]
+
+_FIRST_OWN = 3
+"""Standard descriptors are often replaced by dup2 below the objects that stand for them."""
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    return [
+        Patch("io", "_io", "FileIO.__init__", _make_init(runtime)),
+        Patch("io", "_io", "FileIO.close", _make_close(runtime)),
+        Patch("io", "_io", "FileIO.truncate", _make_truncate(runtime)),
+        Patch("io", "_io", "FileIO.write", _make_write(runtime)),
+        *_read_patches(runtime),
+        *io_buffered.patches(runtime),
+    ]
+
+
+def _read_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    fileno = originals.fileio_fileno
+    readable = originals.fileio_readable
+    original_readinto = originals.fileio_readinto
+    original_read = originals.fileio_read
+    original_readall = originals.fileio_readall
+    transfer = Transfer(runtime)
+    read_into = transfer.readinto
+    read_bytes = transfer.read
+
+    def readinto(self: Any, buffer: Any, /) -> Any:
+        if get_ident() != kernel.os_ident or not readable(self):
+            return original_readinto(self, buffer)
+        data = as_bytes(buffer)
+        if data is None or (type(data) is memoryview and data.readonly):
+            return original_readinto(self, buffer)
+        try:
+            return read_into(fileno(self), data)
+        except BlockingIOError:
+            return None
+
+    def read(self: Any, size: Any = -1, /) -> Any:
+        if get_ident() != kernel.os_ident or not readable(self):
+            return original_read(self, size)
+        if type(size) is not int:
+            if size is None:
+                return self.readall()
+            try:
+                size = index(size)
+            except TypeError:
+                return original_read(self, size)
+        if size < 0:
+            return self.readall()
+        try:
+            return read_bytes(fileno(self), size)
+        except BlockingIOError:
+            return None
+
+    def readall(self: Any, /) -> Any:
+        if get_ident() != kernel.os_ident:
+            return original_readall(self)
+        fd = fileno(self)
+        pieces: list[bytes] = []
+        size = _size_left(fd)
+        while True:
+            try:
+                piece = read_bytes(fd, size)
+            except BlockingIOError:
+                return b"".join(pieces) if pieces else None
+            if pieces and not piece:
+                return b"".join(pieces)
+            if len(piece) < size and not is_stream(fd):
+                return b"".join((*pieces, piece)) if pieces else piece
+            if not piece:
+                return piece
+            pieces.append(piece)
+            size = CHUNK
+
+    return [
+        Patch("io", "_io", "FileIO.readinto", readinto),
+        Patch("io", "_io", "FileIO.read", read),
+        Patch("io", "_io", "FileIO.readall", readall),
+    ]
+
+
+def _make_write(runtime: Runtime) -> Any:
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    fileno = originals.fileio_fileno
+    writable = originals.fileio_writable
+    seekable = originals.fileio_seekable
+    original = originals.fileio_write
+    write_file = runtime.disk.write
+    write_stream = Transfer(runtime).write_stream
+
+    def write(self: Any, b: Any, /) -> Any:
+        if get_ident() != kernel.os_ident or not writable(self):
+            return original(self, b)
+        data = as_bytes(b)
+        if data is None:
+            return original(self, b)
+        fd = fileno(self)
+        try:
+            # C remembers the answer of `seekable`, so it costs no system call.
+            if fd >= _FIRST_OWN and seekable(self):
+                return write_file(fd, data)
+            return write_stream(fd, data)
+        except BlockingIOError:
+            return None
+
+    return write
+
+
+def _make_init(runtime: Runtime) -> Any:
+    kernel = runtime.kernel
+    original = originals.fileio_init
+    opening = Opening(runtime)
+
+    def init(
+        self: Any, file: Any, mode: Any = "r", closefd: Any = True, opener: Any = None
+    ) -> None:
+        if isinstance(file, (str, bytes, os.PathLike)) and opener is None and kernel.is_mine():
+            # As C does when it is called for an object that is open: no descriptor is lost.
+            creates = isinstance(mode, str) and not {"w", "x", "a"}.isdisjoint(mode)
+            empties = creates and "a" not in mode
+            opening.call(file, None, creates, empties, True, original, self, file, mode, closefd)
+        else:
+            original(self, file, mode, closefd, opener)
+
+    return init
+
+
+def _make_close(runtime: Runtime) -> Any:
+    kernel = runtime.kernel
+    table = kernel.descriptors.table
+    fileno = originals.fileio_fileno
+    is_closed = originals.fileio_closed
+    closes = originals.fileio_closefd
+    original = originals.fileio_close
+
+    def close(self: Any, /) -> Any:
+        if not table or is_closed(self) or not closes(self):
+            return original(self)
+        fd = fileno(self)
+        return closing(kernel, fd, original, self) if fd in table else original(self)
+
+    return close
+
+
+def _make_truncate(runtime: Runtime) -> Any:
+    kernel = runtime.kernel
+    call = runtime.disk.call
+    original = originals.fileio_truncate
+
+    def truncate(self: Any, size: Any = None, /) -> Any:
+        if not kernel.is_mine():
+            return original(self, size)
+        return call(original, self, size)
+
+    return truncate
+
+
+def as_bytes(buffer: Any) -> Any:
+    """`buffer` as an object whose items are bytes; None if it is no contiguous buffer."""
+    kind = type(buffer)
+    if kind is bytes or kind is bytearray:
+        return buffer
+    try:
+        view = memoryview(buffer)
+        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    except (TypeError, ValueError):
+        return None
+
+
+def _size_left(fd: int) -> int:
+    """How much to ask for first: one byte more than there is, so that the end is seen at once."""
+    try:
+        found = originals.fstat(fd)
+        if stat.S_ISREG(found.st_mode):
+            left = found.st_size - originals.lseek(fd, 0, os.SEEK_CUR)
+            if left >= 0:
+                return int(left) + 1
+    except OSError:
+        pass
+    return 1 << 16

@@ -1,0 +1,103 @@
+"""Whether looking up a path would have to wait for a disk or a server.
+
+Facts, measured on ext4 with Linux 6.18: stat(2) of a path that the kernel has in its cache of names
+costs 1.9 us, opening and closing a file 2.5; through a worker either costs 30.  A path that is not
+cached costs what the disk or the server takes.  ``openat2(RESOLVE_CACHED)`` (Linux 5.12) resolves a
+path from that cache or fails with EAGAIN, also where a network file system would have to ask.
+
+Decision: where another thread could run, a path is resolved like that first, with O_PATH, which
+opens nothing.  What is cached is looked up directly, the rest by a worker.  Where there is no
+openat2 all look-ups are direct.
+
+Cost: 3 us for each look-up; none while there is one thread only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from typing import Any
+
+from .. import originals
+
+__all__ = ["ABSENT", "WAIT", "Lookup", "stat_mode"]
+
+WAIT = -1
+ABSENT = 0
+
+_OPENAT2 = 437
+_AT_FDCWD = -100
+_RESOLVE_CACHED = 0x20
+
+
+class Lookup:
+    """Look-ups in the kernel's cache of names.  Scheduler's OS thread only."""
+
+    __slots__ = (
+        "_errno",
+        "_follow",
+        "_here",
+        "_no_follow",
+        "_number",
+        "_size",
+        "_syscall",
+        "works",
+    )
+
+    def __init__(self) -> None:
+        self._syscall: Any = ctypes.PyDLL(None, use_errno=True).syscall
+        self._errno = ctypes.get_errno
+        self._number = ctypes.c_long(_OPENAT2)
+        self._here = ctypes.c_long(_AT_FDCWD)
+        self._size = ctypes.c_size_t(24)
+        flags = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._follow = struct.pack("=QQQ", flags, 0, _RESOLVE_CACHED)
+        self._no_follow = struct.pack("=QQQ", flags | os.O_NOFOLLOW, 0, _RESOLVE_CACHED)
+        self.works = hasattr(os, "O_PATH") and self._resolve(b"/", None, True) >= 0
+
+    def mode(self, path: Any, dir_fd: Any = None, follow: bool = True) -> int:
+        """``st_mode`` of what is at `path` if that is known at once.
+
+        WAIT: finding out has to wait.  ABSENT: looking it up fails at once, or is not a question of
+        this function's; the original call tells how.
+        """
+        if not self.works:
+            return stat_mode(path, dir_fd, follow)
+        try:
+            encoded = os.fsencode(path)
+        except (TypeError, UnicodeError):
+            return ABSENT
+        if b"\0" in encoded:
+            return ABSENT
+        fd = self._resolve(encoded, dir_fd, follow)
+        if fd < 0:
+            return WAIT if fd == WAIT else ABSENT
+        try:
+            mode: int = originals.fstat(fd).st_mode
+        finally:
+            originals.close(fd)
+        return mode
+
+    def is_cached(self, path: Any, dir_fd: Any = None, follow: bool = True) -> bool:
+        """Whether looking `path` up needs no waiting, as far as can be told."""
+        return not self.works or self.mode(path, dir_fd, follow) != WAIT
+
+    def _resolve(self, path: bytes, dir_fd: Any, follow: bool) -> int:
+        """A descriptor, WAIT, or less for any other error."""
+        start = self._here if dir_fd is None else ctypes.c_long(dir_fd)
+        how = self._follow if follow else self._no_follow
+        fd = int(self._syscall(self._number, start, path, how, self._size))
+        if fd >= 0:
+            return fd
+        return WAIT if self._errno() == errno.EAGAIN else -2
+
+
+def stat_mode(path: Any, dir_fd: Any = None, follow: bool = True) -> int:
+    """``st_mode`` of what is at `path`, or ABSENT, by stat(2).  Any OS thread."""
+    try:
+        mode: int = originals.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
+    except (OSError, ValueError, TypeError):
+        return ABSENT
+    return mode
