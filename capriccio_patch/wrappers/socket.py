@@ -127,6 +127,9 @@ def _connect_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
                 break
         kernel.descriptors.pass_on_write(d)
         error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if not error and timeout is None:
+            # The second call of an asynchronous connect makes the state that of a blocking one.
+            error = int(original_connect_ex(sock, address))
         return 0 if error == errno.EISCONN else error
 
     def connect_outside(sock: Any, call: Callable[..., Any], address: Any) -> Any:
