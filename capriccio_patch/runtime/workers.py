@@ -50,6 +50,7 @@ class _Job:
             self.result = self.function(*self.args)
         except BaseException as error:
             self.error = error
+        self.args = ()  # the caller may count references once it goes on
         self.kernel.call_soon(self.done)
 
     def done(self) -> None:
