@@ -11,11 +11,13 @@ exchanged at a switch when either side has something there.
    nor what others do.  They are moved as they are, so the interpreter's count of traced threads
    stays right.
 
-The hooks of asynchronous generators go with the first: who sets those has a running loop too.
+The hooks of asynchronous generators and the depth to which coroutines remember their origin go with
+the first: who sets those has a running loop too.
 
 asyncio's C code caches the running loop by OS thread, with a borrowed reference in CPython 3.11; so
 the loop is taken out and put back through its own functions, and what they leave in the dictionary
-outlives the switch in ``_keep``.
+outlives the switch in ``_keep``.  Where the loop is not in the dictionary `wrappers.asyncio` notes
+there that there is one.
 
 Scheduler's OS thread only.
 """
@@ -34,6 +36,7 @@ _LOOP = "__asyncio_running_event_loop__"
 _REPR = "Py_Repr"
 _OUR_LOOP = "capriccio_patch.loop"
 _OUR_HOOKS = "capriccio_patch.hooks"
+_OUR_DEPTH = "capriccio_patch.depth"
 _OUR_LOCAL = "capriccio_patch.local"
 _NO_HOOKS = (None, None)
 
@@ -84,8 +87,16 @@ class CState:
             if hooks != _NO_HOOKS:
                 saved[_OUR_HOOKS] = hooks
                 sys.set_asyncgen_hooks(*_NO_HOOKS)
+            depth = sys.get_coroutine_origin_tracking_depth()
+            if depth:
+                saved[_OUR_DEPTH] = depth
+                sys.set_coroutine_origin_tracking_depth(0)
             if _LOOP in current:
-                saved[_OUR_LOOP] = _asyncio()._get_running_loop()
+                loop = _asyncio()._get_running_loop()
+                if loop is None:
+                    del saved[_LOOP]  # what a finished loop leaves behind
+                else:
+                    saved[_OUR_LOOP] = loop
                 self._set_loop(None)
             current.clear()
         if saved:
@@ -99,12 +110,15 @@ class CState:
         thread.c_state = None
         local = saved.pop(_OUR_LOCAL, None)
         hooks = saved.pop(_OUR_HOOKS, None)
+        depth = saved.pop(_OUR_DEPTH, 0)
         loop = saved.pop(_OUR_LOOP, None)
         self.current.update(saved)
         if loop is not None:
             self._set_loop(loop)
         if hooks is not None:
             sys.set_asyncgen_hooks(*hooks)
+        if depth:
+            sys.set_coroutine_origin_tracking_depth(depth)
         if local is not None:
             assert self._local is not None
             _put(self._local, local)
@@ -130,8 +144,9 @@ class CState:
         current = self.current
         if _LOOP in current:
             self._set_loop(None)
-        if current and sys.get_asyncgen_hooks() != _NO_HOOKS:
+        if current:
             sys.set_asyncgen_hooks(*_NO_HOOKS)
+            sys.set_coroutine_origin_tracking_depth(0)
         local = self._local
         while current or self.has_locals:
             if local is not None and local[0]:

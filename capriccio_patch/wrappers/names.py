@@ -1,13 +1,15 @@
 """Looking names up: ``getaddrinfo`` and its kin, on OS threads of their own pool.
 
-libc offers no way to wait for several look-ups, so each takes an OS thread for its time; the pool is
-not that of the disk, so that a slow name server does not hold up files.  Numeric addresses need no
-look-up and no thread.
+libc offers no way to wait for several look-ups, so each takes an OS thread for its time; the pool
+is not that of the disk, so that a slow name server does not hold up files.  Numeric addresses need
+no look-up and no thread.
 """
 
 from __future__ import annotations
 
 import _socket
+import operator
+from functools import partial
 from typing import Any
 
 from .. import originals
@@ -16,9 +18,12 @@ from .base import Patch, Runtime
 
 __all__ = ["patches"]
 
-_FAMILIES = tuple(
-    getattr(_socket, name) for name in ("AF_INET", "AF_INET6") if hasattr(_socket, name)
-)
+_LENGTHS = {
+    getattr(_socket, name): lengths
+    for name, lengths in (("AF_INET", (2,)), ("AF_INET6", (2, 3, 4)))
+    if hasattr(_socket, name)
+}
+"""How many items an address of a family may have."""
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -28,40 +33,40 @@ def patches(runtime: Runtime) -> list[Patch]:
     kernel.on_fork(pool.after_fork)
     original_getaddrinfo = originals.getaddrinfo
 
-    def getaddrinfo(
-        host: Any, port: Any, family: Any = 0, type: Any = 0, proto: Any = 0, flags: Any = 0
-    ) -> Any:
+    def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
+        host = args[0] if args else kwargs.get("host")
         if host is None or _is_numeric(host):
-            return original_getaddrinfo(host, port, family, type, proto, flags)
-        return pool.call(original_getaddrinfo, host, port, family, type, proto, flags)
+            return original_getaddrinfo(*args, **kwargs)
+        if kwargs:
+            return pool.call(partial(original_getaddrinfo, **kwargs), *args)
+        return pool.call(original_getaddrinfo, *args)
 
-    def gethostbyname(host: Any, /) -> Any:
-        if _is_numeric(host):
-            return originals.gethostbyname(host)
-        return pool.call(originals.gethostbyname, host)
+    def gethostbyname(*args: Any) -> Any:
+        if len(args) != 1 or _is_numeric(args[0]):
+            return originals.gethostbyname(*args)
+        return pool.call(originals.gethostbyname, *args)
 
-    def gethostbyname_ex(host: Any, /) -> Any:
-        return pool.call(originals.gethostbyname_ex, host)
+    def gethostbyname_ex(*args: Any) -> Any:
+        return pool.call(originals.gethostbyname_ex, *args)
 
-    def gethostbyaddr(host: Any, /) -> Any:
-        return pool.call(originals.gethostbyaddr, host)
+    def gethostbyaddr(*args: Any) -> Any:
+        return pool.call(originals.gethostbyaddr, *args)
 
-    def getnameinfo(address: Any, flags: Any, /) -> Any:
-        return pool.call(originals.getnameinfo, address, flags)
+    def getnameinfo(*args: Any) -> Any:
+        return pool.call(originals.getnameinfo, *args)
 
     def resolve(sock: Any, address: Any) -> Any:
         """As the C methods do it: the first address of the socket's family."""
         family = originals.socket_family(sock)
-        if family not in _FAMILIES or not isinstance(address, tuple) or len(address) < 2:
-            return address
+        if family not in _LENGTHS or not _is_well_formed(address, _LENGTHS[family]):
+            return address  # whatever is wrong with it the original says before it looks up
         host = address[0]
-        if not isinstance(host, (str, bytes, bytearray)) or not host or _is_numeric(host):
+        if not isinstance(host, (str, bytes, bytearray)) or _is_numeric(host):
             return address
-        if host in ("<broadcast>", b"<broadcast>"):
+        encoded = _encoded(host)
+        if encoded in (None, b"", b"<broadcast>"):
             return address
-        if isinstance(host, bytearray):
-            host = bytes(host)
-        found = pool.call(original_getaddrinfo, host, None, family, _socket.SOCK_DGRAM)
+        found = pool.call(original_getaddrinfo, encoded, None, family, _socket.SOCK_DGRAM)
         return (found[0][4][0], *address[1:])
 
     runtime.resolve = resolve
@@ -74,15 +79,36 @@ def patches(runtime: Runtime) -> list[Patch]:
     ]
 
 
+def _is_well_formed(address: Any, lengths: tuple[int, ...]) -> bool:
+    if not isinstance(address, tuple) or len(address) not in lengths:
+        return False
+    try:
+        port, *_ = [operator.index(number) for number in address[1:]]
+    except TypeError:
+        return False
+    return -(1 << 31) <= port < 1 << 31
+
+
+def _encoded(host: str | bytes | bytearray) -> bytes | None:
+    """A host name as it is passed to libc; None if the original refuses it."""
+    try:
+        if isinstance(host, str):
+            host = host.encode("ascii" if host.isascii() else "idna")
+    except UnicodeError:
+        return None
+    return None if 0 in host else bytes(host)
+
+
 def _is_numeric(host: Any) -> bool:
     if isinstance(host, (bytes, bytearray)):
         host = host.decode("latin-1")
     if not isinstance(host, str):
         return True  # the original says what is wrong with it
-    if ":" in host:
-        return True  # only an IPv6 address has one; its scope may be a name of an interface
     try:
-        originals.inet_pton(_socket.AF_INET, host)
-    except (OSError, ValueError):
+        if ":" in host:
+            originals.inet_pton(_socket.AF_INET6, host.partition("%")[0])
+        else:
+            originals.inet_pton(_socket.AF_INET, host)
+    except (AttributeError, OSError, ValueError):
         return False
     return True

@@ -15,7 +15,7 @@ from os import strerror
 from typing import Any
 
 from .. import originals
-from ..runtime.descriptors import READ, WRITE, Descriptor
+from ..runtime.descriptors import READ, WRITE
 from . import socket_io
 from .base import Patch, Runtime
 from .socket_mode import SocketMode, wait_ready
@@ -84,7 +84,14 @@ def _connect_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         address = runtime.resolve(self, address)
         if mode.timeout(self) == 0:
             return original_connect(self, address)  # type: ignore[no-any-return]
-        error = connect_waiting(self, address)
+        error: int | None
+        try:
+            error = connect_waiting(self, address)
+        except (OverflowError, TypeError):
+            error = None
+        if error is None:
+            # An address that it refuses, naming the method in its message.
+            return original_connect(self, address)  # type: ignore[no-any-return]
         if error:
             raise OSError(error, strerror(error))
         return None

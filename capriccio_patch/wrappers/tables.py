@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from . import _thread, names, queue, socket, ssl, time
+from . import _thread, asyncio, names, queue, socket, ssl, time
 from .base import Late, Patch, Runtime
 
 __all__ = ["LATE", "all_patches", "awaited"]
 
-LATE = (Late("ssl", "_ssl", ssl.patches),)
+LATE = (
+    Late("asyncio", "_asyncio", asyncio.patches),
+    Late("ssl", "_ssl", ssl.patches),
+)
 
 
 def all_patches(runtime: Runtime) -> list[Patch]:
