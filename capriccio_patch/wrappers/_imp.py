@@ -1,9 +1,11 @@
-"""``_imp``: the import lock, which C code keeps by OS thread.
+"""``_imp``: the import lock, which C code keeps by OS thread, and modules that are made once more.
 
 1. Green threads exclude each other here (`holder`, `count`); on the OS thread that runs them the C
    lock is taken as often as they have taken theirs, which keeps other OS threads out.
 2. ``os.fork`` takes the lock, so that a child never sees a module half made: its hooks do so here.
    They run in the thread that forks, which waits like any other.
+3. A C module that was removed from ``sys.modules`` and is imported again has other functions and
+   classes: `Runtime.executed` takes them over as well.
 """
 
 from __future__ import annotations
@@ -88,7 +90,22 @@ def patches(runtime: Runtime) -> list[Patch]:
 
     kernel.on_fork(after_fork_in_child)
     kernel.around_fork(before_fork, after_fork)
+
+    def execution(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def execute(module: Any, /) -> Any:
+            result = function(module)
+            runtime.executed(module)
+            return result
+
+        return execute
+
+    rows = [
+        Patch("importlib", "_imp", name, execution(clone(getattr(_imp, name))))
+        for name in ("exec_builtin", "exec_dynamic")
+        if hasattr(_imp, name)
+    ]
     return [
+        *rows,
         Patch("threading", "_imp", "acquire_lock", acquire_lock),
         Patch("threading", "_imp", "release_lock", release_lock),
     ]

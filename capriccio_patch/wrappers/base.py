@@ -26,8 +26,12 @@ class Runtime:
         """By class: what to do with an instance that exists when the patch is undone."""
         self.resolve: Callable[[Any, Any], Any] = lambda sock, address: address
         """A socket's address with its host name looked up; set by `names`."""
+        self.watchdog: Any = None
+        """`runtime.watchdog.Watchdog`; set by `patching`."""
         self.socket_mode: Any = None
         """The program's timeouts of sockets (`socket_mode.SocketMode`); set by `socket`."""
+        self.executed: Callable[[Any], None] = lambda module: None
+        """To be told of each C module that has been executed; set by `patching`."""
 
 
 class Patch(NamedTuple):
@@ -41,6 +45,10 @@ class Patch(NamedTuple):
     module: str
     path: str
     replacement: Any
+    install: Callable[[], Callable[[], None]] | None = None
+    """What else is to be done once the row is applied; it returns its own undo."""
+    owner: Any = None
+    """The class or module, where `path` tells of one that can't be found by name."""
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ green threads is ours.  `put` may be called from finalizers and signal handlers,
 
 from __future__ import annotations
 
+import _queue
 from typing import Any
 
 from .. import originals
@@ -17,15 +18,16 @@ __all__ = ["patches"]
 _FOREVER = 1 << 62
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
+def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
+    """The rows of this module; of another `module` when ``_queue`` was imported again."""
     kernel = runtime.kernel
     clock = kernel.clock
     get_ident = originals.get_ident
-    original_put = originals.queue_put
-    original_get = originals.queue_get
-    qsize = originals.queue_qsize
-    Empty = originals.QueueEmpty
+    cls = module.SimpleQueue
+    Empty = module.Empty
+    original_put = vars(cls)["put"]
+    original_get = vars(cls)["get"]
+    qsize = vars(cls)["qsize"]
     waiting: dict[int, Slot] = {}
     kernel.on_fork(waiting.clear)
 
@@ -57,23 +59,30 @@ def patches(runtime: Runtime) -> list[Patch]:
             waiting[key] = slot
 
     def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
-        if qsize(self):
+        if timeout is not None and block:
+            return get_timed(self, timeout)
+        if qsize(self) or not block:
             try:
                 return original_get(self, False)
-            except Empty:
-                pass  # an OS thread was faster
-        if not block:
-            return original_get(self, False)
+            except Empty:  # an OS thread was faster
+                if not block:
+                    raise
         if get_ident() != kernel.os_ident:
-            return original_get(self, True, timeout)
-        if timeout is None:
-            deadline = None
-        else:
-            limit = seconds(timeout, lambda: original_get(self, True, timeout))
-            if limit < 0 or limit > _FOREVER:
-                return original_get(self, True, timeout)  # raises
-            deadline = clock() + limit
-        return wait(self, deadline)
+            return original_get(self)
+        return wait(self, None)
+
+    def get_timed(queue: Any, timeout: Any) -> Any:
+        if get_ident() != kernel.os_ident:
+            return original_get(queue, True, timeout)
+        limit = seconds(timeout, lambda: original_get(queue, True, timeout))
+        if limit < 0 or limit > _FOREVER:
+            return original_get(queue, True, timeout)  # raises
+        try:
+            return original_get(queue, False)
+        except Empty:
+            if not limit:
+                raise
+        return wait(queue, clock() + limit)
 
     def wait(queue: Any, deadline: float | None) -> Any:
         key = id(queue)
@@ -107,8 +116,8 @@ def patches(runtime: Runtime) -> list[Patch]:
         return original_get(self, False)
 
     return [
-        Patch("queue", "_queue", "SimpleQueue.put", put),
-        Patch("queue", "_queue", "SimpleQueue.put_nowait", put_nowait),
-        Patch("queue", "_queue", "SimpleQueue.get", get),
-        Patch("queue", "_queue", "SimpleQueue.get_nowait", get_nowait),
+        Patch("queue", "_queue", "SimpleQueue.put", put, owner=cls),
+        Patch("queue", "_queue", "SimpleQueue.put_nowait", put_nowait, owner=cls),
+        Patch("queue", "_queue", "SimpleQueue.get", get, owner=cls),
+        Patch("queue", "_queue", "SimpleQueue.get_nowait", get_nowait, owner=cls),
     ]
