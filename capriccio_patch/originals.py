@@ -9,6 +9,7 @@ Outside this module and ``wrappers/`` no name of the standard library that is pa
 
 from __future__ import annotations
 
+import builtins
 import fcntl as _fcntl
 
 import _multiprocessing
@@ -77,6 +78,10 @@ stat = clone(posix.stat)
 dup2 = clone(posix.dup2)
 closerange = clone(posix.closerange)
 fcntl = clone(_fcntl.fcntl)
+fcntl_lockf = clone(_fcntl.lockf)
+flock = clone(_fcntl.flock)
+os_lockf = clone(posix.lockf) if hasattr(posix, "lockf") else None
+dup = clone(posix.dup)
 # None where the system has no such call.
 readv = clone(getattr(posix, "readv", None))
 writev = clone(getattr(posix, "writev", None))
@@ -110,6 +115,8 @@ if SemLockType is not None:
     semlock_acquire = SemLockType.__dict__["acquire"]
     semlock_release = SemLockType.__dict__["release"]
     semlock_is_mine = SemLockType.__dict__["_is_mine"]
+
+input = clone(builtins.input)  # noqa: A001
 
 _fileio_methods = _io.FileIO.__dict__
 fileio_init = _fileio_methods["__init__"]

@@ -304,6 +304,8 @@ class Disk:
                 except BaseException:
                     request.thread = None
                     raise
+                finally:
+                    me.object = None  # it would keep files open
         return request.outcome()
 
 

@@ -205,6 +205,8 @@ class _Turns:
             else:
                 self._left(file)
             raise
+        finally:
+            me.object = None  # it would keep the file open
 
     def _left(self, file: Any) -> None:
         """The calling thread is not inside `file` any more: the first waiter's turn."""
