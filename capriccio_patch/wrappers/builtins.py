@@ -75,7 +75,7 @@ def _at_terminal() -> bool:
             and sys.stdout.fileno() == _STDOUT
             and originals.isatty(_STDOUT)
         )
-    except Exception:  # noqa: BLE001 - whatever a replaced stream raises, as in C
+    except Exception:  # whatever a replaced stream raises, as in C
         return False
 
 
@@ -88,7 +88,7 @@ def _encoded(prompt: Any) -> bytes | None:
 def _flush(stream: Any) -> None:
     try:
         stream.flush()
-    except Exception:  # noqa: BLE001 - C goes on as well
+    except Exception:  # C goes on as well
         pass
 
 

@@ -1,7 +1,7 @@
 """``fcntl`` and ``os.lockf``: waiting for a lock on a file.
 
-Facts: nothing tells when a file lock becomes free, so somebody has to wait in the system call.  The
-locks of flock belong to an open file description, those of lockf and F_SETLKW to the process, which
+Facts: nothing tells when a file lock becomes free, so somebody has to wait in the system call.
+Locks of flock belong to an open file description, those of lockf and F_SETLKW to the process, which
 loses them all as soon as it closes any descriptor of the file.
 
 Decision: a lock is tried without waiting; if it is taken, an OS thread of its own waits for it.  For
@@ -106,11 +106,12 @@ class _FileLocks:
 
     def acquire(
         self,
-        key: tuple[Any, ...],
+        fd: Any,
+        kind: tuple[Any, ...],
         attempt: Callable[[], Any],
         prepare: Callable[[], tuple[Callable[[], Any], Callable[[bool], None]]],
     ) -> Any:
-        """What `attempt` returns, now or when the lock has become free.
+        """What `attempt` returns; None when a lock of this kind has become free.
 
         `prepare` makes the blocking call and what ends it, told whether to give the lock back.
         """
@@ -120,9 +121,9 @@ class _FileLocks:
             if error.errno not in _TAKEN:
                 raise
         else:
-            if self._abandoned:
-                self._mark(key, True)
+            self.taken(fd, kind, True)
             return result
+        key = (*_identity(fd), *kind)
         waits = self._abandoned.get(key)
         if waits:
             wait = waits[0]
@@ -135,11 +136,8 @@ class _FileLocks:
     def taken(self, fd: int, kind: tuple[Any, ...], taken: bool) -> None:
         """The program has taken a lock, or given it back, without an abandoned wait."""
         if self._abandoned:
-            self._mark((*_identity(fd), *kind), taken)
-
-    def _mark(self, key: tuple[Any, ...], taken: bool) -> None:
-        for wait in self._abandoned.get(key, ()):
-            wait.keep = taken
+            for wait in self._abandoned.get((*_identity(fd), *kind), ()):
+                wait.keep = taken
 
     def forget(self, wait: _Wait) -> None:
         """`wait` is not abandoned any more."""
@@ -183,7 +181,8 @@ def _identity(fd: int) -> tuple[int, int, int]:
 
 
 def _number(fd: Any) -> Any:
-    return fd.fileno() if hasattr(fd, "fileno") else index(fd)
+    """The descriptor's number, or what the original refuses."""
+    return fd.fileno() if hasattr(fd, "fileno") else fd
 
 
 def _make_flock(runtime: Runtime, locks: _FileLocks) -> Any:
@@ -201,7 +200,7 @@ def _make_flock(runtime: Runtime, locks: _FileLocks) -> Any:
                 locks.taken(fd, ("flock", each), kind != fcntl.LOCK_UN)
             return result
         attempt = partial(original, fd, operation | fcntl.LOCK_NB)
-        return locks.acquire((*_identity(fd), "flock", kind), attempt, partial(wait, fd, kind))
+        return locks.acquire(fd, ("flock", kind), attempt, partial(wait, fd, kind))
 
     def wait(fd: int, kind: int) -> tuple[Callable[[], Any], Callable[[bool], None]]:
         own = originals.dup(fd)
@@ -229,22 +228,23 @@ def _make_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
             result = original(number, operation, *rest)
             locks.taken(number, ("lockf", rest), kind != fcntl.LOCK_UN)
             return result
-        identity = _identity(number)
         attempt = partial(original, number, operation | fcntl.LOCK_NB, *rest)
         block = partial(original, number, kind, *rest)
         unlock = partial(original, number, fcntl.LOCK_UN, *rest)
-        key = (*identity, "lockf", rest)
-        return locks.acquire(key, attempt, lambda: (block, _giver(identity, unlock)))
+        return locks.acquire(
+            number, ("lockf", rest), attempt, lambda: (block, _giver(number, unlock))
+        )
 
     return lockf
 
 
-def _giver(identity: tuple[int, int, int], unlock: Callable[[], Any]) -> Callable[[bool], None]:
+def _giver(fd: int, unlock: Callable[[], Any]) -> Callable[[bool], None]:
     """What gives a process's lock back, unless the file was closed, which has done it already."""
+    identity = _identity(fd)
 
     def end(give_back: bool) -> None:
         try:
-            if give_back and _identity(identity[0]) == identity:
+            if give_back and _identity(fd) == identity:
                 unlock()
         except OSError:
             pass  # closed
@@ -264,12 +264,10 @@ def _make_fcntl(runtime: Runtime, locks: _FileLocks) -> Any:
                 unhurried.add(_number(fd))
             return original(fd, cmd, arg)
         number = _number(fd)
-        identity = _identity(number)
         attempt = partial(original, number, _SETLKW[cmd], arg)
         block = partial(original, number, cmd, arg)
         unlock = partial(_unlock, original, number, _SETLKW[cmd], arg)
-        key = (*identity, cmd, arg)
-        result = locks.acquire(key, attempt, lambda: (block, _giver(identity, unlock)))
+        result = locks.acquire(number, (cmd, arg), attempt, lambda: (block, _giver(number, unlock)))
         return arg if result is None else result
 
     return fcntl_
@@ -288,13 +286,14 @@ def _make_os_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
     def lockf(fd: Any, command: Any, length: Any, /) -> Any:
         if command != os.F_LOCK or type(fd) is not int or not kernel.is_mine():
             return original(fd, command, length)
-        identity = _identity(fd)
         # The range starts at the position, which may be another by the time of the wait.
-        place = (length, originals.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+        try:
+            place = (length, originals.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+        except OSError:
+            return original(fd, command, length)
         attempt = partial(original, fd, os.F_TLOCK, length)
         block = partial(lock_range, fd, fcntl.LOCK_EX, *place)
         unlock = partial(lock_range, fd, fcntl.LOCK_UN, *place)
-        key = (*identity, "lockf", place)
-        return locks.acquire(key, attempt, lambda: (block, _giver(identity, unlock)))
+        return locks.acquire(fd, ("lockf", place), attempt, lambda: (block, _giver(fd, unlock)))
 
     return lockf

@@ -2,7 +2,8 @@
 
 Facts, measured on ext4 with Linux 6.18 (a worker's hop is 25 to 35 us):
 
-* Looking up a cached path costs 2 us and waits for nothing; one that is not cached waits for a disk.
+* Looking up a cached path costs 2 us and waits for nothing; one that is not cached waits for a
+  disk.
 * What changes a directory (create and unlink 14 us, mkdir and rmdir 80 to 100) writes to the
   file system's journal, and waits while that is being committed: milliseconds, when somebody syncs.
 * fsync of a clean file costs 40 us, of a dirty one what the device takes.
