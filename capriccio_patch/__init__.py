@@ -12,6 +12,7 @@ from .errors import (
     ConfigError,
     PatchError,
     ThreadsAlive,
+    ThreadsBlocked,
 )
 from .patching import is_patched, original, patch_all, status, unpatch_all
 from .schedulers import known_schedulers, register_scheduler
@@ -26,6 +27,7 @@ __all__ = [
     "ConfigError",
     "PatchError",
     "ThreadsAlive",
+    "ThreadsBlocked",
     "__version__",
     "available_backends",
     "is_patched",

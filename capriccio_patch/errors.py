@@ -25,5 +25,12 @@ class ThreadsAlive(PatchError):
     """Undoing was refused because green threads are alive; the message names each of them."""
 
 
+class ThreadsBlocked(CapriccioError, RuntimeError):
+    """A call that could be neither parked nor preempted has kept all other threads waiting.
+
+    Raised in the thread that made it, when it returns to Python, if ``CAPRICCIO_BLOCKED`` says so.
+    """
+
+
 class CapriccioWarning(RuntimeWarning):
     """Something was ignored or works less well than asked, and the program goes on."""

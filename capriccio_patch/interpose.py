@@ -47,6 +47,7 @@ __all__ = [
     "swap_thread_handles",
     "thread_state_dict",
     "trace_words",
+    "trip_later",
 ]
 
 _METH_KEYWORDS = 0x0002
@@ -90,6 +91,10 @@ _type_modified.restype = None
 _get_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
 _enter_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_EnterTracing", _api))
 _leave_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_LeaveTracing", _api))
+_add_pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
+    ("Py_AddPendingCall", _api)
+)
+_set_interrupt = ctypes.cast(_api.PyErr_SetInterruptEx, ctypes.c_void_p).value
 _vectorcall_address = ctypes.cast(_api.PyObject_Vectorcall, ctypes.c_void_p).value
 
 
@@ -344,6 +349,15 @@ def is_set(words: memoryview[int], index: int = 0) -> Any:
     assert isinstance(words.obj, ctypes.Array)
     address = ctypes.addressof(words.obj) + index * ctypes.sizeof(ctypes.c_void_p)
     return ctypes.c_void_p.from_address(address)
+
+
+def trip_later(signum: int) -> None:
+    """Have the evaluation loop trip `signum`: its handler is called between two later bytecodes.
+
+    The interpreter calls PyErr_SetInterruptEx itself, without a Python frame.  Nothing happens if
+    too many such calls are pending already.
+    """
+    _add_pending_call(_set_interrupt, signum)
 
 
 def release(address: int) -> None:

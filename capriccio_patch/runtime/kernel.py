@@ -26,6 +26,8 @@ One way to block and one to wake:
 4. A turn is at most `TURN` resumes; then descriptors, timers and the inbox are looked at, whether
    or not threads are still runnable, so that neither starves.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
+6. A thread that had to be preempted is runnable but not in the scheduler's hands: it gets one slice
+   after the others have had theirs, one such thread at a time.
 
 Everything but `call_soon` and `is_mine` may be called on the scheduler's OS thread only.
 """
@@ -56,8 +58,10 @@ class Kernel:
         "_after_fork",
         "_around_fork",
         "_base",
+        "_granted",
         "_inbox",
         "_pop",
+        "_preempted",
         "_push",
         "_push_first",
         "_run_thread",
@@ -79,10 +83,10 @@ class Kernel:
         "ready",
         "scheduler",
         "report",
-        "switches",
         "threads",
         "timers",
         "tsd",
+        "wake_watchdog",
     )
 
     def __init__(
@@ -97,9 +101,14 @@ class Kernel:
         self._pop = scheduler.pop
         self._push_first = getattr(scheduler, "push_first", scheduler.push)
         self.budget = TURN
-        self.switches = 0
         self.timers = Timers()
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._preempted: deque[Thread] = deque()
+        self._granted: Thread | None = None
+        """The preempted thread that was last handed to the scheduler; `since` is negative until it
+        has had its slice."""
+        self.wake_watchdog: Callable[[], None] | None = None
+        """Called when there may be something to watch; None while the watchdog is awake."""
         self.blocking = False
         """In a poll that waits: `notify` ends it."""
         self._after_fork: list[Callable[[], None]] = []
@@ -153,6 +162,8 @@ class Kernel:
         thread.greenlet = greenlet(self._run_thread, self._base)
         self.threads[thread.ident] = thread
         self._push(thread)
+        if self.wake_watchdog is not None:
+            self.wake_watchdog()
         return thread
 
     def _make_run_thread(self) -> Callable[[Thread], None]:
@@ -237,9 +248,12 @@ class Kernel:
         self.finalizer = Finalizer()
         self.backend = backend
         self.timers = Timers()
+        me.timer = me.deadline = None  # its entry was in the parent's heap
         self._inbox.clear()
         self.blocking = False
         self._starting = None
+        self._preempted.clear()
+        self._granted = None
         while self.ready:
             self._pop()
         self.descriptors.after_fork()
@@ -376,7 +390,7 @@ class Kernel:
             if self._inbox:
                 self._drain_inbox()
             timeout: float | None = 0.0
-            if not ready:
+            if not ready and not self._preempted:
                 deadline = timers.next_deadline()
                 timeout = None if deadline is None else max(0.0, deadline - self.clock())
                 self.blocking = True
@@ -387,6 +401,8 @@ class Kernel:
             finally:
                 self.blocking = False
             self.now = self.clock()
+            if timeout != 0.0 and self.wake_watchdog is not None:
+                self.wake_watchdog()
             if events:
                 self.descriptors.dispatch(events)
             if timers:
@@ -400,8 +416,40 @@ class Kernel:
                         thread.by_interrupt = False
             if self._inbox:
                 self._drain_inbox()
+            if self._preempted:
+                self._grant_slice()
             if ready:
                 return
+
+    # -- preemption --------------------------------------------------------------------------
+
+    def preempt(self) -> None:
+        """Have the current thread, which has used its slice, let others run, if any can.
+
+        Only at a safe point (`runtime.safe_point`).  Raises what an interrupt raises.
+        """
+        me = self.begin()
+        me.parked = False
+        self._preempted.append(me)
+        self.budget = 0  # the turn ends here: descriptors and timers have their say
+        self.park(me)
+
+    def _grant_slice(self) -> None:
+        """Hand the next preempted thread to the scheduler, if the last one has had its slice."""
+        preempted = self._preempted
+        if self.ready:
+            if preempted[-1] is self.finalizer.host:
+                return  # it was preempted just now, for the others
+            granted = self._granted
+            if granted is not None and granted.since < 0.0 and granted.greenlet is not None:
+                return
+        self._granted = thread = preempted.popleft()
+        thread.since = -1.0
+        self._push(thread)
+
+    def has_slice(self) -> bool:
+        """Whether the current thread was preempted and now runs for a slice.  Any OS thread."""
+        return self.current is self._granted
 
     # -- interrupts --------------------------------------------------------------------------
 
@@ -419,6 +467,9 @@ class Kernel:
             self._push_first(thread)
             if self.blocking:
                 self.backend.notify()
+        elif thread in self._preempted:
+            self._preempted.remove(thread)
+            self._push_first(thread)
 
     def throw(self, thread: Thread, error: Any) -> None:
         """Have `thread`, which is not the current one, raise `error` when its wait is over.

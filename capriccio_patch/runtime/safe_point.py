@@ -1,0 +1,118 @@
+"""Where a running thread may be switched away from, or raise what was sent to it.
+
+1. At the start of a function and at a backward jump a thread is between two bytecodes for certain.
+   Anywhere else it may be inside a C function that looks for signals while it holds a lock of its
+   own: ``flush`` does, and a second thread that enters it then gets "reentrant call".
+2. Not while the kernel or a wrapper is at work, and not in what they were interrupted by either: a
+   finalizer that runs in the middle of a wrapper shows in the frames below it.
+3. Not inside importlib, whose C lock is the OS thread's, nor in the Python half of a socket's file:
+   the C half, which called it, holds a lock of its own.  The bodies of modules are not concerned.
+4. Not near the limit of recursion, which would break in the middle what the kernel does then.
+
+Neither changes nor calls anything of the program's.  Scheduler's OS thread, signal handlers.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from opcode import opmap
+from types import FrameType
+
+__all__ = ["Point", "is_jump", "is_own", "point"]
+
+_PACKAGE = __name__.partition(".")[0]
+_OWN = tuple(
+    f"{_PACKAGE}.{part}"
+    for part in ("runtime.", "wrappers.", "backends.", "schedulers.", "patching")
+)
+_DELICATE = frozenset(
+    {
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "importlib._bootstrap",
+        "importlib._bootstrap_external",
+        "socket",
+        "ssl",
+    }
+)
+_JUMPS = frozenset(
+    number
+    for name, number in opmap.items()
+    if name == "RESUME" or ("JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name)
+)
+
+# Our frames that call the program's code for good: the bottom of a thread, and of a signal handler
+# that runs in the suspended main thread.
+_ENTRIES = frozenset(
+    {
+        "Kernel._make_run_thread.<locals>.run_thread",
+        "_call.<locals>.<lambda>",
+        "Signals.run_pending",
+    }
+)
+# A handler that runs at once, on top of what it has interrupted.
+_HANDLER = "Signals._deliver"
+
+_FRAMES = 64
+"""How far down a wrapper is looked for: each frame costs 0.1 us."""
+_ROOM = 32
+"""Calls that a switch may need on the stack, with room to spare."""
+
+
+class Point(Enum):
+    """What may be done to the thread that runs a frame, at its present instruction."""
+
+    SAFE = "it may be switched away from"
+    SOON = "not yet, but a few bytecodes later"
+    NOT_NOW = "whoever has called it comes first, and that may take long"
+
+
+def point(frame: FrameType | None) -> Point:
+    """What may be done to the thread whose innermost frame is `frame`."""
+    if not is_jump(frame) or is_own(frame):
+        return Point.SOON
+    assert frame is not None
+    if frame.f_globals.get("__name__") in _DELICATE:
+        return Point.SOON
+    return Point.SAFE if _is_undisturbed(frame) and _has_room() else Point.NOT_NOW
+
+
+def is_jump(frame: FrameType | None) -> bool:
+    """Whether `frame` is at a backward jump, or at its start or the resumption of a generator."""
+    return frame is not None and frame.f_code.co_code[frame.f_lasti] in _JUMPS
+
+
+def is_own(frame: FrameType | None) -> bool:
+    """Whether `frame` belongs to the kernel or to a wrapper."""
+    if frame is None:
+        return False
+    name = frame.f_globals.get("__name__")
+    return isinstance(name, str) and name.startswith(_OWN)
+
+
+def _is_undisturbed(frame: FrameType) -> bool:
+    """Whether `frame` runs on the program's own account, not in the middle of a wrapper."""
+    outer: FrameType | None = frame
+    for _ in range(_FRAMES):
+        if outer is None:
+            return True
+        if is_own(outer):
+            name = outer.f_code.co_qualname
+            if name != _HANDLER:
+                return name in _ENTRIES
+            outer = outer.f_back
+            if not is_jump(outer) or is_own(outer):
+                return False
+        outer = outer.f_back  # type: ignore[union-attr]
+    return True
+
+
+def _has_room() -> bool:
+    try:
+        return _descend(_ROOM)
+    except RecursionError:
+        return False
+
+
+def _descend(calls: int) -> bool:
+    return calls == 0 or _descend(calls - 1)

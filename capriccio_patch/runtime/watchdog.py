@@ -1,0 +1,244 @@
+"""Who sees that a thread does not let others run: an OS thread that looks once a slice.
+
+If nothing has switched for a slice, though there are other threads, the one that runs is asked to
+step aside (`Preemption`).  If nothing has switched for the limit all the same, it is in C code, and
+that is reported (`Blocked`).
+
+* ``Kernel.budget`` counts down with each switch and ``Kernel.now`` moves with each turn: together
+  they tell whether anything has switched, and cost a switch nothing.
+* Looking takes the GIL, which a computing thread gives away after a switch interval.  While the
+  watchdog is there, that is made a fraction of the slice.
+
+1. A thread that parks in time never notices.
+2. The watchdog sleeps without a timeout while the kernel waits in a poll, or there is one thread
+   only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
+3. It does not exist while the process forks: the child's memory is whole, and CPython has no reason
+   to warn.  Parent and child start their own, when they need one.
+4. Time in which this process did not get to run is nobody's fault: what the watchdog sleeps beyond
+   its pause counts as far as the process used the CPU.
+5. It never delays the exit, except by a report that is being written.
+"""
+
+from __future__ import annotations
+
+from time import process_time
+
+from .. import originals
+from .blocked import Blocked
+from .kernel import TURN, Kernel
+from .preemption import Preemption
+
+__all__ = ["Watchdog"]
+
+_SHORTEST = 0.0002
+"""The shortest slice in seconds; a switch by preemption costs some 20 us."""
+_GIL_SHARE = 0.1
+_SHORTEST_INTERVAL = 0.00002
+_STOP_LIMIT = 1.0
+
+
+class _OsThread:
+    """What the watchdog's OS thread, its sleep and its end are known by."""
+
+    __slots__ = ("bell", "over", "stopping")
+
+    def __init__(self) -> None:
+        self.bell = originals.allocate_lock()
+        self.over = originals.allocate_lock()
+        self.stopping = False
+        originals.lock_acquire(self.bell)
+        originals.lock_acquire(self.over)
+
+    def ring(self) -> None:
+        """End its sleep."""
+        try:
+            originals.lock_release(self.bell)
+        except RuntimeError:
+            pass  # it has been rung, and is about to look
+
+
+class Watchdog:
+    """The watchdog of a kernel; see the module's text."""
+
+    __slots__ = (
+        "_blocked",
+        "_interval",
+        "_kernel",
+        "_limit",
+        "_os_thread",
+        "_period",
+        "_slice",
+        "alive",
+        "preemption",
+    )
+
+    def __init__(self, kernel: Kernel, slice_: float, limit: float, mode: str) -> None:
+        """`slice_` and `limit` in seconds; 0.0 turns off preemption, and the report in `mode`."""
+        self._kernel = kernel
+        self._slice = slice_
+        self._limit = limit
+        self._period = 0.0
+        self._blocked = Blocked(kernel, mode == "raise")
+        self._interval: float = originals.getswitchinterval()
+        self._os_thread: _OsThread | None = None
+        self.preemption = Preemption(kernel)
+        self.alive = False
+        """Whether its OS thread exists."""
+
+    # -- settings ----------------------------------------------------------------------------
+
+    @property
+    def interval(self) -> float:
+        """What ``sys.getswitchinterval`` tells: the slice; CPython's where nothing is preempted."""
+        return self._slice or self._interval
+
+    def set_interval(self, seconds: float) -> None:
+        """What ``sys.setswitchinterval`` sets, in `seconds`.  Any OS thread."""
+        self._interval = seconds
+        if self._slice:
+            self._slice = seconds
+        self._set_period()
+
+    def _set_period(self) -> None:
+        interval = self._interval
+        if self._slice:
+            slice_ = max(self._slice, _SHORTEST)
+            self._period = min(slice_, self._limit or slice_)
+            interval = min(interval, max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL))
+        else:
+            self._period = self._limit / 2
+        originals.setswitchinterval(interval)
+
+    # -- on and off: scheduler's OS thread ---------------------------------------------------
+
+    def start(self) -> None:
+        """Watch, from the second thread on."""
+        if self._slice or self._limit:
+            kernel = self._kernel
+            self.preemption.start()
+            self._set_period()
+            kernel.on_fork(self._forked)
+            kernel.around_fork(self._pause, self._resume)
+            kernel.wake_watchdog = self._wake
+
+    def stop(self) -> None:
+        """Stop watching, for good."""
+        self._end_os_thread()
+        self.preemption.stop()
+        originals.setswitchinterval(self._interval)
+
+    def _wake(self) -> None:
+        """There may be something to watch: what ``Kernel.wake_watchdog`` is, unless awake."""
+        kernel = self._kernel
+        if len(kernel.threads) == 1:
+            return
+        kernel.wake_watchdog = None
+        if self._os_thread is not None:
+            self._os_thread.ring()
+            return
+        self._os_thread = os_thread = _OsThread()
+        try:
+            originals.start_new_thread(self._run, (os_thread,))
+        except RuntimeError:  # the system has no more: try again next time
+            self._os_thread = None
+            kernel.wake_watchdog = self._wake
+
+    def _end_os_thread(self) -> None:
+        os_thread, self._os_thread = self._os_thread, None
+        self._kernel.wake_watchdog = None
+        if os_thread is not None:
+            os_thread.stopping = True
+            os_thread.ring()
+            originals.lock_acquire(os_thread.over, True, _STOP_LIMIT)
+
+    def _pause(self) -> None:
+        if self._kernel.is_mine():
+            self._end_os_thread()
+
+    def _resume(self) -> None:
+        if self._kernel.is_mine() and self._os_thread is None:
+            self._kernel.wake_watchdog = self._wake
+            # CPython is yet to look for OS threads; the tick comes after that.
+            self.preemption.request()
+
+    def _forked(self) -> None:
+        self._os_thread = None
+        self.alive = False
+
+    # -- the OS thread -----------------------------------------------------------------------
+
+    def _run(self, me: _OsThread) -> None:
+        self.alive = True
+        try:
+            self._watch(me)
+        finally:
+            self.alive = False
+            originals.lock_release(me.over)
+
+    def _watch(self, me: _OsThread) -> None:
+        kernel = self._kernel
+        clock = kernel.clock
+        seen: tuple[int, float] | None = None
+        ran = 0.0
+        asked = told = False
+        pause = self._period
+        looked, used = clock(), process_time()
+        while True:
+            originals.lock_acquire(me.bell, True, pause)
+            if me.stopping:
+                return
+            now, cpu = clock(), process_time()
+            step = min(now - looked, pause + cpu - used)
+            state = (kernel.budget, kernel.now)
+            if state == seen:
+                ran += step
+            else:
+                ran = self._ran_at_least(state, now, step, pause)
+                asked = told = False
+            if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
+                self._sleep(me, state)
+                seen = None
+            elif not kernel.blocking:
+                if self._limit and ran >= self._limit and not told:
+                    told = True
+                    self._report(ran, asked or not self._slice)
+                if self._slice and ran >= self._slice:
+                    asked = True
+                    self.preemption.request()
+                seen = state
+            else:
+                seen = state
+            pause = self._next_pause(ran)
+            looked, used = clock(), process_time()
+
+    def _ran_at_least(
+        self, state: tuple[int, float], now: float, step: float, pause: float
+    ) -> float:
+        """How long the thread that runs, and did not at the last look, does so already."""
+        kernel = self._kernel
+        budget, turn = state
+        if budget >= TURN - 1 or kernel.has_slice():
+            return min(step, now - turn)
+        return max(0.0, step - pause)  # for so long nobody has given the GIL away
+
+    def _next_pause(self, ran: float) -> float:
+        period = self._period
+        if 0.0 < ran < self._slice:
+            return min(period, max(self._slice - ran, period / 8))
+        return period
+
+    def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:
+        """Sleep until there may be something to watch."""
+        kernel = self._kernel
+        kernel.wake_watchdog = self._wake
+        idle = kernel.blocking and (kernel.budget, kernel.now) == state
+        if idle or len(kernel.threads) == 1:
+            originals.lock_acquire(me.bell)
+        if not me.stopping:
+            kernel.wake_watchdog = None
+
+    def _report(self, seconds: float, sure: bool) -> None:
+        thread = self._kernel.current
+        error = self._blocked.report(seconds, sure)
+        if error is not None:
+            self.preemption.accuse(thread, error)

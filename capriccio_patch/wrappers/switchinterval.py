@@ -1,0 +1,31 @@
+"""``sys.setswitchinterval``, ``sys.getswitchinterval``: the slice after which threads are preempted.
+
+The interpreter's own interval follows from it (`runtime.watchdog`): how long an OS thread keeps the
+GIL from others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import originals
+from .base import Patch, Runtime
+
+__all__ = ["patches"]
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    watchdog = runtime.watchdog
+
+    def setswitchinterval(interval: Any, /) -> None:
+        originals.setswitchinterval(interval)  # raises, and rounds
+        watchdog.set_interval(originals.getswitchinterval())
+
+    def getswitchinterval() -> float:
+        return watchdog.interval  # type: ignore[no-any-return]
+
+    return [
+        Patch("threading", "sys", "setswitchinterval", setswitchinterval),
+        Patch("threading", "sys", "getswitchinterval", getswitchinterval),
+    ]
