@@ -1,21 +1,23 @@
 """Waiting for child processes (``os.wait`` and its relatives) and for ``os.system``.
 
 ``subprocess``, ``os.popen``, ``pty`` and ``multiprocessing`` are Python over these, over pipes and
-over ``fork``.  Each wait first makes the original call with ``WNOHANG``; if there is nothing to tell:
+over ``fork``.  Each wait first makes the original call with ``WNOHANG``.  If there is nothing to
+tell:
 
 * *One child, until it exits*: a descriptor of the process (pidfd_open(2)), which becomes readable.
-* *Any of several, or until one stops or continues*, or no descriptor to be had (an older system, none
-  left): an OS thread waits with ``WNOWAIT``, which reaps nothing.  Green threads that wait for the
-  same share it.  One whose waiters have given up stays until the next change and ends with it.
+* *Any of several, or until one stops or continues*, or no descriptor to be had (an older system,
+  none left): an OS thread waits with ``WNOWAIT``, which reaps nothing.  Green threads that wait for
+  the same share it.  One whose waiters have given up stays until the next change and ends with it.
 
 Then the original call is made with ``WNOHANG`` again.
 
 1. A child is reaped by the program's own call and by nothing else; one that somebody else reaps
    meanwhile is ECHILD, as in stock.
-2. A wait is armed first, tried again, then parked, so that no change falls in between.
+2. The descriptor is opened, the call tried again, and only then is the thread parked: a child that
+   exits or is reaped in between is not missed, nor another one that got its number.
 3. Where neither facility exists (no ``waitid``), the original call is made on a worker.
 
-``fork``, ``posix_spawn`` and ``_posixsubprocess.fork_exec`` are left as they are: they return when
+``fork``, ``posix_spawn`` and ``_posixsubprocess.fork_exec`` are left as they are: they return once
 the child runs, and stock stops every thread for as long, because they keep the GIL.
 """
 
@@ -24,7 +26,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from .. import originals
 from ..runtime.descriptors import READ
@@ -33,19 +35,15 @@ from .base import Patch, Runtime
 
 __all__ = ["patches"]
 
-T = TypeVar("T")
-
-_UNTIL_STOPPED = getattr(os, "WUNTRACED", 0)
-_UNTIL_CONTINUED = getattr(os, "WCONTINUED", 0)
-_NO_WAIT = os.WNOHANG
-
-_EXITED = getattr(os, "WEXITED", 0)
-_STOPPED = getattr(os, "WSTOPPED", 0)
-_CONTINUED = getattr(os, "WCONTINUED", 0)
-_KEEP = getattr(os, "WNOWAIT", 0)
-_ONE = getattr(os, "P_PID", -1)
-_GROUP = getattr(os, "P_PGID", -1)
-_ANY = getattr(os, "P_ALL", -1)
+_WAITPID_FLAGS = os.WUNTRACED | getattr(os, "WCONTINUED", 0)
+_WAITID = originals.waitid is not None
+_EXITED = os.WEXITED if _WAITID else 0
+_STOPPED = os.WSTOPPED if _WAITID else 0
+_CONTINUED = os.WCONTINUED if _WAITID else 0
+_KEEP = os.WNOWAIT if _WAITID else 0
+_ONE = os.P_PID if _WAITID else 1
+_GROUP = os.P_PGID if _WAITID else 2
+_ANY = os.P_ALL if _WAITID else 0
 _DESCRIPTOR = getattr(os, "P_PIDFD", -1)
 
 
@@ -60,70 +58,64 @@ class _Change(NamedTuple):
 class _Watch:
     """An OS thread in waitid(2), and the green threads that it will wake."""
 
-    __slots__ = ("failed", "threads")
+    __slots__ = ("possible", "threads")
 
     def __init__(self) -> None:
         self.threads: dict[Thread, None] = {}
-        self.failed = False
+        self.possible = True
+
+
+Wait = Callable[[Callable[[], Any], _Change, Callable[[], Any]], Any]
+"""``wait(attempt, change, block)``: what `attempt` returns once that is not None.  `block` makes
+the original call, for a system that has nothing better to offer."""
 
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
-    rows = [*_wait_patches(runtime), _system_patch(runtime)]
-    if originals.waitid is not None:
-        rows.append(_waitid_patch(runtime))
+    wait = _make_wait(runtime)
+    rows = [*_wait_patches(runtime, wait), _system_patch(runtime)]
+    if _WAITID:
+        rows.append(_waitid_patch(runtime, wait))
     return rows
 
 
-def _wait_patches(runtime: Runtime) -> list[Patch]:
+def _wait_patches(runtime: Runtime, wait_until: Wait) -> list[Patch]:
     kernel = runtime.kernel
-    wait_for = _make_wait_for(runtime)
     original_waitpid = originals.waitpid
-    original_wait3 = originals.wait3
-    original_wait4 = originals.wait4
+    original_wait3: Any = originals.wait3
+    original_wait4: Any = originals.wait4
 
-    def goes_through(options: Any) -> bool:
-        """Whether the original call doesn't block, may block, or fails."""
+    def until_told(call: Callable[[Any], Any], pid: Any, options: Any) -> Any:
+        """`call(options)`, an original that returns what became of `pid`, and parks."""
         if not kernel.is_mine():
-            return True
+            return call(options)
         try:
             flags = operator.index(options)
         except TypeError:
-            return True
-        return bool(flags & _NO_WAIT or flags & ~(_UNTIL_STOPPED | _UNTIL_CONTINUED))
+            return call(options)  # raises
+        if flags & ~_WAITPID_FLAGS:
+            return call(options)  # does not block, or asks for what only the caller's OS thread has
+
+        def attempt() -> Any:
+            found = call(flags | os.WNOHANG)
+            return found if found[0] else None
+
+        found = attempt()
+        if found is None:
+            found = wait_until(attempt, _child(operator.index(pid), flags), lambda: call(flags))
+        return found
 
     def wait() -> Any:
         return waitpid(-1, 0)
 
     def waitpid(pid: Any, options: Any, /) -> Any:
-        if goes_through(options):
-            return original_waitpid(pid, options)
-
-        def attempt() -> Any:
-            found = original_waitpid(pid, options | _NO_WAIT)
-            return found if found[0] else None
-
-        return wait_for(attempt, lambda: _child(pid, options), lambda: original_waitpid(pid, options))
+        return until_told(lambda flags: original_waitpid(pid, flags), pid, options)
 
     def wait3(options: Any) -> Any:
-        if goes_through(options):
-            return original_wait3(options)
-
-        def attempt() -> Any:
-            found = original_wait3(options | _NO_WAIT)
-            return found if found[0] else None
-
-        return wait_for(attempt, lambda: _child(-1, options), lambda: original_wait3(options))
+        return until_told(original_wait3, -1, options)
 
     def wait4(pid: Any, options: Any) -> Any:
-        if goes_through(options):
-            return original_wait4(pid, options)
-
-        def attempt() -> Any:
-            found = original_wait4(pid, options | _NO_WAIT)
-            return found if found[0] else None
-
-        return wait_for(attempt, lambda: _child(pid, options), lambda: original_wait4(pid, options))
+        return until_told(lambda flags: original_wait4(pid, flags), pid, options)
 
     rows = [
         Patch("os", "posix", "wait", wait),
@@ -134,3 +126,155 @@ def _wait_patches(runtime: Runtime) -> list[Patch]:
     if original_wait4 is not None:
         rows.append(Patch("os", "posix", "wait4", wait4))
     return rows
+
+
+def _child(pid: int, flags: int) -> _Change:
+    """What ``waitpid(pid, flags)`` waits for."""
+    states = _EXITED
+    if flags & os.WUNTRACED:
+        states |= _STOPPED
+    if flags & ~os.WUNTRACED:
+        states |= _CONTINUED
+    if pid > 0:
+        return _Change(_ONE, pid, states)
+    if pid == -1:
+        return _Change(_ANY, 0, states)
+    return _Change(_GROUP, -pid or os.getpgrp(), states)
+
+
+def _waitid_patch(runtime: Runtime, wait_until: Wait) -> Patch:
+    kernel = runtime.kernel
+    original: Any = originals.waitid
+    known = _EXITED | _STOPPED | _CONTINUED | _KEEP
+
+    def waitid(idtype: Any, number: Any, options: Any, /) -> Any:
+        if not kernel.is_mine():
+            return original(idtype, number, options)
+        try:
+            kind, key, flags = map(operator.index, (idtype, number, options))
+        except TypeError:
+            return original(idtype, number, options)  # raises
+        if flags & ~known or (kind == _DESCRIPTOR and not originals.get_blocking(key)):
+            return original(kind, key, flags)
+
+        def attempt() -> Any:
+            return original(kind, key, flags | os.WNOHANG)
+
+        found = attempt()
+        if found is None:
+            change = _Change(kind, key, flags & ~_KEEP)
+            found = wait_until(attempt, change, lambda: original(kind, key, flags))
+        return found
+
+    return Patch("os", "posix", "waitid", waitid)
+
+
+def _make_wait(runtime: Runtime) -> Wait:
+    kernel = runtime.kernel
+    descriptors = kernel.descriptors
+    watch = _make_watch(runtime)
+    pidfd_open: Any = originals.pidfd_open
+    opened: set[int] = set()
+
+    def wait(attempt: Callable[[], Any], change: _Change, block: Callable[[], Any]) -> Any:
+        found = None
+        if change.states == _EXITED:
+            if change.kind == _DESCRIPTOR:
+                descriptors.observe({change.number: READ}, None)
+                found = attempt()
+            elif change.kind == _ONE and pidfd_open is not None:
+                found = wait_for_exit(attempt, change.number)
+        while found is None:
+            if not watch(change):
+                return runtime.workers.call_alone(block)
+            found = attempt()
+        return found
+
+    def wait_for_exit(attempt: Callable[[], Any], pid: int) -> Any:
+        """None where a descriptor can't be had, or does not tell (the child is being traced)."""
+        try:
+            pidfd = pidfd_open(pid)
+        except OSError:
+            return None
+        opened.add(pidfd)
+        try:
+            found = attempt()
+            if found is None:
+                descriptors.observe({pidfd: READ}, None)
+                found = attempt()
+            return found
+        finally:
+            close(pidfd)
+
+    def close(pidfd: int) -> None:
+        opened.discard(pidfd)
+        descriptor = descriptors.closed(pidfd)
+        originals.close(pidfd)
+        descriptors.wake_closed(descriptor)
+
+    def after_fork() -> None:
+        for pidfd in list(opened):
+            close(pidfd)
+
+    kernel.on_fork(after_fork)
+    return wait
+
+
+def _make_watch(runtime: Runtime) -> Callable[[_Change], bool]:
+    kernel = runtime.kernel
+    waitid: Any = originals.waitid
+    watches: dict[_Change, _Watch] = {}
+    kernel.on_fork(watches.clear)
+
+    def watch(change: _Change) -> bool:
+        """Park until `change` may have come about; False where no OS thread can wait for it."""
+        if waitid is None:
+            return False
+        me = kernel.begin()
+        me.kind = "child"
+        me.object = change
+        watch = watches.get(change)
+        if watch is None:
+            watch = _Watch()
+            try:
+                originals.start_new_thread(look, (change, watch))
+            except BaseException:
+                kernel.cancel(me)
+                raise
+            watches[change] = watch
+        watch.threads[me] = None
+        try:
+            kernel.park(me)
+        except BaseException:
+            watch.threads.pop(me, None)
+            raise
+        return watch.possible
+
+    def look(change: _Change, watch: _Watch) -> None:
+        """On an OS thread of its own."""
+        try:
+            waitid(change.kind, change.number, change.states | _KEEP)
+        except ChildProcessError:
+            pass  # so the waiters' own calls will say
+        except OSError:
+            watch.possible = False
+        kernel.call_soon(changed, change, watch)
+
+    def changed(change: _Change, watch: _Watch) -> None:
+        if watches.get(change) is watch:
+            del watches[change]
+        while watch.threads:
+            kernel.resume(watch.threads.popitem()[0])
+
+    return watch
+
+
+def _system_patch(runtime: Runtime) -> Patch:
+    call_alone = runtime.workers.call_alone
+    original = originals.system
+
+    def system(command: Any) -> int:
+        # A new OS thread has its creator's signal mask, which the command inherits.
+        return int(call_alone(original, command))
+
+    return Patch("os", "posix", "system", system)
