@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence
+from functools import partial
 
 from .. import originals
 from ..runtime.descriptors import PRI, RDHUP, READ, WRITE, Descriptor
@@ -53,8 +54,8 @@ class EpollBackend(Backend):
         self._fd = epoll.fileno()
         self._register = epoll.register
         self._modify = epoll.modify
-        # The method that exists before any patch: epoll objects of the program are cooperative.
-        self._poll = originals.epoll_poll.__get__(epoll)
+        # Not a bound method: those of epoll objects are made cooperative where they are stored.
+        self._poll = partial(originals.epoll_poll, epoll)
         self._notifier = Notifier()
         self.notify = self._notifier.notify
         epoll.register(self._notifier.reader, select.EPOLLIN | select.EPOLLET)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Sequence
+from functools import partial
 
 from .. import originals
 from ..runtime.descriptors import Descriptor
@@ -35,7 +36,8 @@ class PollBackend(Backend):
         poller = originals.poll()
         self._register = poller.register
         self._unregister = poller.unregister
-        self._poll = originals.poll_poll.__get__(poller)
+        # Not a bound method: those of poll objects are made cooperative where they are stored.
+        self._poll = partial(originals.poll_poll, poller)
         self._notifier = Notifier()
         self.notify = self._notifier.notify
         poller.register(self._notifier.reader, select.POLLIN)
