@@ -15,4 +15,5 @@ class FifoScheduler(deque[Thread]):
     __slots__ = ()
 
     push = deque.append
+    push_first = deque.appendleft
     pop = deque.popleft  # type: ignore[assignment]

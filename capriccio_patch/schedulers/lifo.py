@@ -20,6 +20,10 @@ class LifoScheduler(deque[Thread]):
 
     push = deque.append
 
+    def push_first(self, thread: Thread) -> None:
+        """`thread` is urgent: ahead of the rest of the batch."""
+        self._batch.append(thread)
+
     def pop(self) -> Thread:  # type: ignore[override]
         """The newest thread of this batch; the next batch is what came meanwhile."""
         if not self._batch:
