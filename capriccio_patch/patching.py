@@ -19,6 +19,7 @@ import atexit
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
@@ -270,8 +271,9 @@ def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
         _apply_to_class(applied, row, parent, attribute, found, reason)
     elif isinstance(found, BuiltinFunctionType) and reason is None:
         real = interpose.clone(found)
-        redirect = interpose.Redirect(found, row.replacement)
-        applied.undo.append(redirect.undo)
+        with _rehashed(found):
+            redirect = interpose.Redirect(found, row.replacement)
+        applied.undo.append(partial(_undo_redirect, redirect))
         applied.originals[id(found)] = real
         applied.how[row.name] = "in place"
     else:
@@ -383,6 +385,25 @@ def _after_fork_in_child() -> None:
         backend = create_backend(_applied.runtime.kernel.backend.name)
         _applied.runtime.kernel.after_fork(backend)
         _applied.runtime.workers.after_fork()
+
+
+@contextmanager
+def _rehashed(builtin: Any) -> Iterator[None]:
+    """Keep `builtin` a member of ``os.supports_fd`` and the like: its hash changes meanwhile."""
+    import os
+
+    sets = [each for name, each in vars(os).items() if name.startswith("supports_")]
+    holders = [each for each in sets if type(each) is set and builtin in each]
+    for each in holders:
+        each.discard(builtin)
+    yield
+    for each in holders:
+        each.add(builtin)
+
+
+def _undo_redirect(redirect: interpose.Redirect) -> None:
+    with _rehashed(redirect.builtin):
+        redirect.undo()
 
 
 # -- names ---------------------------------------------------------------------------------------

@@ -224,10 +224,9 @@ class Disk:
         return count
 
     def readv(self, fd: int, buffers: Any, offset: int = -1) -> int:
-        """As ``os.readv``, and ``os.preadv`` without flags."""
+        """As ``os.readv``, and ``os.preadv`` without flags; TypeError for what is no buffer."""
         total = 0
-        for buffer in buffers:
-            view = memoryview(buffer).cast("B")
+        for view in [memoryview(buffer).cast("B") for buffer in buffers]:
             got = self.readinto(fd, view, _after(offset, total))
             total += got
             if got < len(view):
@@ -249,6 +248,10 @@ class Disk:
                 self, Operation.WRITE, originals.pwrite, fd, data, offset, fd=fd, offset=offset
             )
         return int(self._wait(request))
+
+    def writev(self, fd: int, buffers: Any, offset: int = -1) -> int:
+        """As ``os.writev``, and ``os.pwritev`` without flags: one write of all that there is."""
+        return self.write(fd, b"".join(buffers), offset)
 
     def fsync(self, fd: int) -> None:
         """As ``os.fsync``."""

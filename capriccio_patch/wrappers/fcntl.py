@@ -1,8 +1,8 @@
 """``fcntl`` and ``os.lockf``: waiting for a lock on a file.
 
 Facts: nothing tells when a file lock becomes free, so somebody has to wait in the system call.
-Locks of flock belong to an open file description, those of lockf and F_SETLKW to the process, which
-loses them all as soon as it closes any descriptor of the file.
+Locks of flock belong to an open file description, those of lockf and F_SETLKW to the process,
+which loses them all as soon as it closes any descriptor of the file.
 
 Decision: a lock is tried without waiting; if it is taken, an OS thread of its own waits for it.  For
 flock that thread has a duplicate of the descriptor, which the program may close meanwhile.
@@ -26,6 +26,7 @@ from operator import index
 from typing import Any
 
 from .. import originals
+from ..runtime import os_threads
 from ..runtime.kernel import Kernel
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
@@ -156,7 +157,7 @@ class _FileLocks:
         wait.keep = False
         try:
             if start:
-                originals.start_new_thread(wait.run, ())
+                os_threads.start(wait.run, ())
         except BaseException:
             kernel.cancel(me)
             raise

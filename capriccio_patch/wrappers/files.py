@@ -75,11 +75,13 @@ def patches(runtime: Runtime) -> list[Patch]:
         "pwrite": _pwrite,
         "open": _open,
     }
-    return [
-        Patch("os", "posix", name, make(runtime, clone(getattr(posix, name))))
-        for name, make in makers.items()
-        if hasattr(posix, name)
-    ]
+    rows = []
+    for name, make in makers.items():
+        if hasattr(posix, name):
+            made = make(runtime, clone(getattr(posix, name)))
+            made.__name__ = made.__qualname__ = name  # what a TypeError tells
+            rows.append(Patch("os", "posix", name, made))
+    return rows
 
 
 def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | None) -> Any:
