@@ -173,9 +173,10 @@ def _eventfd_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
         return int.from_bytes(data, sys.byteorder)
 
     def eventfd_write(fd: Any, value: Any) -> None:
-        if not kernel.is_mine() or not 0 <= index(value) < 1 << 64:
-            original_write(fd, value)
-        elif streams.write(index(fd), index(value).to_bytes(8, sys.byteorder)) is None:
+        written = None
+        if kernel.is_mine() and 0 <= index(value) < 1 << 64:
+            written = streams.write(index(fd), index(value).to_bytes(8, sys.byteorder))
+        if written is None:
             original_write(fd, value)
 
     return [_row("eventfd_read", eventfd_read), _row("eventfd_write", eventfd_write)]

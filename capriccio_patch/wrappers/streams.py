@@ -98,20 +98,20 @@ class Streams:
     def write(self, fd: int, data: Any) -> int | None:
         """As ``os.write``; `data` is a contiguous buffer."""
         size = len(data) if type(data) is bytes else memoryview(data).nbytes
-        done = self._write_first(fd, partial(self._write_now, fd, data), size)
-        if done is None or done == size or (done and not originals.get_blocking(fd)):
+        done = self._write_first(fd, partial(self._write_now, fd, data))
+        if self._is_all(fd, done, size):
             return done
-        return self._write_rest(fd, memoryview(data).cast("B"), done)
+        return self._write_rest(fd, memoryview(data).cast("B"), done or 0)
 
     def writev(self, fd: int, buffers: Any, flags: int = 0) -> int | None:
         """As ``os.writev``."""
         size = sum(memoryview(each).nbytes for each in buffers)
-        done = self._write_first(fd, partial(self._writev_now, fd, buffers, flags), size)
-        if done is None or done == size or (done and not originals.get_blocking(fd)):
+        done = self._write_first(fd, partial(self._writev_now, fd, buffers, flags))
+        if self._is_all(fd, done, size):
             return done
-        return self._write_rest(fd, memoryview(b"".join(buffers)), done)
+        return self._write_rest(fd, memoryview(b"".join(buffers)), done or 0)
 
-    def _write_first(self, fd: int, write: Callable[[], int | None], size: int) -> int | None:
+    def _write_first(self, fd: int, write: Callable[[], int | None]) -> int | None:
         """How much could be written at once; None on a disk."""
         d = self._get(fd)
         if d is not None and d.writers is not None and originals.get_blocking(fd):
@@ -122,6 +122,9 @@ class Streams:
             if not originals.get_blocking(fd):
                 raise
             return 0
+
+    def _is_all(self, fd: int, done: int | None, size: int) -> bool:
+        return done is None or done == size or (done > 0 and not originals.get_blocking(fd))
 
     # -- waiting -----------------------------------------------------------------------------
 
@@ -230,7 +233,7 @@ class Streams:
             if size <= _SCRATCH:
                 self._scratch.append(view)
         if 0 < got < size and not is_stream(fd):
-            return data + os.read(fd, size - got)  # of a file, the part that was in memory
+            return data + _read_rest(fd, size - got)
         return data
 
     def _readv_now(self, fd: int, buffers: Any, flags: int) -> int | None:
@@ -310,6 +313,14 @@ class Streams:
         if _may_lack_room(fd, kind, data):
             return self._call_alone(write, fd)
         return write(fd)
+
+
+def _read_rest(fd: int, size: int) -> bytes:
+    """Of a file, what was not in memory."""
+    try:
+        return os.read(fd, size)
+    except OSError:
+        return b""  # the next call meets the error
 
 
 def _read_from(size: int, fd: int) -> bytes:
