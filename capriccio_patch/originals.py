@@ -9,15 +9,14 @@ Outside this module and ``wrappers/`` no name of the standard library that is pa
 
 from __future__ import annotations
 
-import builtins
-import fcntl as _fcntl
-
-import _multiprocessing
 import _io
+import _multiprocessing
 import _queue
 import _signal
 import _socket
 import _thread
+import builtins
+import fcntl as _fcntl
 import posix
 import select
 import sys
@@ -53,7 +52,7 @@ lock_locked = LockType.__dict__["locked"]
 rlock_acquire = RLockType.__dict__["acquire"]
 rlock_release = RLockType.__dict__["release"]
 rlock_is_owned = RLockType.__dict__["_is_owned"]
-rlock_recursion_count = RLockType.__dict__["_recursion_count"]
+rlock_recursion_count = RLockType.__dict__.get("_recursion_count")
 rlock_release_save = RLockType.__dict__["_release_save"]
 rlock_acquire_restore = RLockType.__dict__["_acquire_restore"]
 queue_put = SimpleQueueType.__dict__["put"]
@@ -80,7 +79,7 @@ closerange = clone(posix.closerange)
 fcntl = clone(_fcntl.fcntl)
 fcntl_lockf = clone(_fcntl.lockf)
 flock = clone(_fcntl.flock)
-os_lockf = clone(posix.lockf) if hasattr(posix, "lockf") else None
+os_lockf: Any = clone(posix.lockf) if hasattr(posix, "lockf") else None
 dup = clone(posix.dup)
 # None where the system has no such call.
 readv = clone(getattr(posix, "readv", None))
@@ -100,12 +99,12 @@ writev = clone(posix.writev)
 preadv: Any = clone(posix.preadv) if hasattr(posix, "preadv") else None  # macOS before 11
 pwrite = clone(posix.pwrite)
 pread = clone(posix.pread)
-waitpid = clone(posix.waitpid)
-wait3 = clone(posix.wait3) if hasattr(posix, "wait3") else None
-wait4 = clone(posix.wait4) if hasattr(posix, "wait4") else None
 pwritev: Any = clone(posix.pwritev) if hasattr(posix, "pwritev") else None
 isatty = clone(posix.isatty)
 
+waitpid = clone(posix.waitpid)
+wait3 = clone(posix.wait3) if hasattr(posix, "wait3") else None
+wait4 = clone(posix.wait4) if hasattr(posix, "wait4") else None
 waitid = clone(posix.waitid) if hasattr(posix, "waitid") else None
 pidfd_open = clone(posix.pidfd_open) if hasattr(posix, "pidfd_open") else None
 system = clone(posix.system)
@@ -141,9 +140,32 @@ if poll is not None:
 if hasattr(select, "epoll"):
     EpollType: Any = select.epoll
     epoll_poll = EpollType.__dict__["poll"]
+    epoll_close = EpollType.__dict__["close"]
+if hasattr(select, "kqueue"):
+    kqueue_control = select.kqueue.__dict__["control"]
+    kqueue_close = select.kqueue.__dict__["close"]
+if hasattr(select, "devpoll"):
+    DevpollType: Any = type(select.devpoll())
+    devpoll_poll = DevpollType.__dict__["poll"]
 
 set_signal = clone(_signal.signal)
 get_signal = clone(_signal.getsignal)
+set_wakeup_fd = clone(_signal.set_wakeup_fd)
+SIG_BLOCK: Any = getattr(_signal, "SIG_BLOCK", None)
+valid_signals = clone(_signal.valid_signals)
+interrupt_main = clone(_thread.interrupt_main)
+raise_signal = clone(_signal.raise_signal)
+# None where the system has no such call.
+pause = clone(getattr(_signal, "pause", None))
+pthread_kill = clone(getattr(_signal, "pthread_kill", None))
+pthread_sigmask = clone(getattr(_signal, "pthread_sigmask", None))
+siginterrupt = clone(getattr(_signal, "siginterrupt", None))
+sigpending = clone(getattr(_signal, "sigpending", None))
+sigtimedwait = clone(getattr(_signal, "sigtimedwait", None))
+sigwait = clone(getattr(_signal, "sigwait", None))
+sigwaitinfo = clone(getattr(_signal, "sigwaitinfo", None))
+SiginfoType: Any = getattr(_signal, "struct_siginfo", None)
+pthread_getcpuclockid = clone(getattr(time, "pthread_getcpuclockid", None))
 
 settrace = clone(sys.settrace)
 gettrace = clone(sys.gettrace)

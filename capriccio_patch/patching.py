@@ -29,7 +29,9 @@ from .backends.disk import create_disk_backend
 from .config import Settings
 from .errors import PatchError, ThreadsAlive
 from .runtime.disk import Disk
+from .runtime import os_threads
 from .runtime.kernel import Kernel
+from .runtime.watchdog import Watchdog
 from .runtime.workers import Workers
 from .schedulers import create_scheduler
 from .wrappers import tables
@@ -89,6 +91,8 @@ def patch_all(
     sockio: str | None = None,
     diskio: str | None = None,
     scheduler: str | None = None,
+    slice: float | None = None,  # noqa: A002
+    blocked: float | str | None = None,
 ) -> None:
     """Take over everything that blocks; from now on `threading`'s threads are green threads.
 
@@ -105,7 +109,13 @@ def patch_all(
     if _applied is not None:
         return
     settings = Settings.load(
-        only=only, exclude=exclude, sockio=sockio, diskio=diskio, scheduler=scheduler
+        only=only,
+        exclude=exclude,
+        sockio=sockio,
+        diskio=diskio,
+        scheduler=scheduler,
+        slice=slice,
+        blocked=blocked,
     )
     policy = create_scheduler(settings.scheduler)
     scheme = create_disk_backend(settings.diskio)
@@ -115,6 +125,7 @@ def patch_all(
     disk = Disk(kernel, workers, scheme)
     scheme.init(disk)
     runtime = Runtime(kernel, workers, disk)
+    runtime.watchdog = Watchdog(kernel, settings.slice, *settings.blocked)
     applied = _Applied(runtime, settings)
     try:
         rows = tables.all_patches(runtime)
@@ -124,11 +135,14 @@ def patch_all(
         for row in rows:
             _apply(applied, row, reason)
         _adopt(applied, rows, reason)
+        runtime.executed = _serve_again(applied, rows, reason)
+        runtime.watchdog.start()
+        applied.undo.append(runtime.watchdog.stop)
     except BaseException:
         _undo(applied)
+        scheme.close()
         backend.close()
         raise
-        scheme.close()
     _applied = applied
     for late in tables.awaited():
         if late.module not in _awaited:
@@ -138,7 +152,11 @@ def patch_all(
     import os
 
     if hasattr(os, "register_at_fork") and not _fork_hooks:
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
         _fork_hooks.append(_after_fork_in_child)
 
 
@@ -163,13 +181,13 @@ def unpatch_all() -> None:
     _applied = None
     atexit.unregister(_at_exit)
     _undo(applied)
+    applied.runtime.disk.backend.close()
     kernel.backend.close()
 
 
 def is_patched(name: str) -> bool:
     """Whether the function at a dotted name (``"time.sleep"``), or anything of a module, is taken
     over.  Any OS thread."""
-    applied.runtime.disk.backend.close()
     if _applied is None:
         return False
     if any(row == name or row.startswith(name + ".") for row in _applied.how):
@@ -205,13 +223,15 @@ def status() -> dict[str, Any]:
     return {
         "patched": True,
         "sockio": kernel.backend.name,
+        "diskio": _applied.runtime.disk.backend.name,
         "scheduler": _applied.settings.scheduler,
+        "slice": _applied.settings.slice,
+        "blocked": _applied.settings.blocked,
         "threads": len(kernel.threads),
         "how": dict(_applied.how),
         "failed": dict(_applied.failed),
     }
 
-        "diskio": _applied.runtime.disk.backend.name,
 
 # -- applying ------------------------------------------------------------------------------------
 
@@ -261,9 +281,41 @@ def _imported(module: ModuleType) -> None:
                     _apply(applied, row, reason)
 
 
+def _serve_again(
+    applied: _Applied, rows: list[Patch], reason: str | None
+) -> Callable[[Any], None]:
+    """What takes over a C module that comes in the place of one which has been taken over."""
+    served = {row.module: sys.modules[row.module] for row in rows if row.module in sys.modules}
+
+    def executed(module: Any) -> None:
+        if served.get(module.__name__, module) is module:
+            return
+        served[module.__name__] = module
+        old = [row for row in rows if row.module == module.__name__ and row.name in applied.how]
+        for row in tables.patches_again(applied.runtime, old, module):
+            _apply(applied, row, reason)
+
+    return executed
+
+
+def _find(row: Patch) -> tuple[Any, str, Any]:
+    """Where a row's target is found: its parent, the attribute's name, and what is there now."""
+    if row.owner is None:
+        target = wrapt.resolve_path(row.module, row.path)
+    else:
+        target = wrapt.resolve_path(row.owner, row.path.rpartition(".")[2])
+    return target  # type: ignore[no-any-return]
+
+
 def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
+    _take_over(applied, row, reason)
+    if row.install is not None and row.name in applied.how:
+        applied.undo.append(row.install())
+
+
+def _take_over(applied: _Applied, row: Patch, reason: str | None) -> None:
     try:
-        parent, attribute, found = wrapt.resolve_path(row.module, row.path)
+        parent, attribute, found = _find(row)
     except AttributeError as error:
         applied.failed[row.name] = str(error)
         return
@@ -314,8 +366,8 @@ def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
     replaced: dict[type, dict[str, Any]] = {}
     for row in rows:
         if row.name in applied.how and "." in row.path:
-            cls, attribute, found = wrapt.resolve_path(row.module, row.path)
-            if isinstance(cls, type) and type(found) is type(_adopt):
+            cls, attribute, found = _find(row)
+            if isinstance(cls, type) and found is row.replacement:
                 replaced.setdefault(cls, {})[attribute] = found
     found, methods = interpose.instances((*replaced, *adopters))
     for cls, adopt in adopters.items():
@@ -333,6 +385,25 @@ def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
                 redirect = interpose.MethodRedirect(method, replacement.__get__(owner))
                 applied.undo.append(redirect.undo)
                 break
+
+
+@contextmanager
+def _rehashed(builtin: Any) -> Iterator[None]:
+    """Keep `builtin` a member of ``os.supports_fd`` and the like: its hash changes meanwhile."""
+    import os
+
+    sets = [each for name, each in vars(os).items() if name.startswith("supports_")]
+    holders = [each for each in sets if type(each) is set and builtin in each]
+    for each in holders:
+        each.discard(builtin)
+    yield
+    for each in holders:
+        each.add(builtin)
+
+
+def _undo_redirect(redirect: interpose.Redirect) -> None:
+    with _rehashed(redirect.builtin):
+        redirect.undo()
 
 
 def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
@@ -380,30 +451,23 @@ def _at_exit() -> None:
     _undo(applied)
 
 
+def _before_fork() -> None:
+    if _applied is not None:
+        _applied.runtime.kernel.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _applied is not None:
+        _applied.runtime.kernel.end_fork()
+
+
 def _after_fork_in_child() -> None:
     if _applied is not None:
-        backend = create_backend(_applied.runtime.kernel.backend.name)
-        _applied.runtime.kernel.after_fork(backend)
+        kernel = _applied.runtime.kernel
+        os_threads.after_fork()
+        kernel.backend.close()  # the child's copies of the parent's descriptors
+        kernel.after_fork(create_backend(kernel.backend.name))
         _applied.runtime.workers.after_fork()
-
-
-@contextmanager
-def _rehashed(builtin: Any) -> Iterator[None]:
-    """Keep `builtin` a member of ``os.supports_fd`` and the like: its hash changes meanwhile."""
-    import os
-
-    sets = [each for name, each in vars(os).items() if name.startswith("supports_")]
-    holders = [each for each in sets if type(each) is set and builtin in each]
-    for each in holders:
-        each.discard(builtin)
-    yield
-    for each in holders:
-        each.add(builtin)
-
-
-def _undo_redirect(redirect: interpose.Redirect) -> None:
-    with _rehashed(redirect.builtin):
-        redirect.undo()
 
 
 # -- names ---------------------------------------------------------------------------------------

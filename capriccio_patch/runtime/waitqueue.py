@@ -11,7 +11,7 @@ from collections import OrderedDict
 
 from .thread import Thread
 
-__all__ = ["Slot", "WaitQueue", "added", "contains", "first_and_rest", "removed"]
+__all__ = ["Slot", "WaitQueue", "added", "contains", "first", "first_and_rest", "removed"]
 
 
 class WaitQueue(OrderedDict[Thread, None]):
@@ -36,6 +36,11 @@ def added(slot: Slot, thread: Thread, *, first: bool = False) -> Slot:
     if first:
         queue.move_to_end(thread, last=False)
     return queue
+
+
+def first(slot: Thread | WaitQueue) -> Thread:
+    """The thread whose turn it is."""
+    return next(iter(slot)) if type(slot) is WaitQueue else slot  # type: ignore[return-value]
 
 
 def first_and_rest(slot: Thread | WaitQueue) -> tuple[Thread, Slot]:

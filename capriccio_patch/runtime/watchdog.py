@@ -24,6 +24,7 @@ from __future__ import annotations
 from time import process_time
 
 from .. import originals
+from . import os_threads
 from .blocked import Blocked
 from .kernel import TURN, Kernel
 from .preemption import Preemption
@@ -138,7 +139,7 @@ class Watchdog:
             return
         self._os_thread = os_thread = _OsThread()
         try:
-            originals.start_new_thread(self._run, (os_thread,))
+            os_threads.start(self._run, (os_thread,))
         except RuntimeError:  # the system has no more: try again next time
             self._os_thread = None
             kernel.wake_watchdog = self._wake

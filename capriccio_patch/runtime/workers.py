@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from .. import originals
+from . import os_threads
 from .kernel import Kernel
 
 __all__ = ["IDLE", "Job", "Workers"]
@@ -118,7 +119,7 @@ class Workers:
         me.kind = "worker"
         me.object = function
         try:
-            originals.start_new_thread(job.run, ())
+            os_threads.start(job.run, ())
         except BaseException:
             kernel.cancel(me)
             raise
@@ -143,7 +144,7 @@ class Workers:
         originals.lock_release(self._lock)
         if with_room:
             try:
-                originals.start_new_thread(self._work, (self._jobs,))
+                os_threads.start(self._work, (self._jobs,))
             except RuntimeError:
                 originals.lock_acquire(self._lock)
                 self._running -= 1

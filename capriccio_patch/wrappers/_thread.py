@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import _thread
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
 from .. import interpose, originals
+from ..runtime import os_threads
 from ..runtime.thread import Thread
 from ..runtime.waitqueue import Slot, added, contains, first_and_rest, removed
 from . import locks
@@ -38,7 +40,7 @@ def patches(runtime: Runtime) -> list[Patch]:
         return kernel.current.ident if ident == kernel.os_ident else ident
 
     def count() -> int:
-        return int(original_count()) + len(kernel.threads) - 1
+        return int(original_count()) + len(kernel.threads) - 1 - os_threads.count()
 
     kernel.report = _report_uncaught
     rows = [
@@ -106,12 +108,33 @@ def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]
         return lock
 
     # OS threads that were started before the patch.
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        for thread in list(threading._active.values()):
-            if thread.ident != kernel.os_ident and getattr(thread, "_tstate_lock", None):
-                c_released.add(thread._tstate_lock)
-    return [Patch("threading", "_thread", "_set_sentinel", set_sentinel)]
+    for thread in list(threading._active.values()):  # type: ignore[attr-defined]
+        if thread.ident != kernel.os_ident and getattr(thread, "_tstate_lock", None):
+            c_released.add(thread._tstate_lock)
+    rows = [Patch("threading", "_thread", "_set_sentinel", set_sentinel)]
+    if hasattr(threading, "_maintain_shutdown_locks"):
+        rows.append(_shutdown_locks_patch())
+    return rows
+
+
+def _shutdown_locks_patch() -> Patch:
+    """Stock looks at the locks of all threads whenever one starts or ends: a start takes O(n).
+
+    Of many, it is enough to look when their number has doubled since: the released ones are only
+    dropped for the memory's sake.
+    """
+    original = threading._maintain_shutdown_locks  # type: ignore[attr-defined]
+    few = 64
+    limit = few
+
+    def maintain_shutdown_locks() -> None:
+        nonlocal limit
+        locks = threading._shutdown_locks  # type: ignore[attr-defined]
+        if len(locks) <= few or len(locks) >= limit:
+            original()
+            limit = max(few, 2 * len(locks))
+
+    return Patch("threading", "threading", "_maintain_shutdown_locks", maintain_shutdown_locks)
 
 
 def _handle_patches(runtime: Runtime) -> list[Patch]:
@@ -213,8 +236,7 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
         if kernel.is_mine():
             while not_daemon:
                 join(next(iter(not_daemon.values())))
-            threading = sys.modules.get("threading")
-            active = list(threading._active.values()) if threading is not None else []
+            active = list(threading._active.values())  # type: ignore[attr-defined]
             if any(not t.daemon and t.ident not in kernel.threads for t in active):
                 return runtime.workers.call_alone(original_shutdown)
         return original_shutdown()

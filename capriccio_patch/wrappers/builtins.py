@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from .. import originals
+from ..runtime import os_threads
 from ..runtime.descriptors import READ
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
@@ -135,7 +136,7 @@ class _Console:
             question = self._question
             if question is None:
                 question = _Question(self, partial(originals.input, *prompt))
-                originals.start_new_thread(question.run, ())
+                os_threads.start(question.run, ())
                 self._question = question
             elif prompt:
                 self._write(_STDERR, _encoded(*prompt) or b"")

@@ -3,14 +3,10 @@
 The C lock stays the lock: its state is what OS threads, C code and ``repr`` see.  What is added is
 who waits for it among the green threads, and which green thread owns a recursive one.
 
-1. A release unlocks the C lock; if green threads wait, the first of them gets it at once
-   (`hand_over`).  So a thread that releases and takes a lock in a loop does not starve the others,
-   while OS threads compete on equal terms in between.
-2. Queue first, try again, then park: a release on another OS thread finds either the waiter or
-   leaves a lock that the second try gets.
-3. C code keeps the owner of an RLock by OS thread, so all green threads would be one.  `owners`
+1. How green threads wait and are woken: `lock_waits`.
+2. C code keeps the owner of an RLock by OS thread, so all green threads would be one.  `owners`
    says which green thread it is, for as long as the lock is held; C counts the recursion.
-4. A lock that C releases without calling us (the sentinel of an OS thread, before 3.13) is waited
+3. A lock that C releases without calling us (the sentinel of an OS thread, before 3.13) is waited
    for on an OS thread: ``c_released``.
 
 These types are everybody's: importlib's locks, logging's, those of finalizers and of
@@ -24,8 +20,9 @@ from typing import Any
 from weakref import WeakSet
 
 from .. import originals
-from ..runtime.waitqueue import Slot, added, contains, first_and_rest, removed
+from ..runtime.thread import Thread
 from .base import Patch, Runtime, seconds
+from .lock_waits import lock_waits
 
 __all__ = ["patches"]
 
@@ -34,7 +31,7 @@ _TIMEOUT_MAX = originals.TIMEOUT_MAX
 
 
 def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
-    """The rows of this module; `c_released` holds the locks of point 4."""
+    """The rows of this module; `c_released` holds the locks of point 3."""
     return [*_lock_patches(runtime, c_released), *_rlock_patches(runtime)]
 
 
@@ -44,8 +41,6 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     get_ident = originals.get_ident
     original_acquire = originals.lock_acquire
     original_release = originals.lock_release
-    waiting: dict[int, Slot] = {}
-    kernel.on_fork(waiting.clear)
 
     def acquire(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
         if timeout != -1:
@@ -76,60 +71,30 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     def wait(lock: Any, deadline: float | None) -> bool:
         if c_released and lock in c_released:
             return wait_outside(lock, deadline)
-        key = id(lock)
-        me = kernel.begin()
-        waiting[key] = added(waiting.get(key), me)
-        if original_acquire(lock, False):
-            store(key, removed(waiting.get(key), me))
-            kernel.cancel(me)
-            return True
-        me.kind = "lock"
-        me.object = lock
-        try:
-            if kernel.park(me, deadline):
-                return True
-        except BaseException:
-            if contains(waiting.get(key), me):
-                store(key, removed(waiting.get(key), me))
-            else:
-                release(lock)  # it was ours already
-            raise
-        store(key, removed(waiting.get(key), me))
-        return False
+        return wait_here(lock, deadline)
 
     def wait_outside(lock: Any, deadline: float | None) -> bool:
         timeout = -1 if deadline is None else max(0.0, deadline - clock())
         call_alone = runtime.workers.call_alone
         return bool(call_alone(_acquire_until, original_acquire, lock, timeout))
 
-    def store(key: int, slot: Slot) -> None:
-        if slot is None:
-            waiting.pop(key, None)
-        else:
-            waiting[key] = slot
-
     def release(self: Any) -> None:
         original_release(self)
         if waiting and id(self) in waiting:
-            hand_over(self)
+            wake(self)
 
     def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
         original_release(self)
         if waiting and id(self) in waiting:
-            hand_over(self)
+            wake(self)
 
-    def hand_over(lock: Any) -> None:
-        """The lock is free and was waited for: it is the first waiter's now."""
-        if get_ident() != kernel.os_ident:
-            kernel.call_soon(hand_over, lock)
-            return
-        key = id(lock)
-        slot = waiting.get(key)
-        if slot is not None and original_acquire(lock, False):
-            thread, rest = first_and_rest(slot)
-            store(key, rest)
-            kernel.resume(thread)
+    def try_acquire(lock: Any) -> bool:
+        return original_acquire(lock, False)  # type: ignore[no-any-return]
 
+    def acquire_for(lock: Any, thread: Thread) -> bool:
+        return original_acquire(lock, False)  # type: ignore[no-any-return]
+
+    waiting, wait_here, wake = lock_waits(kernel, "lock", try_acquire, acquire_for, release)
     return [
         Patch("threading", "_thread", "LockType.acquire", acquire),
         Patch("threading", "_thread", "LockType.acquire_lock", acquire),
@@ -147,12 +112,11 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
     original_acquire = originals.rlock_acquire
     original_release = originals.rlock_release
     is_owned = originals.rlock_is_owned
-    original_count = originals.rlock_recursion_count
+    original_count: Any = originals.rlock_recursion_count
     original_save = originals.rlock_release_save
     original_restore = originals.rlock_acquire_restore
     original_repr = originals.RLockType.__repr__
     owners: dict[int, int] = {}
-    waiting: dict[int, Slot] = {}
 
     def acquire(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
         if timeout != -1 or get_ident() != kernel.os_ident:
@@ -185,34 +149,6 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
         owners.pop(key, None)  # held by another OS thread
         return False
 
-    def wait(lock: Any, deadline: float | None) -> bool:
-        key = id(lock)
-        me = kernel.begin()
-        waiting[key] = added(waiting.get(key), me)
-        if try_acquire(lock):
-            store(key, removed(waiting.get(key), me))
-            kernel.cancel(me)
-            return True
-        me.kind = "rlock"
-        me.object = lock
-        try:
-            if kernel.park(me, deadline):
-                return True
-        except BaseException:
-            if contains(waiting.get(key), me):
-                store(key, removed(waiting.get(key), me))
-            else:
-                release(lock)  # it was ours already
-            raise
-        store(key, removed(waiting.get(key), me))
-        return False
-
-    def store(key: int, slot: Slot) -> None:
-        if slot is None:
-            waiting.pop(key, None)
-        else:
-            waiting[key] = slot
-
     def release(self: Any) -> None:
         if get_ident() == kernel.os_ident:
             key = id(self)
@@ -222,27 +158,23 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
             if not is_owned(self):
                 owners.pop(key, None)
                 if waiting and key in waiting:
-                    hand_over(self)
+                    wake(self)
         else:
             original_release(self)
             if waiting and id(self) in waiting:
-                hand_over(self)
+                wake(self)
 
     def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
         release(self)
 
-    def hand_over(lock: Any) -> None:
-        """The lock may be free and was waited for: it is the first waiter's now."""
-        if get_ident() != kernel.os_ident:
-            kernel.call_soon(hand_over, lock)
-            return
+    def acquire_for(lock: Any, thread: Thread) -> bool:
         key = id(lock)
-        slot = waiting.get(key)
-        if slot is not None and key not in owners and original_acquire(lock, False):
-            thread, rest = first_and_rest(slot)
-            owners[key] = thread.ident
-            store(key, rest)
-            kernel.resume(thread)
+        if key in owners or not original_acquire(lock, False):
+            return False
+        owners[key] = thread.ident
+        return True
+
+    waiting, wait, wake = lock_waits(kernel, "rlock", try_acquire, acquire_for, release)
 
     def owned(self: Any) -> bool:
         if get_ident() != kernel.os_ident:
@@ -260,7 +192,7 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
                 raise RuntimeError("cannot release un-acquired lock")
             state = original_save(self)
         if waiting and id(self) in waiting:
-            hand_over(self)
+            wake(self)
         return state
 
     def acquire_restore(self: Any, state: Any, /) -> None:
@@ -286,24 +218,25 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
             owners[id(lock)] = kernel.current.ident
 
     def after_fork() -> None:
-        waiting.clear()
         mine = kernel.current.ident
         for key in [key for key, owner in owners.items() if owner != mine]:
             del owners[key]
 
     kernel.on_fork(after_fork)
     runtime.adopters[originals.RLockType] = adopt
-    return [
+    rows = [
         Patch("threading", "_thread", "RLock.acquire", acquire),
         Patch("threading", "_thread", "RLock.__enter__", acquire),
         Patch("threading", "_thread", "RLock.release", release),
         Patch("threading", "_thread", "RLock.__exit__", leave),
         Patch("threading", "_thread", "RLock._is_owned", owned),
-        Patch("threading", "_thread", "RLock._recursion_count", recursion_count),
         Patch("threading", "_thread", "RLock._release_save", release_save),
         Patch("threading", "_thread", "RLock._acquire_restore", acquire_restore),
         Patch("threading", "_thread", "RLock.__repr__", represent),
     ]
+    if original_count is not None:  # from 3.11.4
+        rows.append(Patch("threading", "_thread", "RLock._recursion_count", recursion_count))
+    return rows
 
 
 def _limit(blocking: Any, timeout: Any, refuse: Callable[[], Any]) -> float | None:

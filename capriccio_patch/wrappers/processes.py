@@ -29,6 +29,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import originals
+from ..runtime import os_threads
 from ..runtime.descriptors import READ
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
@@ -237,7 +238,7 @@ def _make_watch(runtime: Runtime) -> Callable[[_Change], bool]:
         if watch is None:
             watch = _Watch()
             try:
-                originals.start_new_thread(look, (change, watch))
+                os_threads.start(look, (change, watch))
             except BaseException:
                 kernel.cancel(me)
                 raise
