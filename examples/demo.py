@@ -21,8 +21,8 @@ SAMPLE = 0.1  # seconds between looks at the number of OS threads
 MIB = (1 << 20) if sys.platform == "darwin" else (1 << 10)  # in the units of ru_maxrss
 
 
-def measure(command: list[str]) -> str:
-    """Run `command` and describe what it took, or how it failed, in one line."""
+def measure(command: list[str]) -> tuple[bool, str]:
+    """Run `command`; whether it succeeded, and what it took or how it failed, in one line."""
     os_threads = 0
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as errors:
@@ -38,21 +38,28 @@ def measure(command: list[str]) -> str:
         errors.seek(0)
         reasons = errors.read().split("\n")
     if wall > LIMIT:
-        return f"did not end within {LIMIT:.0f} s"
+        return False, f"did not end within {LIMIT:.0f} s"
     if child.returncode:
-        return f"failed: {next((line for line in reversed(reasons) if line), child.returncode)}"
+        reason = next((line for line in reversed(reasons) if line), child.returncode)
+        return False, f"failed: {reason}"
     usage = ended[2]
     cpu = usage.ru_utime + usage.ru_stime
-    return f"{wall:6.2f} s  {cpu:6.2f} s  {usage.ru_maxrss / MIB:6.0f} MiB  {os_threads:10d}"
+    memory = usage.ru_maxrss / MIB
+    return True, f"{wall:6.2f} s  {cpu:6.2f} s  {memory:6.0f} MiB  {os_threads:10d}"
 
 
-def main() -> None:
+def main() -> int:
+    """Print the table; 1 if a program did not run on green threads, else 0."""
+    failed = False
     print(f"{'':45}{'time':>8}  {'CPU':>8}  {'memory':>10}  {'OS threads':>10}", flush=True)
     for program in PROGRAMS:
         for way, flags in WAYS:
-            line = measure([sys.executable, *flags, str(HERE / program[0]), *program[1:]])
+            command = [sys.executable, *flags, str(HERE / program[0]), *program[1:]]
+            succeeded, line = measure(command)
+            failed |= bool(flags) and not succeeded
             print(f"{way + ' ' + ' '.join(program):45}{line}", flush=True)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

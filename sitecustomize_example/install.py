@@ -10,6 +10,7 @@ import shutil
 import sys
 import sysconfig
 from importlib.machinery import PathFinder
+from importlib.util import cache_from_source
 from pathlib import Path
 
 _SOURCE = Path(__file__).resolve().parent
@@ -42,6 +43,7 @@ def uninstall(site_packages: Path) -> None:
         path = site_packages / name
         if path.is_file() and _is_ours(path):
             path.unlink()
+            Path(cache_from_source(str(path))).unlink(missing_ok=True)
             print(f"removed {path}")
 
 

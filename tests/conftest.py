@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def environ() -> dict[str, str]:
     """An environment for child interpreters: this tree importable, nothing of CAPRICCIO_* set."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
-    return environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return environ | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from capriccio_patch.config import Settings
-from capriccio_patch.errors import CapriccioError, CapriccioWarning, ConfigError, ThreadsAlive
+from capriccio_patch.errors import CapriccioError, CapriccioWarning, ConfigError
 
 DEFAULTS = {
     "sockio": "auto",
@@ -141,12 +141,6 @@ def test_settings_are_read_only() -> None:
 def test_repr_echoes_every_setting() -> None:
     text = repr(Settings.load({}))
     assert all(f"{name}={value!r}" in text for name, value in DEFAULTS.items())
-
-
-def test_threads_alive_names_the_threads() -> None:
-    error = ThreadsAlive(("worker-1", "worker-2"))
-    assert str(error) == "2 green thread(s) alive: worker-1, worker-2"
-    assert error.names == ("worker-1", "worker-2")
 
 
 def test_loading_settings_imports_nothing_more(environ: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,7 +84,8 @@ def test_settings_come_from_the_environment(env: Environment) -> None:
 
 
 def test_children_inherit_it(env: Environment) -> None:
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STATE!r}], check=True)"
+    run = f"subprocess.run([sys.executable, '-c', {STATE!r}], check=True)"
+    parent = f"import subprocess, sys; {run}"
     assert env.is_patched("-c", parent)
 
 
@@ -185,7 +186,7 @@ def test_a_closed_standard_error_does_not_stop_python(env: Environment) -> None:
 
 
 @pytest.fixture
-def hidden(bare: Environment, tmp_path: Path) -> Iterator[Callable[[str], Environment]]:
+def hidden(bare: Environment, tmp_path: Path) -> Callable[[str], Environment]:
     """Returns a function: the environment with our sitecustomize hiding one of the given text."""
     later = tmp_path / "later"
     later.mkdir()
@@ -223,11 +224,14 @@ def test_the_errors_of_a_hidden_sitecustomize_are_reported_as_ever(
 
 
 def test_uninstall_leaves_nothing(env: Environment) -> None:
-    kept = {"__borrowed__.pth"}
-    assert {path.name for path in env.site_packages.iterdir()} > kept
+    def files() -> set[str]:
+        return {path.name for path in env.site_packages.rglob("*") if path.is_file()}
+
+    assert env.is_patched()
+    assert files() > {"__borrowed__.pth"}
     done = env.install("--uninstall")
     assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in env.site_packages.iterdir()} == kept
+    assert files() == {"__borrowed__.pth"}
     assert env.is_patched() is False
 
 
