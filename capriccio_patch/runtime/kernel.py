@@ -26,8 +26,8 @@ One way to block and one to wake:
 4. A turn is at most `TURN` resumes; then descriptors, timers and the inbox are looked at, whether
    or not threads are still runnable, so that neither starves.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
-6. A thread that had to be preempted is runnable but not in the scheduler's hands: it gets one slice
-   after the others have had theirs, one such thread at a time.
+6. A thread that had to be preempted is runnable but not in the scheduler's hands: one such thread
+   at a time gets a slice when the others have nothing to do, or have had `PATIENCE`.
 
 Everything but `call_soon` and `is_mine` may be called on the scheduler's OS thread only.
 """
@@ -49,6 +49,8 @@ from .timers import Timers
 __all__ = ["Kernel"]
 
 TURN = 64
+PATIENCE = 0.01
+"""Seconds that threads which park in time may keep preempted ones from running."""
 
 
 class Kernel:
@@ -65,6 +67,7 @@ class Kernel:
         "_push",
         "_push_first",
         "_run_thread",
+        "_slice_ended",
         "_starting",
         "backend",
         "blocking",
@@ -104,6 +107,7 @@ class Kernel:
         self.timers = Timers()
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._preempted: deque[Thread] = deque()
+        self._slice_ended = 0.0
         self._granted: Thread | None = None
         """The preempted thread that was last handed to the scheduler; `since` is negative until it
         has had its slice."""
@@ -386,6 +390,7 @@ class Kernel:
         self.budget = TURN
         ready = self.ready
         timers = self.timers
+        idle = not ready
         while True:
             if self._inbox:
                 self._drain_inbox()
@@ -417,7 +422,7 @@ class Kernel:
             if self._inbox:
                 self._drain_inbox()
             if self._preempted:
-                self._grant_slice()
+                self._grant_slice(idle)
             if ready:
                 return
 
@@ -434,15 +439,21 @@ class Kernel:
         self.budget = 0  # the turn ends here: descriptors and timers have their say
         self.park(me)
 
-    def _grant_slice(self) -> None:
-        """Hand the next preempted thread to the scheduler, if the last one has had its slice."""
+    def _grant_slice(self, idle: bool) -> None:
+        """Hand the next preempted thread to the scheduler, if it is time.
+
+        `idle`: when the turn began no other was runnable.
+        """
         preempted = self._preempted
         if self.ready:
             if preempted[-1] is self.finalizer.host:
-                return  # it was preempted just now, for the others
+                self._slice_ended = self.now
+                return  # preempted just now, for the others
+            if not idle and self.now < self._slice_ended + PATIENCE:
+                return
             granted = self._granted
             if granted is not None and granted.since < 0.0 and granted.greenlet is not None:
-                return
+                return  # it waits for its slice among the others
         self._granted = thread = preempted.popleft()
         thread.since = -1.0
         self._push(thread)
