@@ -15,6 +15,7 @@ import _thread
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 from weakref import WeakSet
 
@@ -26,6 +27,9 @@ from . import locks
 from .base import Patch, Runtime, seconds
 
 __all__ = ["patches"]
+
+_OUR_MODULES = (__name__, Thread.__module__.replace(".thread", ".kernel"))
+"""Whose frames lie under a thread's function."""
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -42,6 +46,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     def count() -> int:
         return int(original_count()) + len(kernel.threads) - 1 - os_threads.count()
 
+    _unraisable_type()
     kernel.report = _report_uncaught
     rows = [
         Patch("threading", "_thread", "get_ident", green_ident),
@@ -258,15 +263,28 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
 def _report_uncaught(thread: Thread) -> None:
     """What stock prints for an exception that leaves a raw thread's function."""
     kind, error, trace = sys.exc_info()
-    hook_args = _unraisable_type()
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OUR_MODULES:
+        trace = trace.tb_next
     function = thread.object
     if sys.version_info >= (3, 13):
         text, subject = f"Exception ignored in thread started by {function!r}", None
     else:
         text, subject = "Exception ignored in thread started by", function
-    sys.unraisablehook(hook_args((kind, error, trace, text, subject)))
+    unraisable = _unraisable_type()((kind, error, trace, text, subject))
+    hook = getattr(sys, "unraisablehook", None)
+    if hook is None:
+        sys.__unraisablehook__(unraisable)
+        return
+    try:
+        hook(unraisable)
+    except BaseException as raised:  # noqa: BLE001
+        text = "Exception ignored in sys.unraisablehook"
+        trace = raised.__traceback__
+        args = (type(raised), raised, trace and trace.tb_next, text, hook)
+        sys.__unraisablehook__(_unraisable_type()(args))
 
 
+@cache
 def _unraisable_type() -> Any:
     """``UnraisableHookArgs``, which only a call of the hook shows."""
     seen: list[Any] = []
@@ -275,7 +293,7 @@ def _unraisable_type() -> Any:
         def __del__(self) -> None:
             raise RuntimeError
 
-    hook = sys.unraisablehook
+    hook = getattr(sys, "unraisablehook", sys.__unraisablehook__)
     sys.unraisablehook = lambda args: seen.append(type(args))
     try:
         probe = Probe()
