@@ -28,8 +28,10 @@ from .backends import create_backend
 from .backends.disk import create_disk_backend
 from .config import Settings
 from .errors import PatchError, ThreadsAlive
+from .exits import run_registered_before
 from .runtime.disk import Disk
 from .runtime import os_threads
+from .offload import Offload
 from .runtime.kernel import Kernel
 from .runtime.watchdog import Watchdog
 from .runtime.workers import Workers
@@ -79,6 +81,9 @@ class _Applied:
         self.originals: dict[int, Any] = {}
         """By id of what is found at a path now: the callable that was there."""
         self.keep: list[Any] = []
+        self.offload = Offload(
+            runtime, partial(_apply, self), self.undo, wrapt.register_post_import_hook
+        )
 
 
 _applied: _Applied | None = None
@@ -93,6 +98,7 @@ def patch_all(
     scheduler: str | None = None,
     slice: float | None = None,  # noqa: A002
     blocked: float | str | None = None,
+    offload: Iterable[str] | None = None,
 ) -> None:
     """Take over everything that blocks; from now on `threading`'s threads are green threads.
 
@@ -116,6 +122,7 @@ def patch_all(
         scheduler=scheduler,
         slice=slice,
         blocked=blocked,
+        offload=offload,
     )
     policy = create_scheduler(settings.scheduler)
     scheme = create_disk_backend(settings.diskio)
@@ -148,6 +155,11 @@ def patch_all(
         if late.module not in _awaited:
             _awaited.add(late.module)
             wrapt.register_post_import_hook(_imported, late.module)
+    try:
+        applied.offload.add(settings.offload)
+    except BaseException:
+        unpatch_all()
+        raise
     atexit.register(_at_exit)
     import os
 
@@ -228,8 +240,10 @@ def status() -> dict[str, Any]:
         "slice": _applied.settings.slice,
         "blocked": _applied.settings.blocked,
         "threads": len(kernel.threads),
+        "os_threads": os_threads.count(),
         "how": dict(_applied.how),
         "failed": dict(_applied.failed),
+        "offload": dict(_applied.offload.names),
     }
 
 
@@ -307,7 +321,7 @@ def _find(row: Patch) -> tuple[Any, str, Any]:
     return target  # type: ignore[no-any-return]
 
 
-def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
+def _apply(applied: _Applied, row: Patch, reason: str | None = None) -> None:
     _take_over(applied, row, reason)
     if row.install is not None and row.name in applied.how:
         applied.undo.append(row.install())
@@ -443,6 +457,8 @@ def _at_exit() -> None:
     ``finally`` blocks.
     """
     global _applied
+    if _applied is not None:
+        run_registered_before(_at_exit)
     applied = _applied
     if applied is None:
         return
