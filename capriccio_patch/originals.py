@@ -10,7 +10,7 @@ Outside this module and ``wrappers/`` no name of the standard library that is pa
 from __future__ import annotations
 
 import _io
-import _multiprocessing
+import _multiprocessing  # type: ignore[import-not-found]
 import _queue
 import _signal
 import _socket
