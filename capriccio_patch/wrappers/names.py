@@ -53,6 +53,8 @@ def patches(runtime: Runtime) -> list[Patch]:
         return pool.call(originals.gethostbyaddr, *args)
 
     def getnameinfo(*args: Any) -> Any:
+        if not args or not isinstance(args[0], tuple):
+            return originals.getnameinfo(*args)  # raises
         return pool.call(originals.getnameinfo, *args)
 
     def resolve(sock: Any, address: Any) -> Any:
