@@ -14,6 +14,7 @@ from .errors import (
     ThreadsAlive,
     ThreadsBlocked,
 )
+from .offload import offload
 from .patching import is_patched, original, patch_all, status, unpatch_all
 from .schedulers import known_schedulers, register_scheduler
 
@@ -32,6 +33,7 @@ __all__ = [
     "available_backends",
     "is_patched",
     "known_schedulers",
+    "offload",
     "original",
     "patch_all",
     "register_backend",

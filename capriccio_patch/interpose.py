@@ -47,6 +47,7 @@ __all__ = [
     "swap_thread_handles",
     "thread_state_dict",
     "trace_words",
+    "word_finder",
     "trip_later",
 ]
 
@@ -396,6 +397,25 @@ def set_semlock_owner(semlock: Any, ident: int) -> None:
     if ctypes.c_void_p.from_address(address).value != semlock.handle:
         raise SystemError("the owner of a shared semaphore was not found")
     ctypes.c_ulong.from_address(address + ctypes.sizeof(ctypes.c_void_p)).value = ident
+
+
+def word_finder(sample: Any, value: int) -> Callable[[Any], Any] | None:
+    """Where C objects like `sample` keep the word that is `value` in it.
+
+    Returns what makes a ctypes integer of that word of another such object; it does not keep the
+    object alive.  None if no word, or more than one, of `sample` is `value`.
+    """
+    word = ctypes.c_size_t
+    size = ctypes.sizeof(word)
+    found = [
+        offset
+        for offset in range(_HEADER, type(sample).__basicsize__ - size + 1, size)
+        if word.from_address(id(sample) + offset).value == value
+    ]
+    if len(found) != 1:
+        return None
+    offset = found[0]
+    return lambda other: word.from_address(id(other) + offset)
 
 
 def leak(value: Any) -> None:

@@ -82,7 +82,10 @@ class _Applied:
         """By id of what is found at a path now: the callable that was there."""
         self.keep: list[Any] = []
         self.offload = Offload(
-            runtime, partial(_apply, self), self.undo, wrapt.register_post_import_hook
+            runtime,
+            lambda row: _apply(self, row, interpose.self_check()),
+            self.undo,
+            wrapt.register_post_import_hook,
         )
 
 
@@ -321,7 +324,7 @@ def _find(row: Patch) -> tuple[Any, str, Any]:
     return target  # type: ignore[no-any-return]
 
 
-def _apply(applied: _Applied, row: Patch, reason: str | None = None) -> None:
+def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
     _take_over(applied, row, reason)
     if row.install is not None and row.name in applied.how:
         applied.undo.append(row.install())

@@ -28,6 +28,8 @@ class Runtime:
         """A socket's address with its host name looked up; set by `names`."""
         self.watchdog: Any = None
         """`runtime.watchdog.Watchdog`; set by `patching`."""
+        self.offloaders: dict[type, Callable[[Any], Callable[..., Any]]] = {}
+        """By class: what makes an offloading method of an original one, where that takes care."""
         self.socket_mode: Any = None
         """The program's timeouts of sockets (`socket_mode.SocketMode`); set by `socket`."""
         self.executed: Callable[[Any], None] = lambda module: None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from . import _thread, asyncio, names, queue, socket, ssl, time
+from . import _thread, asyncio, names, queue, socket, sqlite3, ssl, time
 from .base import Late, Patch, Runtime
 
 __all__ = ["LATE", "all_patches", "awaited"]
 
 LATE = (
     Late("asyncio", "_asyncio", asyncio.patches),
+    Late("sqlite3", "_sqlite3", sqlite3.patches),
     Late("ssl", "_ssl", ssl.patches),
 )
 
