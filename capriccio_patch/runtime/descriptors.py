@@ -54,6 +54,7 @@ class Descriptor:
     __slots__ = (
         "armed",
         "can_read",
+        "closed",
         "exact",
         "fd",
         "observers",
@@ -68,6 +69,7 @@ class Descriptor:
         self.owned = owned
         self.exact = exact
         self.can_read = True
+        self.closed = False
         self.registered = False
         self.armed = 0
         self.readers: Slot = None
@@ -121,7 +123,18 @@ class Descriptors:
         """`fd` is about to be closed or replaced.  Pass what this returns to `wake_closed` then."""
         descriptor = self.table.pop(fd, None)
         if descriptor is not None:
+            descriptor.closed = True
             self._kernel.backend.forget(descriptor)
+        return descriptor
+
+    def closed_outside(self, fd: int) -> Descriptor | None:
+        """As `closed`, on another OS thread, which has `wake_closed` called soon.
+
+        The scheme is not told: it meets a closed number, which it must stand anyway.
+        """
+        descriptor = self.table.pop(fd, None)
+        if descriptor is not None:
+            descriptor.closed = True
         return descriptor
 
     def wake_closed(self, descriptor: Descriptor | None) -> None:
@@ -208,8 +221,8 @@ class Descriptors:
         return False
 
     def _failed(self, me: Thread) -> None:
-        """A wait has raised; before it could park, if `me` is still marked as parked."""
-        if me.parked:
+        """A wait has raised; before it could park, if `me` is not the current thread again."""
+        if self._kernel.current is not me:
             self._kernel.cancel(me)
 
     def observe(self, wanted: dict[int, int], deadline: float | None) -> bool:

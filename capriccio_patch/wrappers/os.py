@@ -164,18 +164,24 @@ def _eventfd_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
     original_read = originals.eventfd_read
     original_write = originals.eventfd_write
 
+    def number(fd: Any) -> int | None:
+        """The descriptor that `fd` stands for, of which the originals take objects too."""
+        if isinstance(fd, int):
+            return fd
+        return fd.fileno() if hasattr(fd, "fileno") else None
+
     def eventfd_read(fd: Any) -> int:
-        if not kernel.is_mine():
-            return int(original_read(fd))
-        data = streams.read(index(fd), 8)
+        source = number(fd) if kernel.is_mine() else None
+        data = None if source is None else streams.read(source, 8)
         if data is None or len(data) != 8:
             return int(original_read(fd))
         return int.from_bytes(data, sys.byteorder)
 
     def eventfd_write(fd: Any, value: Any) -> None:
+        target = number(fd) if kernel.is_mine() else None
         written = None
-        if kernel.is_mine() and 0 <= index(value) < 1 << 64:
-            written = streams.write(index(fd), index(value).to_bytes(8, sys.byteorder))
+        if target is not None and isinstance(value, int) and 0 <= value < 1 << 64:
+            written = streams.write(target, value.to_bytes(8, sys.byteorder))
         if written is None:
             original_write(fd, value)
 
@@ -240,12 +246,18 @@ def _sendfile_patch(runtime: Runtime, streams: Streams) -> Patch:
 
     def sendfile(out_fd: Any, in_fd: Any, offset: Any, count: Any, *more: Any, **named: Any) -> Any:
         block = partial(original, out_fd, in_fd, offset, count, *more, **named)
-        if not kernel.is_mine() or not is_stream(out_fd) or not originals.get_blocking(out_fd):
+        if not kernel.is_mine() or not waits(out_fd):
             return block()
         copied = sys.platform == "linux" and stat.S_ISREG(originals.fstat(in_fd).st_mode)
         if copied and (offset is None or offset >= 0) and count >= 0:
             return copy(index(out_fd), index(in_fd), offset, count)
         return call_alone(block)
+
+    def waits(out_fd: Any) -> bool:
+        try:
+            return is_stream(out_fd) and bool(originals.get_blocking(out_fd))
+        except (OSError, TypeError):
+            return False  # the original has an error of its own for it
 
     def copy(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         sent = 0
