@@ -128,7 +128,7 @@ class Request:
 class Scheme(Protocol):
     """What `Disk` needs of a disk scheme: ``backends.disk.base`` has the contract."""
 
-    any_descriptor: ClassVar[bool]
+    try_flags: ClassVar[int]
 
     @property
     def name(self) -> str:
@@ -142,6 +142,12 @@ class Scheme(Protocol):
 
     def write_now(self, fd: int, data: Any, offset: int) -> int:
         """Write without waiting; -1: it would wait."""
+
+    def is_prompt(self) -> bool:
+        """Whether a change may be made directly."""
+
+    def took(self, seconds: float) -> None:
+        """How long a direct call has taken."""
 
     def after_fork(self) -> None:
         """In the child."""
@@ -192,6 +198,18 @@ class Disk:
             return function(*args)
         result: T = self._wait(Request(self, Operation.CALL, function, *args))
         return result
+
+    def change(self, function: Callable[[], T]) -> T:
+        """As `call`, for what changes a directory or a file's attributes."""
+        backend = self.backend
+        if not backend.is_prompt():
+            return self.call(function)
+        clock = originals.monotonic
+        start = clock()
+        try:
+            return function()
+        finally:
+            backend.took(clock() - start)
 
     def read(self, fd: int, size: int) -> bytes:
         """As ``os.read``."""

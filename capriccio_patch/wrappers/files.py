@@ -8,8 +8,8 @@ Facts, measured on ext4 with Linux 6.18 (a worker's hop is 25 to 35 us):
   file system's journal, and waits while that is being committed: milliseconds, when somebody syncs.
 * fsync of a clean file costs 40 us, of a dirty one what the device takes.
 
-Decision: look-ups go to the kernel's cache of names first (`lookup`), changes and syncs to the disk
-scheme.  While there is only one thread all are direct.
+Decision: look-ups go to the kernel's cache of names first (`lookup`); the disk scheme decides about
+changes, and about syncs and what else takes long.  While there is one thread only all are direct.
 
 1. A path-like object is asked for its path on the caller's OS thread, once.
 2. A descriptor that an abandoned open has brought is closed.
@@ -28,6 +28,7 @@ from typing import Any
 
 from .. import originals
 from ..interpose import clone
+from ..runtime.disk import CHUNK
 from .base import Patch, Runtime
 from .lookup import Lookup
 from .opening import Opening
@@ -58,6 +59,8 @@ _CHANGES = {
     **dict.fromkeys(("ftruncate", "fchmod", "fchown", "posix_fallocate", "copy_file_range"), 0),
     **dict.fromkeys(("sync", "fstatvfs"), 0),
 }
+_LONG = frozenset({"ftruncate", "truncate", "posix_fallocate", "copy_file_range", "sync"})
+"""They take as long as the file is large."""
 _EVERY_TIME = getattr(os, "O_DIRECT", 0) | getattr(os, "O_SYNC", 0) | getattr(os, "O_DSYNC", 0)
 _NEW = os.O_TRUNC | os.O_EXCL | (getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY)
 _NEVER_ENDLESS = os.O_NONBLOCK | getattr(os, "O_PATH", 0)
@@ -89,7 +92,7 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
     get_ident = originals.get_ident
     disk = runtime.disk
     alone = disk.alone
-    cache_first = disk.backend.any_descriptor
+    cache_first = bool(disk.backend.try_flags)
 
     def look_up(*args: Any, **named: Any) -> Any:
         if get_ident() != kernel.os_ident or alone():
@@ -107,13 +110,13 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
 
 def _change(runtime: Runtime, original: Any, paths: int) -> Any:
     kernel = runtime.kernel
-    disk = runtime.disk
-    alone = disk.alone
+    alone = runtime.disk.alone
+    make = runtime.disk.change if original.__name__ not in _LONG else runtime.disk.call
 
     def change(*args: Any, **named: Any) -> Any:
         if not kernel.is_mine() or alone():
             return original(*args, **named)
-        return disk.call(partial(original, *_with_paths(args, paths), **named))
+        return make(partial(original, *_with_paths(args, paths), **named))
 
     return change
 
@@ -149,11 +152,24 @@ def _sync(runtime: Runtime, original: Any) -> Any:
 
 def _pread(runtime: Runtime, original: Any) -> Any:
     kernel = runtime.kernel
+    get_ident = originals.get_ident
+    preadv = originals.preadv
+    flags = runtime.disk.backend.try_flags
+    unhurried = runtime.disk.unhurried
     read = runtime.disk.pread
 
     def pread(fd: Any, length: Any, offset: Any, /) -> Any:
-        if not kernel.is_mine() or not _are_natural(fd, length, offset):
+        if get_ident() != kernel.os_ident or not type(fd) is type(length) is type(offset) is int:
             return original(fd, length, offset)
+        if length < 0 or offset < 0:
+            return original(fd, length, offset)
+        if flags and length <= CHUNK and fd not in unhurried:
+            data = bytearray(length)
+            try:
+                if preadv(fd, (data,), offset, flags) == length:
+                    return bytes(data)
+            except OSError:
+                pass  # found again below
         return read(fd, length, offset)
 
     return pread
@@ -164,7 +180,7 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
     write = runtime.disk.write
 
     def pwrite(fd: Any, buffer: Any, offset: Any, /) -> Any:
-        if not kernel.is_mine() or not _are_natural(fd, offset):
+        if not kernel.is_mine() or not type(fd) is type(offset) is int or offset < 0:
             return original(fd, buffer, offset)
         if type(buffer) is not bytes:
             try:
@@ -174,10 +190,6 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
         return write(fd, buffer, offset)
 
     return pwrite
-
-
-def _are_natural(*numbers: Any) -> bool:
-    return all(type(number) is int and number >= 0 for number in numbers)
 
 
 def _open(runtime: Runtime, original: Any) -> Any:

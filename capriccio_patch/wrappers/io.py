@@ -22,11 +22,12 @@ from ..runtime.disk import CHUNK
 from . import io_buffered
 from .base import Patch, Runtime
 from .opening import Opening
-from .streams import closing, is_stream
+from .streams import closing
 from .transfer import Transfer
 
 __all__ = ["patches"]
 
+_PIECE = 1 << 16
 _FIRST_OWN = 3
 """Standard descriptors are often replaced by dup2 below the objects that stand for them."""
 
@@ -48,12 +49,33 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     get_ident = originals.get_ident
     fileno = originals.fileio_fileno
     readable = originals.fileio_readable
+    seekable = originals.fileio_seekable
     original_readinto = originals.fileio_readinto
     original_read = originals.fileio_read
     original_readall = originals.fileio_readall
+    preadv = originals.preadv
+    flags = runtime.disk.backend.try_flags
+    unhurried = runtime.disk.unhurried
     transfer = Transfer(runtime)
-    read_into = transfer.readinto
-    read_bytes = transfer.read
+
+    def fill(self: Any, buffer: Any) -> Any:
+        """Read into `buffer`; `Transfer.readinto`, but this object knows what it stands for."""
+        fd = fileno(self)
+        size = len(buffer)
+        count = -1
+        if flags and size <= CHUNK and fd not in unhurried:
+            try:
+                count = preadv(fd, (buffer,), -1, flags)
+            except OSError:
+                return transfer.read_later(fd, buffer)
+            if count == size or count == 0:
+                return count
+        # C remembers the answer of `seekable`, so it costs no system call.
+        if count < 0:
+            return transfer.read_later(fd, buffer)
+        if fd >= _FIRST_OWN and seekable(self):
+            return transfer.read_file(fd, buffer, count)
+        return count
 
     def readinto(self: Any, buffer: Any, /) -> Any:
         if get_ident() != kernel.os_ident or not readable(self):
@@ -62,7 +84,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         if data is None or (type(data) is memoryview and data.readonly):
             return original_readinto(self, buffer)
         try:
-            return read_into(fileno(self), data)
+            return fill(self, data)
         except BlockingIOError:
             return None
 
@@ -79,27 +101,33 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         if size < 0:
             return self.readall()
         try:
-            return read_bytes(fileno(self), size)
+            return read_bytes(self, size)
         except BlockingIOError:
             return None
+
+    def read_bytes(self: Any, size: int) -> bytes:
+        if size > CHUNK:
+            if seekable(self):
+                return runtime.disk.read(fileno(self), size)
+            size = CHUNK
+        data = bytearray(size)
+        count = fill(self, data)
+        if count < size:
+            del data[count:]
+        return bytes(data)
 
     def readall(self: Any, /) -> Any:
         if get_ident() != kernel.os_ident:
             return original_readall(self)
-        fd = fileno(self)
+        size = _size_left(fileno(self)) if seekable(self) else _PIECE
         pieces: list[bytes] = []
-        size = _size_left(fd)
         while True:
             try:
-                piece = read_bytes(fd, size)
+                piece = read_bytes(self, size)
             except BlockingIOError:
                 return b"".join(pieces) if pieces else None
-            if pieces and not piece:
-                return b"".join(pieces)
-            if len(piece) < size and not is_stream(fd):
+            if not piece or (len(piece) < size and seekable(self)):
                 return b"".join((*pieces, piece)) if pieces else piece
-            if not piece:
-                return piece
             pieces.append(piece)
             size = CHUNK
 
@@ -118,7 +146,7 @@ def _make_write(runtime: Runtime) -> Any:
     seekable = originals.fileio_seekable
     original = originals.fileio_write
     write_file = runtime.disk.write
-    write_stream = Transfer(runtime).write_stream
+    transfer = Transfer(runtime)
 
     def write(self: Any, b: Any, /) -> Any:
         if get_ident() != kernel.os_ident or not writable(self):
@@ -127,13 +155,20 @@ def _make_write(runtime: Runtime) -> Any:
         if data is None:
             return original(self, b)
         fd = fileno(self)
+        if fd >= _FIRST_OWN and seekable(self):
+            return write_file(fd, data)
+        count = transfer.write_now(fd, data)
+        if count == len(data):
+            return count
         try:
-            # C remembers the answer of `seekable`, so it costs no system call.
-            if fd >= _FIRST_OWN and seekable(self):
-                return write_file(fd, data)
-            return write_stream(fd, data)
+            rest = transfer.write(fd, data[max(count, 0) :])
         except BlockingIOError:
-            return None
+            return count if count > 0 else None
+        except OSError:
+            if count > 0:
+                return count  # the next call meets it
+            raise
+        return max(count, 0) + rest
 
     return write
 
@@ -151,10 +186,23 @@ def _make_init(runtime: Runtime) -> Any:
             creates = isinstance(mode, str) and not {"w", "x", "a"}.isdisjoint(mode)
             empties = creates and "a" not in mode
             opening.call(file, None, creates, empties, True, original, self, file, mode, closefd)
+        elif isinstance(file, bool):
+            _call_warning_of_caller(original, self, file, mode, closefd, opener)
         else:
             original(self, file, mode, closefd, opener)
 
     return init
+
+
+def _call_warning_of_caller(function: Any, *args: Any) -> None:
+    """Call `function`, whose warnings are about the caller's caller."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        function(*args)
+    for each in caught:
+        warnings.warn(each.message, each.category, stacklevel=3)
 
 
 def _make_close(runtime: Runtime) -> Any:

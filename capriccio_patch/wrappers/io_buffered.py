@@ -36,7 +36,7 @@ _REFUSAL = "reentrant call inside"
 # The methods that take the lock, by what they may be called with.
 _OPTIONAL = {"read": -1, "read1": -1, "readline": -1, "peek": 0, "truncate": None}
 _ONE = ("readinto", "readinto1", "write")
-_NONE = ("__next__", "flush", "close")
+_NONE = ("flush", "close")
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -45,9 +45,9 @@ def patches(runtime: Runtime) -> list[Patch]:
     rows = []
     for cls in (_io.BufferedReader, _io.BufferedWriter, _io.BufferedRandom):
         methods = vars(cls)
-        for name in (*_OPTIONAL, *_ONE, *_NONE, "seek"):
+        for name in (*_OPTIONAL, *_ONE, *_NONE, "seek", "__next__"):
             if name in methods:
-                replacement = turns.method(name, methods[name])
+                replacement = turns.method(cls, name)
                 rows.append(Patch("io", "_io", f"{cls.__name__}.{name}", replacement))
     return rows
 
@@ -62,10 +62,13 @@ class _Turns:
         self._leaves = 0
         runtime.kernel.on_fork(self._waiting.clear)
 
-    def method(self, name: str, original: Any) -> Any:
-        """What stands for the C method `original`."""
+    def method(self, cls: type, name: str) -> Any:
+        """What stands for a C method of `cls`."""
+        original = vars(cls)[name]
         if name == "seek":
             made = self._seek(original)
+        elif name == "__next__":
+            made = self._next(original, cls, vars(cls)["readline"])
         elif name in _NONE:
             made = self._without_argument(original)
         elif name in _ONE:
@@ -137,6 +140,29 @@ class _Turns:
                 if waiting:
                     left(self)
             return later(self, original, target, whence)
+
+        return method
+
+    def _next(self, original: Any, cls: type, readline: Any) -> Any:
+        """Iteration is readline, as in C for objects of just this class, and faster to call."""
+        waiting, left, elsewhere, later = self._parts()
+
+        def method(self: Any, /) -> Any:
+            exact = type(self) is cls
+            try:
+                line = readline(self) if exact else original(self)
+            except RuntimeError as error:
+                if not elsewhere(self, error):
+                    raise
+                line = None
+            finally:
+                if waiting:
+                    left(self)
+            if line is None:
+                line = later(self, readline if exact else original)
+            if line or not exact:
+                return line
+            raise StopIteration
 
         return method
 

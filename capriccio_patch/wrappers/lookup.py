@@ -57,21 +57,15 @@ class Lookup:
         self._no_follow = struct.pack("=QQQ", flags | os.O_NOFOLLOW, 0, _RESOLVE_CACHED)
         self.works = hasattr(os, "O_PATH") and self._resolve(b"/", None, True) >= 0
 
-    def mode(self, path: Any, dir_fd: Any = None, follow: bool = True) -> int:
+    def mode(self, path: Any, dir_fd: Any = None) -> int:
         """``st_mode`` of what is at `path` if that is known at once.
 
         WAIT: finding out has to wait.  ABSENT: looking it up fails at once, or is not a question of
         this function's; the original call tells how.
         """
         if not self.works:
-            return stat_mode(path, dir_fd, follow)
-        try:
-            encoded = os.fsencode(path)
-        except (TypeError, UnicodeError):
-            return ABSENT
-        if b"\0" in encoded:
-            return ABSENT
-        fd = self._resolve(encoded, dir_fd, follow)
+            return stat_mode(path, dir_fd)
+        fd = self._resolve(path, dir_fd, True)
         if fd < 0:
             return WAIT if fd == WAIT else ABSENT
         try:
@@ -82,22 +76,33 @@ class Lookup:
 
     def is_cached(self, path: Any, dir_fd: Any = None, follow: bool = True) -> bool:
         """Whether looking `path` up needs no waiting, as far as can be told."""
-        return not self.works or self.mode(path, dir_fd, follow) != WAIT
+        if not self.works:
+            return True
+        fd = self._resolve(path, dir_fd, follow)
+        if fd >= 0:
+            originals.close(fd)
+        return fd != WAIT
 
-    def _resolve(self, path: bytes, dir_fd: Any, follow: bool) -> int:
+    def _resolve(self, path: Any, dir_fd: Any, follow: bool) -> int:
         """A descriptor, WAIT, or less for any other error."""
+        try:
+            encoded = os.fsencode(path)
+        except (TypeError, UnicodeError):
+            return -2
+        if b"\0" in encoded:
+            return -2
         start = self._here if dir_fd is None else ctypes.c_long(dir_fd)
         how = self._follow if follow else self._no_follow
-        fd = int(self._syscall(self._number, start, path, how, self._size))
+        fd = int(self._syscall(self._number, start, encoded, how, self._size))
         if fd >= 0:
             return fd
         return WAIT if self._errno() == errno.EAGAIN else -2
 
 
-def stat_mode(path: Any, dir_fd: Any = None, follow: bool = True) -> int:
+def stat_mode(path: Any, dir_fd: Any = None) -> int:
     """``st_mode`` of what is at `path`, or ABSENT, by stat(2).  Any OS thread."""
     try:
-        mode: int = originals.stat(path, dir_fd=dir_fd, follow_symlinks=follow).st_mode
+        mode: int = originals.stat(path, dir_fd=dir_fd).st_mode
     except (OSError, ValueError, TypeError):
         return ABSENT
     return mode

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import originals
@@ -47,7 +48,7 @@ class Opening:
         disk = self._disk
         if disk.alone():
             mode = stat_mode(path, dir_fd)
-        elif disk.backend.any_descriptor:
+        elif disk.backend.try_flags:
             mode = self._lookup.mode(path, dir_fd)
         else:
             mode = WAIT
@@ -59,7 +60,7 @@ class Opening:
             return disk.call(function, *args)
         elif not endless or not _is_endless(path, mode):
             if empties or (creates and mode == ABSENT):
-                return disk.call(function, *args)
+                return disk.change(partial(function, *args))
             return function(*args)
         return self._workers.call_alone(function, *args)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 from .. import originals
-from ..runtime.disk import CHUNK
 from .base import Runtime
 from .streams import Streams, is_stream
 
@@ -21,54 +20,38 @@ __all__ = ["Transfer"]
 class Transfer:
     """Reads and writes as on a blocking descriptor; BlockingIOError from one that is not."""
 
-    __slots__ = ("_disk", "_read_now", "_streams", "_tries")
+    __slots__ = ("_disk", "_flags", "_streams")
 
     def __init__(self, runtime: Runtime) -> None:
         self._disk = runtime.disk
+        self._flags = runtime.disk.backend.try_flags
         self._streams = Streams(runtime)
-        self._read_now = runtime.disk.backend.read_now
-        self._tries = runtime.disk.backend.any_descriptor
 
-    def read(self, fd: int, size: int) -> bytes:
-        """As ``os.read``."""
-        if size > CHUNK and not is_stream(fd):
-            return self._disk.read(fd, size)
-        data = bytearray(min(size, CHUNK))
-        count = self.readinto(fd, data)
-        if count < len(data):
-            del data[count:]
-        return bytes(data)
+    def read_file(self, fd: int, buffer: Any, count: int) -> int:
+        """Fill a file's `buffer`, `count` bytes of which were found already; how many there are."""
+        try:
+            with memoryview(buffer) as view:
+                return count + self._disk.readinto(fd, view[count:])
+        except OSError:
+            return count  # the next call meets it
 
-    def readinto(self, fd: int, buffer: Any) -> int:
-        """As ``os.readv`` into one writable buffer of bytes; the number of bytes."""
-        size = len(buffer)
-        if self._tries and size <= CHUNK and fd not in self._disk.unhurried:
-            count = self._read_now(fd, buffer, -1)
-            if count == size or count == 0:
-                return count
-            if count > 0:
-                return (
-                    count if is_stream(fd) else count + self._rest(fd, memoryview(buffer)[count:])
-                )
+    def read_later(self, fd: int, buffer: Any) -> int:
+        """As ``os.readv`` into one writable buffer of bytes, which finds nothing now."""
         if not is_stream(fd):
             return self._disk.readinto(fd, buffer)
-        if not size:
-            return int(originals.readv(fd, (buffer,)))
-        return self._streams.readv(fd, (buffer,)) or 0
+        count = self._streams.readv(fd, (buffer,)) if len(buffer) else None
+        return int(originals.readv(fd, (buffer,))) if count is None else count
 
-    def _rest(self, fd: int, view: memoryview) -> int:
+    def write_now(self, fd: int, data: Any) -> int:
+        """How much of `data` a stream takes without waiting; -1 if it can't be told."""
+        if not self._flags:
+            return -1
         try:
-            return self._disk.readinto(fd, view)
+            return int(originals.pwritev(fd, (data,), -1, self._flags))
         except OSError:
-            return 0  # the next call meets it
+            return -1
 
     def write(self, fd: int, data: Any) -> int:
         """As ``os.write``; `data` is a buffer of bytes."""
-        return self._disk.write(fd, data) if not is_stream(fd) else self.write_stream(fd, data)
-
-    def write_stream(self, fd: int, data: Any) -> int:
-        """As `write`, for what is not a file."""
-        if not data:
-            return int(originals.write(fd, data))
-        count = self._streams.write(fd, data)
+        count = self._streams.write(fd, data) if data else None
         return self._disk.write(fd, data) if count is None else count

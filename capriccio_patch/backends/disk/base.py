@@ -9,7 +9,7 @@ called when there is something to reap; one that has them done on OS threads has
 3. ``read_now`` and ``write_now`` carry out what the scheme can do without waiting for a device; -1
    says that it must become a request.  They promise nothing: a scheme may always return -1.  They
    may read fewer bytes than asked, but none only at the end of the file.  Errors are those of the
-   system call.
+   system call.  ``is_prompt`` decides the same for changes of directories and attributes.
 4. ``add_request(request)`` begins an operation.  It returns True if it is complete already, with
    ``request.result`` or ``request.error`` set.  Otherwise ``request.complete()`` is called, later
    and on the scheduler's OS thread.  A scheme carries out every `Operation`; what it has no better
@@ -51,8 +51,9 @@ class DiskBackend(ABC):
     kind: ClassVar[str]
     """The name that the scheme is chosen by."""
 
-    any_descriptor: ClassVar[bool] = False
-    """`read_now` may be tried on pipes, sockets and whatever else, and waits for none of them."""
+    try_flags: ClassVar[int] = 0
+    """Flags of preadv2(2) with which any descriptor, a pipe too, may be tried before anything else;
+    0: the scheme wants to be asked."""
 
     services: Services
 
@@ -81,6 +82,16 @@ class DiskBackend(ABC):
     def write_now(self, fd: int, data: Any, offset: int) -> int:
         """Write `data` without waiting; the number of bytes, or -1."""
         return -1
+
+    def is_prompt(self) -> bool:
+        """Whether a call that changes a directory or a file's attributes may be made directly.
+
+        It is then told by `took` how long that was.
+        """
+        return False
+
+    def took(self, seconds: float) -> None:  # noqa: B027
+        """A call that was made directly has taken so long."""
 
     def poll(self) -> None:  # noqa: B027
         """Complete the requests that have been carried out."""

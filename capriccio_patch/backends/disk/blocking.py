@@ -36,6 +36,10 @@ class BlockingBackend(DiskBackend):
             return int(originals.write(fd, data))
         return int(originals.pwrite(fd, data, offset))
 
+    def is_prompt(self) -> bool:
+        """Always."""
+        return True
+
     def add_request(self, request: Request) -> bool:
         """Perform it."""
         request.perform()
