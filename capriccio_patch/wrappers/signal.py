@@ -1,9 +1,8 @@
 """``_signal``: handlers, and the calls that wait for signals.
 
 ``signal`` stays as it is: its functions convert enumerations and call these.  The handlers run in
-the main thread (`runtime.signals`).  Alarms, interval timers, masks and ``raise_signal`` are the
-system's: a signal mask is that of the OS thread, so ``pthread_sigmask`` in one green thread
-concerns all.
+the main thread (`runtime.signals`).  Alarms, interval timers and ``raise_signal`` are the
+system's; `signal_mask` gives each green thread a mask of its own.
 
 ``pthread_kill`` to a green thread reaches the scheduler's OS thread; the identifier of a green
 thread is no pointer, so it must never get into C.
@@ -21,6 +20,7 @@ from ..runtime.kernel import Kernel
 from ..runtime.signal_waits import Received, SignalWaits, take
 from ..runtime.signals import Signals
 from ..runtime.thread import Thread
+from . import signal_mask
 from .base import Patch, Runtime, seconds
 
 __all__ = ["patches"]
@@ -30,7 +30,11 @@ def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
     kernel = runtime.kernel
     signals = Signals(kernel, runtime.watchdog.preemption)
-    rows = [*_handler_patches(kernel, signals), *_kill_patches(kernel, signals)]
+    rows = [
+        *_handler_patches(kernel, signals),
+        *_kill_patches(kernel, signals),
+        *signal_mask.patches(runtime),
+    ]
     if originals.pause is not None:
         rows.append(_pause_patch(kernel, signals))
     if originals.sigwait is not None and originals.pthread_sigmask is not None:
