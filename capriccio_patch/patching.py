@@ -191,8 +191,7 @@ def unpatch_all() -> None:
         raise PatchError("unpatch_all() must be called on the main thread")
     alive = [thread for thread in kernel.threads.values() if thread is not kernel.main]
     if alive:
-        names = ", ".join(_thread_name(thread.ident) for thread in alive)
-        raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
+        raise ThreadsAlive(tuple(_thread_name(thread.ident) for thread in alive))
     _applied = None
     atexit.unregister(_at_exit)
     _undo(applied)

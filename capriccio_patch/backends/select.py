@@ -98,7 +98,7 @@ class SelectBackend(Backend):
         closed = []
         for fd in self._readers | self._writers | self._urgent:
             try:
-                fcntl.fcntl(fd, fcntl.F_GETFD)
+                originals.fcntl(fd, fcntl.F_GETFD)
             except OSError:
                 self._discard(fd)
                 closed.append((fd, NVAL))

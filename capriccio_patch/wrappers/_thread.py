@@ -277,7 +277,7 @@ def _report_uncaught(thread: Thread) -> None:
         return
     try:
         hook(unraisable)
-    except BaseException as raised:  # noqa: BLE001
+    except BaseException as raised:
         text = "Exception ignored in sys.unraisablehook"
         trace = raised.__traceback__
         args = (type(raised), raised, trace and trace.tb_next, text, hook)
