@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from . import _thread, asyncio, names, queue, socket, sqlite3, ssl, time
+from . import (
+    _imp,
+    _thread,
+    asyncio,
+    builtins,
+    ctypes,
+    fcntl,
+    files,
+    io,
+    multiprocessing,
+    names,
+    os,
+    processes,
+    queue,
+    select,
+    signal,
+    socket,
+    sqlite3,
+    ssl,
+    switchinterval,
+    time,
+)
+from . import sys as sys_
 from .base import Late, Patch, Runtime
 
-__all__ = ["LATE", "all_patches", "awaited"]
+__all__ = ["LATE", "all_patches", "awaited", "patches_again"]
 
 LATE = (
     Late("asyncio", "_asyncio", asyncio.patches),
@@ -20,12 +43,32 @@ def all_patches(runtime: Runtime) -> list[Patch]:
     """The rows of every module of this package."""
     return [
         *time.patches(runtime),
+        *_imp.patches(runtime),
         *_thread.patches(runtime),
+        *sys_.patches(runtime),
+        *switchinterval.patches(runtime),
+        *ctypes.patches(runtime),
         *queue.patches(runtime),
         *names.patches(runtime),
         *socket.patches(runtime),
+        *select.patches(runtime),
+        *os.patches(runtime),
+        *files.patches(runtime),
+        *fcntl.patches(runtime),
+        *io.patches(runtime),
+        *builtins.patches(runtime),
+        *signal.patches(runtime),
+        *processes.patches(runtime),
+        *multiprocessing.patches(runtime),
         *(row for late in LATE if late.module in sys.modules for row in late.patches(runtime)),
     ]
+
+
+def patches_again(runtime: Runtime, rows: list[Patch], module: Any) -> list[Patch]:
+    """The rows for another module of the name of one whose `rows` have been applied."""
+    if module.__name__ == "_queue":
+        return queue.patches(runtime, module)
+    return [row._replace(owner=module) for row in rows if "." not in row.path]
 
 
 def awaited() -> list[Late]:
