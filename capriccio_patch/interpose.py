@@ -32,6 +32,7 @@ from typing import Any
 __all__ = [
     "MethodRedirect",
     "Redirect",
+    "ask_later",
     "clone",
     "del_attribute",
     "instances",
@@ -96,6 +97,7 @@ _add_pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_vo
     ("Py_AddPendingCall", _api)
 )
 _set_interrupt = ctypes.cast(_api.PyErr_SetInterruptEx, ctypes.c_void_p).value
+_is_true = ctypes.cast(_api.PyObject_IsTrue, ctypes.c_void_p).value
 _vectorcall_address = ctypes.cast(_api.PyObject_Vectorcall, ctypes.c_void_p).value
 
 
@@ -359,6 +361,15 @@ def trip_later(signum: int) -> None:
     too many such calls are pending already.
     """
     _add_pending_call(_set_interrupt, signum)
+
+
+def ask_later(value: Any) -> None:
+    """Have the evaluation loop of the main OS thread ask ``bool(value)``, which is to be False.
+
+    What ``__bool__`` raises is raised there.  Any OS thread; the caller keeps `value` alive.
+    Nothing happens if too many such calls are pending already.
+    """
+    _add_pending_call(_is_true, id(value))
 
 
 def release(address: int) -> None:

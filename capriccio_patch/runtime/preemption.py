@@ -15,7 +15,7 @@ runs.  If that is at a safe point it lets others run, if any can.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -30,11 +30,14 @@ __all__ = ["Preemption"]
 class Preemption:
     """The signal number and its handler."""
 
-    __slots__ = ("_accused", "_kernel", "signum")
+    __slots__ = ("_accused", "_kernel", "signum", "trip", "trip_later")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._accused: tuple[Thread, float, Exception] | None = None
+        self.trip: Callable[[int], None] = originals.interrupt_main
+        self.trip_later: Callable[[int], None] = interpose.trip_later
+        """Both are `runtime.wakeup`'s while signals are taken over."""
         self.signum: int | None = None
         """The number in use; None while nothing can be preempted."""
 
@@ -69,7 +72,7 @@ class Preemption:
     def request(self) -> None:
         """Have the thread that runs let others run, soon.  Any OS thread."""
         if self.signum is not None:
-            originals.interrupt_main(self.signum)
+            self.trip(self.signum)
 
     def accuse(self, thread: Thread, error: Exception) -> None:
         """Have `thread`, the current one, raise `error` unless it parks first.  Any OS thread."""
@@ -88,7 +91,7 @@ class Preemption:
                 kernel.wake_watchdog()
             kernel.preempt()
         elif where is Point.SOON:
-            interpose.trip_later(signum)
+            self.trip_later(signum)
 
     def _raise(self, accused: tuple[Thread, float, Exception]) -> None:
         self._accused = None

@@ -108,6 +108,8 @@ class Signals:
         self.restarting: set[int] = set()
         """Signals that are not to end a wait: ``siginterrupt(signum, False)``."""
         self.wakeup = Wakeup()
+        preemption.trip = self.wakeup.trip
+        preemption.trip_later = self.wakeup.trip_later
         kernel.on_fork(self._after_fork)
 
     # -- from CPython ------------------------------------------------------------------------
@@ -261,7 +263,7 @@ class Signals:
         """Take over the handlers there are; returns what gives them back."""
         for signum in originals.valid_signals():
             handler = originals.get_signal(signum)
-            if callable(handler):
+            if callable(handler) and handler is not self.deliver:
                 self.install(signum, handler)
         fd = originals.set_wakeup_fd(-1)
         if fd != -1:

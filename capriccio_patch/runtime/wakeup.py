@@ -9,7 +9,9 @@ That is ``interrupt_main``.  Two facts make it delicate:
   twice for one signal (asyncio runs a callback for each).  While it runs that descriptor is a pipe
   of ours.  A signal that comes in those microseconds writes there too, and is passed on.
 
-Scheduler's OS thread only.
+The kernel's own number, by which it has busy threads step aside, takes the same way.
+
+Scheduler's OS thread only, but for `Wakeup.trip`.
 """
 
 from __future__ import annotations
@@ -19,21 +21,37 @@ from functools import partial
 from operator import call
 from typing import Any
 
-from .. import originals
+from .. import interpose, originals
 
 __all__ = ["Wakeup"]
 
 _interrupt_main = originals.interrupt_main
 
 
+class _Request:
+    """Asked by the evaluation loop whether it is true, it gives `signum` back."""
+
+    __slots__ = ("_wakeup", "signum")
+
+    def __init__(self, wakeup: Wakeup) -> None:
+        self._wakeup = wakeup
+        self.signum = 0
+
+    def __bool__(self) -> bool:
+        self._wakeup.give_back((self.signum,))
+        return False
+
+
 class Wakeup:
     """The program's wakeup descriptor (``signal.set_wakeup_fd``) and how to spare it."""
 
-    __slots__ = ("_aside", "_back", "_pipe", "fd")
+    __slots__ = ("_aside", "_back", "_pipe", "_request", "fd")
 
     def __init__(self) -> None:
         self.fd = -1
         """What the program has set; -1 for none."""
+        self._request = _Request(self)
+        interpose.leak(self._request)  # it may be asked after all else is gone
         self._pipe: tuple[int, int] | None = None
         self._aside: Callable[[], Any] | None = None
         self._back: Callable[[], Any] | None = None
@@ -69,6 +87,22 @@ class Wakeup:
             return
         if written != expected:
             self._pass_on(written, expected)
+
+    def trip(self, signum: int) -> None:
+        """Have CPython call the handler of `signum`, which nobody has sent.  Any OS thread."""
+        if self.fd == -1:
+            _interrupt_main(signum)
+        else:
+            # The wakeup descriptor can be changed on the main OS thread only.
+            self._request.signum = signum
+            interpose.ask_later(self._request)
+
+    def trip_later(self, signum: int) -> None:
+        """The same, in its handler; as with `give_back`, the caller returns at once."""
+        if self.fd == -1:
+            interpose.trip_later(signum)
+        else:
+            self.give_back((signum,))
 
     def close(self) -> None:
         """Close the pipe; in a forked child too, where it is the parent's."""
