@@ -82,14 +82,14 @@ _HEADER = object.__basicsize__
 _FLAGS_OFFSET = None
 
 _api = ctypes.pythonapi
-_new_builtin = _api.PyCFunction_NewEx
-_new_builtin.restype = ctypes.py_object
-_new_builtin.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+# Made from prototypes: what is set on the functions of `pythonapi` itself, the program sees.
+_new_builtin = ctypes.PYFUNCTYPE(
+    ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)(("PyCFunction_NewEx", _api))
 _incref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_IncRef", _api))
 _decref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_DecRef", _api))
-_type_modified = _api.PyType_Modified
-_type_modified.argtypes = [ctypes.py_object]
-_type_modified.restype = None
+_type_modified = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("PyType_Modified", _api))
+_get_state_dict = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", _api))
 _get_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
 _enter_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_EnterTracing", _api))
 _leave_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_LeaveTracing", _api))
@@ -264,10 +264,8 @@ def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
 
 def thread_state_dict() -> dict[str, Any]:
     """The calling OS thread's dictionary of C-level thread-local state (PyThreadState_GetDict)."""
-    get = _api.PyThreadState_GetDict
-    get.restype = ctypes.py_object
-    found: dict[str, Any] = get()
-    return found
+    found: Any = ctypes.cast(_get_state_dict(), ctypes.py_object).value
+    return found  # type: ignore[no-any-return]
 
 
 _LOCAL = "threading.local"
@@ -382,7 +380,7 @@ def poll_registrations(poller: Any) -> dict[int, int]:
 
     pollObject's first field (Modules/selectmodule.c) is that dictionary.
     """
-    found = ctypes.py_object.from_address(id(poller) + _HEADER).value
+    found: Any = ctypes.py_object.from_address(id(poller) + _HEADER).value
     if type(found) is not dict:
         raise SystemError("a poll object's registrations were not found")
     return found
