@@ -35,8 +35,8 @@ class Blocked:
     def report(self, seconds: float, sure: bool) -> Exception | None:
         """The current thread has let no other run for `seconds`.  Watchdog's OS thread.
 
-        Unless that is `sure`, the watchdog may have been late itself: not what is at a backward
-        jump.  Returns what is to be raised in the thread, if anything.
+        Unless that is `sure`, it may be that the system did not let us run: nobody is blamed who
+        is at a backward jump.  Returns what is to be raised in the thread, if anything.
         """
         innermost = originals.current_frames().get(self._kernel.os_ident)
         frame = _innermost(innermost)
@@ -55,6 +55,8 @@ class Blocked:
             warnings.warn_explicit(text, CapriccioWarning, filename, line)
         except CapriccioWarning as error:
             return error.with_traceback(None)
+        except Exception:  # the program's own way of showing warnings failed
+            sys.excepthook(*sys.exc_info())
         return None
 
     def _text(self, frame: FrameType, seconds: float) -> str:
@@ -64,8 +66,8 @@ class Blocked:
         others = len(self._kernel.threads) - 1
         stack = "".join(traceback.format_stack(frame, _FRAMES))
         return (
-            f"{name} has kept {others} other thread(s) waiting for {seconds:.2f} s "
-            f"in a call that can be neither parked nor preempted:\n{stack.rstrip()}"
+            f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
+            f"that can be neither parked nor preempted, here or just before:\n{stack.rstrip()}"
         )
 
 

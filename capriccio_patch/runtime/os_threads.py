@@ -19,18 +19,14 @@ def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Call ``function(*args)`` on a new OS thread.  RuntimeError when the system has no more."""
 
     def run() -> None:
+        _alive.append(None)  # not earlier: CPython's own count begins here
         try:
             function(*args)
         finally:
             if _alive:
                 _alive.pop()
 
-    _alive.append(None)
-    try:
-        originals.start_new_thread(run, ())
-    except BaseException:
-        _alive.pop()
-        raise
+    originals.start_new_thread(run, ())
 
 
 def count() -> int:

@@ -88,8 +88,9 @@ class Preemption:
         where = point(frame)
         if where is Point.SAFE:
             if kernel.wake_watchdog is not None:
-                kernel.wake_watchdog()
-            kernel.preempt()
+                kernel.wake_watchdog()  # not its request, then
+            else:
+                kernel.preempt()
         elif where is Point.SOON:
             self.trip_later(signum)
 

@@ -14,13 +14,16 @@ that is reported (`Blocked`).
    only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
 3. It does not exist while the process forks: the child's memory is whole, and CPython has no reason
    to warn.  Parent and child start their own, when they need one.
-4. Time in which this process did not get to run is nobody's fault: what the watchdog sleeps beyond
-   its pause counts as far as the process used the CPU.
+4. Time for which the system did not let us run is nobody's fault.  What the watchdog is late counts
+   as far as it waited for the GIL, or the process used the CPU; and who could not take a tick
+   because other processes had the CPU is not blamed (`_cpu_delay`).
 5. It never delays the exit, except by a report that is being written.
 """
 
 from __future__ import annotations
 
+import _thread
+from collections.abc import Callable
 from time import process_time
 
 from .. import originals
@@ -58,18 +61,47 @@ class _OsThread:
             pass  # it has been rung, and is about to look
 
 
+def _gil_waits() -> Callable[[], int]:
+    """A function that tells how often the calling OS thread has slept.
+
+    Who waits for the GIL wakes up once a switch interval to ask for it: that is its measure, which
+    stands still while the process is stopped.
+    """
+    try:
+        from resource import RUSAGE_THREAD, getrusage
+    except ImportError:
+        return lambda: 0
+    return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
+
+
+def _cpu_delay(native_id: int) -> float | None:
+    """For how many seconds an OS thread could run but had no CPU; None where nobody knows."""
+    try:
+        fd = originals.os_open(f"/proc/self/task/{native_id}/schedstat", 0)
+    except OSError:
+        return None
+    try:
+        return int(originals.read(fd, 100).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
+    finally:
+        originals.close(fd)
+
+
 class Watchdog:
     """The watchdog of a kernel; see the module's text."""
 
     __slots__ = (
         "_blocked",
+        "_gil_interval",
+        "_gil_waits",
         "_interval",
         "_kernel",
         "_limit",
+        "_native_id",
         "_os_thread",
         "_period",
         "_slice",
-        "alive",
         "preemption",
     )
 
@@ -81,10 +113,11 @@ class Watchdog:
         self._period = 0.0
         self._blocked = Blocked(kernel, mode == "raise")
         self._interval: float = originals.getswitchinterval()
+        self._gil_interval = self._interval
+        self._gil_waits = _gil_waits()  # an import, which the watchdog itself must not wait for
         self._os_thread: _OsThread | None = None
+        self._native_id = _thread.get_native_id()
         self.preemption = Preemption(kernel)
-        self.alive = False
-        """Whether its OS thread exists."""
 
     # -- settings ----------------------------------------------------------------------------
 
@@ -108,6 +141,7 @@ class Watchdog:
             interval = min(interval, max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL))
         else:
             self._period = self._limit / 2
+        self._gil_interval = interval
         originals.setswitchinterval(interval)
 
     # -- on and off: scheduler's OS thread ---------------------------------------------------
@@ -131,7 +165,7 @@ class Watchdog:
     def _wake(self) -> None:
         """There may be something to watch: what ``Kernel.wake_watchdog`` is, unless awake."""
         kernel = self._kernel
-        if len(kernel.threads) == 1:
+        if len(kernel.threads) == 1 or kernel.wake_watchdog is None:
             return
         kernel.wake_watchdog = None
         if self._os_thread is not None:
@@ -157,60 +191,67 @@ class Watchdog:
             self._end_os_thread()
 
     def _resume(self) -> None:
-        if self._kernel.is_mine() and self._os_thread is None:
-            self._kernel.wake_watchdog = self._wake
-            # CPython is yet to look for OS threads; the tick comes after that.
-            self.preemption.request()
+        kernel = self._kernel
+        if kernel.is_mine() and self._os_thread is None:
+            kernel.wake_watchdog = self._wake
+            if len(kernel.threads) > 1:
+                # CPython is yet to look for OS threads.  After that the forking thread either goes
+                # on, and takes the tick, or waits, and the kernel makes the call.
+                self.preemption.request()
+                kernel.call_soon(self._wake)
 
     def _forked(self) -> None:
         self._os_thread = None
-        self.alive = False
+        self._native_id = _thread.get_native_id()
 
     # -- the OS thread -----------------------------------------------------------------------
 
     def _run(self, me: _OsThread) -> None:
-        self.alive = True
         try:
             self._watch(me)
         finally:
-            self.alive = False
             originals.lock_release(me.over)
 
     def _watch(self, me: _OsThread) -> None:
         kernel = self._kernel
         clock = kernel.clock
+        gil_waits = _gil_waits()
         seen: tuple[int, float] | None = None
         ran = 0.0
-        asked = told = False
+        told = False
+        delay: float | None = None  # the CPU delay when a tick had not been taken
         pause = self._period
-        looked, used = clock(), process_time()
+        looked, used, waits = clock(), process_time(), gil_waits()
         while True:
             originals.lock_acquire(me.bell, True, pause)
             if me.stopping:
                 return
-            now, cpu = clock(), process_time()
-            step = min(now - looked, pause + cpu - used)
+            before = looked, used, waits
+            looked, used, waits = clock(), process_time(), gil_waits()
+            late = max(used - before[1], (waits - before[2]) * self._gil_interval)
+            step = min(looked - before[0], pause + late)
             state = (kernel.budget, kernel.now)
             if state == seen:
                 ran += step
+                if delay is None and self._limit:
+                    delay = _cpu_delay(self._native_id)
             else:
-                ran = self._ran_at_least(state, now, step, pause)
-                asked = told = False
+                ran = self._ran_at_least(state, looked, step, pause)
+                told = False
+                delay = None
             if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
                 self._sleep(me, state)
-                seen = None
-            elif not kernel.blocking:
-                if self._limit and ran >= self._limit and not told:
-                    told = True
-                    self._report(ran, asked or not self._slice)
-                if self._slice and ran >= self._slice:
-                    asked = True
-                    self.preemption.request()
-                seen = state
+                state, ran = (0, 0.0), 0.0
+                looked, used, waits = clock(), process_time(), gil_waits()
+            elif kernel.blocking:
+                ran = 0.0
             else:
-                seen = state
+                if self._slice and ran >= self._slice:
+                    self.preemption.request()
+                if self._limit and ran >= self._limit and not told:
+                    told = self._report(ran, delay)
+            seen = state
             pause = self._next_pause(ran)
-            looked, used = clock(), process_time()
 
     def _ran_at_least(
         self, state: tuple[int, float], now: float, step: float, pause: float
@@ -238,8 +279,15 @@ class Watchdog:
         if not me.stopping:
             kernel.wake_watchdog = None
 
-    def _report(self, seconds: float, sure: bool) -> None:
+    def _report(self, ran: float, delay: float | None) -> bool:
+        """Report the thread that runs, unless it was the system that did not let it."""
+        now = None if delay is None else _cpu_delay(self._native_id)
+        if delay is not None and now is not None:
+            ran -= now - delay
+            if ran < self._limit:
+                return False
         thread = self._kernel.current
-        error = self._blocked.report(seconds, sure)
+        error = self._blocked.report(ran, sure=now is not None)
         if error is not None:
             self.preemption.accuse(thread, error)
+        return True
