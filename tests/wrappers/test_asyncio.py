@@ -233,9 +233,7 @@ def test_child_watchers(patched: None, kind: str) -> None:
     try:
 
         async def main() -> int:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-Ec", "exit(7)"
-            )
+            process = await asyncio.create_subprocess_exec(sys.executable, "-Ec", "exit(7)")
             return await process.wait()
 
         assert asyncio.run(main()) == 7
