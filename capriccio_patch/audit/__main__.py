@@ -1,0 +1,112 @@
+"""``python -m capriccio_patch.audit``: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from fnmatch import fnmatchcase
+
+from . import report
+from .rows import all_rows
+from .runner import LIMIT, Result, Runner, Verdict
+from .scene import Row
+
+_SCHEMES = ("sockio", "diskio", "scheduler")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the rows that `args` select and print what was found; the exit status."""
+    options = _options(args)
+    rows = all_rows()
+    if options.only:
+        rows = [row for row in rows if any(_matches(row, pattern) for pattern in options.only)]
+    if options.list:
+        print("\n".join(row.name for row in rows))
+        return 0
+    if not rows:
+        print("no row of that name; --list prints all", file=sys.stderr)
+        return 2
+    environ = {
+        f"CAPRICCIO_{name.upper()}": value
+        for name in _SCHEMES
+        if (value := getattr(options, name)) is not None
+    }
+    count = 0
+
+    def tell(result: Result) -> None:
+        nonlocal count
+        count += 1
+        if sys.stderr.isatty():
+            text = f"{count}/{len(rows)} {result.row.name}"
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+    results = Runner(environ, options.stock, options.limit).run(rows, options.jobs, tell)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    bad = [r for r in results if r.verdict not in (Verdict.COOPERATIVE, Verdict.SKIPPED)]
+    if options.json:
+        print(json.dumps(report.as_json(results), indent=1))
+    else:
+        _print_table(results, bad)
+    return 1 if bad else 0
+
+
+def _options(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m capriccio_patch.audit",
+        description="Run each blocking call of the standard library beside a thread that ticks, "
+        "with the patch and without. Exit status 1 if any call is not cooperative.",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="PATTERN",
+        help="rows to run: shell patterns, or beginnings such as socket",
+    )
+    parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--stock", action="store_true", help="audit plain Python, without the patch"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="rows to run at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=LIMIT,
+        metavar="SECONDS",
+        help="a row that takes longer hangs (default: %(default)s)",
+    )
+    for name in _SCHEMES:
+        parser.add_argument(f"--{name}", metavar="NAME", help=f"as {name} of the patch")
+    return parser.parse_args(args)
+
+
+def _matches(row: Row, pattern: str) -> bool:
+    return fnmatchcase(row.name, pattern) or (
+        row.name.startswith(pattern) and not row.name[len(pattern) :][:1].isalnum()
+    )
+
+
+def _print_table(results: list[Result], bad: list[Result]) -> None:
+    width = max(len(result.row.name) for result in results)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(*report.header(results, width), sep="\n")
+    for result in results:
+        print(report.line(result, width, coloured))
+    print()
+    for result in bad:
+        for text in report.details(result):
+            print(text)
+    print(report.summary(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

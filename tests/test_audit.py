@@ -1,0 +1,165 @@
+"""The audit judges rightly, and some rows of each family are cooperative.
+
+The whole audit takes the better part of a minute: it runs where AUDIT_ALL is set, to the
+options that it is to be given (``--diskio workers``, or a blank).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from capriccio_patch.audit import report
+from capriccio_patch.audit.rows import FAMILIES, all_rows
+from capriccio_patch.audit.runner import Outcome, Result, Verdict, judge
+from capriccio_patch.audit.scene import DELAY, Kind
+
+Audit = Callable[..., "subprocess.CompletedProcess[str]"]
+
+_WELL = Outcome(outcome="1", waited=DELAY, gap=0.01, ticks=50, began=True)
+
+
+@pytest.fixture
+def audit(environ: dict[str, str]) -> Audit:
+    """``audit(*options, status=0, env={})``: the finished run, its exit status asserted."""
+
+    def run(
+        *options: str, status: int = 0, env: dict[str, str] | None = None, timeout: float = 100
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "capriccio_patch.audit", *options],
+            env=environ | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def _rows(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("patched", "stock", "verdict"),
+    [
+        ({}, {}, Verdict.COOPERATIVE),
+        ({"gap": DELAY}, {}, Verdict.BLOCKS),
+        ({"ticks": 0}, {}, Verdict.BLOCKS),
+        ({"gap": DELAY, "waited": 4 * DELAY, "ticks": 100}, {}, Verdict.BLOCKS),
+        ({}, {"gap": DELAY}, Verdict.COOPERATIVE),
+        ({"outcome": "2"}, {}, Verdict.FAILS),
+        ({"waited": 0.0, "gap": 0.0}, {}, Verdict.FAILS),
+        ({}, {"waited": 0.0, "gap": 0.0}, Verdict.FAILS),
+        ({"began": False}, {"began": False}, Verdict.FAILS),
+        ({"outcome": "", "crash": "exit status -11"}, {}, Verdict.FAILS),
+        ({}, {"outcome": "", "crash": "exit status -11"}, Verdict.FAILS),
+        ({"outcome": "", "skip": "no such thing"}, {}, Verdict.FAILS),
+        ({"hangs": True, "outcome": ""}, {}, Verdict.HANGS),
+        ({}, {"hangs": True, "outcome": ""}, Verdict.HANGS),
+        ({}, {"outcome": "", "skip": "no such thing"}, Verdict.SKIPPED),
+    ],
+)
+def test_verdict(patched: dict[str, Any], stock: dict[str, Any], verdict: Verdict) -> None:
+    judged, reason = judge(Kind.ENDED, replace(_WELL, **patched), replace(_WELL, **stock))
+    assert judged is verdict
+    assert bool(reason) is (verdict is not Verdict.COOPERATIVE) or verdict is Verdict.HANGS
+
+
+def test_a_device_that_answers_at_once_tells_nothing() -> None:
+    quick = replace(_WELL, waited=0.001, gap=0.001, ticks=0)
+    assert judge(Kind.DEVICE, quick, quick)[0] is Verdict.SKIPPED
+    slow = replace(_WELL, waited=0.08, gap=0.07, ticks=6)
+    assert judge(Kind.DEVICE, slow, slow)[0] is Verdict.BLOCKS
+
+
+def test_table_is_coloured_on_demand() -> None:
+    result = Result(all_rows()[0], Verdict.COOPERATIVE, "", _WELL, _WELL)
+    plain = report.line(result, 20, coloured=False)
+    assert plain.split() == ["time.sleep", "cooperative", "10", "150", "150"]
+    assert "\033[32mcooperative" in report.line(result, 20, coloured=True)
+
+
+def test_every_family_has_rows_and_every_row_a_name(audit: Audit) -> None:
+    names = audit("--list").stdout.splitlines()
+    assert len(set(names)) == len(names) == len(all_rows()) >= 90
+    assert {row.module for row in all_rows()} == set(FAMILIES)
+
+
+def test_some_of_each_family_are_cooperative(audit: Audit) -> None:
+    patterns = [
+        *("time.sleep", "a loop*", "threading.RLock", "socket.recv", "select.poll"),
+        *(
+            "os.write (pipe)",
+            "os.open (fifo, to read)",
+            "fcntl.flock",
+            "print*",
+            "input (pipe)",
+            "sys.stdin.read",
+        ),
+        *("os.wait", "multiprocessing.Lock", "signal.pause", "ssl.SSLSocket.recv"),
+        *("asyncio.run in two*", "http.client", "sqlite3.Connection.execute", "socket.getnameinfo"),
+        *("os.pread", "os.stat"),
+    ]
+    done = audit("--json", "--jobs", "4", "--only", *patterns)
+    rows = _rows(done)
+    assert len(rows) >= len(patterns)
+    assert {row["verdict"] for row in rows.values()} <= {"cooperative", "skipped"}
+    assert rows["socket.recv"]["result"] == rows["socket.recv"]["stock_result"] == "b'abc'"
+    assert rows["socket.recv"]["time"] >= DELAY / 2
+
+
+def test_schemes_are_passed_on(audit: Audit) -> None:
+    names = {"sockio": "select", "diskio": "workers", "scheduler": "lifo"}
+    options = [text for name, value in names.items() for text in (f"--{name}", value)]
+    found = json.loads(audit("--json", "--only", "select.poll", *options).stdout)
+    assert {name: found[name] for name in names} == names
+
+
+def test_a_call_that_is_not_taken_over_blocks(audit: Audit) -> None:
+    env = {"CAPRICCIO_EXCLUDE": "os.read"}
+    done = audit("--json", "--only", "os.read (pipe)", status=1, env=env)
+    (row,) = _rows(done).values()
+    assert row["verdict"] == "blocks"
+    assert row["gap"] >= 2 * DELAY  # nobody but an OS thread could end the wait
+    assert row["result"] == row["stock_result"]
+
+
+def test_a_row_that_does_not_end_tells_where_it_hangs(audit: Audit) -> None:
+    done = audit("--only", "threading.Event.wait", "--limit", "0.1", status=1)
+    assert "hangs" in done.stdout
+    assert "in wait" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("hangs")
+
+
+def test_what_the_platform_lacks_is_skipped(audit: Audit) -> None:
+    done = audit("--only", "select.devpoll")
+    assert "skipped" in done.stdout
+    assert "no select.devpoll here" in done.stdout
+
+
+def test_stock_alone(audit: Audit) -> None:
+    (row,) = _rows(audit("--stock", "--json", "--only", "os.read (pipe)")).values()
+    assert row["verdict"] == "cooperative"
+
+
+def test_a_pattern_without_rows_is_an_error(audit: Audit) -> None:
+    assert "no row" in audit("--only", "nothing", status=2).stderr
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif("AUDIT_ALL" not in os.environ, reason="takes a minute; see above")
+def test_all_rows(audit: Audit) -> None:
+    options = shlex.split(os.environ["AUDIT_ALL"])
+    assert len(_rows(audit("--json", *options, timeout=500))) >= 90
