@@ -22,7 +22,7 @@ from ..runtime.disk import CHUNK
 from . import io_buffered
 from .base import Patch, Runtime
 from .opening import Opening
-from .streams import closing
+from .streams import closing, is_stream
 from .transfer import Transfer
 
 __all__ = ["patches"]
@@ -105,9 +105,13 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         except BlockingIOError:
             return None
 
+    def on_disk(self: Any) -> bool:
+        fd = fileno(self)
+        return not is_stream(fd) if fd < _FIRST_OWN else bool(seekable(self))
+
     def read_bytes(self: Any, size: int) -> bytes:
         if size > CHUNK:
-            if seekable(self):
+            if on_disk(self):
                 return runtime.disk.read(fileno(self), size)
             size = CHUNK
         data = bytearray(size)
@@ -119,14 +123,15 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     def readall(self: Any, /) -> Any:
         if get_ident() != kernel.os_ident:
             return original_readall(self)
-        size = _size_left(fileno(self)) if seekable(self) else _PIECE
+        whole = on_disk(self)
+        size = _size_left(fileno(self)) if whole else _PIECE
         pieces: list[bytes] = []
         while True:
             try:
                 piece = read_bytes(self, size)
             except BlockingIOError:
                 return b"".join(pieces) if pieces else None
-            if not piece or (len(piece) < size and seekable(self)):
+            if not piece or (whole and len(piece) < size):
                 return b"".join((*pieces, piece)) if pieces else piece
             pieces.append(piece)
             size = CHUNK
