@@ -254,7 +254,7 @@ def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
     methods = []
     for candidate in gc.get_objects():
         kind = type(candidate)
-        if kind is BuiltinMethodType:
+        if issubclass(kind, BuiltinMethodType):
             if issubclass(type(candidate.__self__), kinds):
                 methods.append(candidate)
         elif issubclass(kind, kinds):

@@ -5,12 +5,12 @@ A row names one thing (`wrappers.base.Patch`).  How it is taken over follows fro
 * a C builtin is redirected in place (`interpose.Redirect`),
 * an attribute of a class, C types included, is set there, and bound methods of existing instances
   that somebody stored are redirected one by one,
-* where the interpreter does not allow either, the attribute of the module is replaced, and so is every
-  early-bound reference that the garbage collector knows of a way to replace; `status` says so.
+* where the interpreter does not allow either, the attribute of the module is replaced, and so are
+  the globals of modules that hold it; threads stay OS threads then.  `status` says so.
 
-wrapt resolves the targets and does the setting.  Its import takes most of the time of a start, because
-it imports asyncio and importlib.metadata for features that are not used here: those two are put off
-until wrapt wants them.
+wrapt resolves the targets and does the setting.  Its import takes most of the time of a start,
+because it imports asyncio and importlib.metadata for features that are not used here: those two are
+put off until wrapt wants them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import atexit
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
@@ -29,9 +28,9 @@ from .backends.disk import create_disk_backend
 from .config import Settings
 from .errors import PatchError, ThreadsAlive
 from .exits import run_registered_before
-from .runtime.disk import Disk
-from .runtime import os_threads
 from .offload import Offload
+from .runtime import os_threads
+from .runtime.disk import Disk
 from .runtime.kernel import Kernel
 from .runtime.watchdog import Watchdog
 from .runtime.workers import Workers
@@ -109,8 +108,8 @@ def patch_all(
     and `exclude` name modules (``"socket"``) or single functions (``"time.sleep"``); what is left
     unset is read from the environment (``CAPRICCIO_SOCKIO``, ...).
 
-    Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run here,
-    PatchError on an OS thread that is not the main one.
+    Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
+    here, PatchError on an OS thread that is not the main one.
     """
     global _applied
     if originals.get_ident() != _main_ident():
@@ -144,6 +143,7 @@ def patch_all(
         reason = interpose.self_check()
         for row in rows:
             _apply(applied, row, reason)
+        _rehash()
         _adopt(applied, rows, reason)
         runtime.executed = _serve_again(applied, rows, reason)
         runtime.watchdog.start()
@@ -191,7 +191,8 @@ def unpatch_all() -> None:
         raise PatchError("unpatch_all() must be called on the main thread")
     alive = [thread for thread in kernel.threads.values() if thread is not kernel.main]
     if alive:
-        raise ThreadsAlive(tuple(_thread_name(thread.ident) for thread in alive))
+        names = ", ".join(_thread_name(thread.ident) for thread in alive)
+        raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
     _applied = None
     atexit.unregister(_at_exit)
     _undo(applied)
@@ -217,8 +218,8 @@ def is_patched(name: str) -> bool:
 def original(name: str) -> Any:
     """The callable that a dotted name stood for before the patch: the paper's ``__real_`` symbol.
 
-    A method of a class is returned as a function that takes the object first.  What is not patched is
-    returned as it is.  AttributeError or ModuleNotFoundError when there is no such thing.
+    A method of a class is returned as a function that takes the object first.  What is not patched
+    is returned as it is.  AttributeError or ModuleNotFoundError when there is no such thing.
     """
     module, path = _split(name)
     _, _, found = wrapt.resolve_path(module, path)
@@ -297,9 +298,7 @@ def _imported(module: ModuleType) -> None:
                     _apply(applied, row, reason)
 
 
-def _serve_again(
-    applied: _Applied, rows: list[Patch], reason: str | None
-) -> Callable[[Any], None]:
+def _serve_again(applied: _Applied, rows: list[Patch], reason: str | None) -> Callable[[Any], None]:
     """What takes over a C module that comes in the place of one which has been taken over."""
     served = {row.module: sys.modules[row.module] for row in rows if row.module in sys.modules}
 
@@ -320,7 +319,7 @@ def _find(row: Patch) -> tuple[Any, str, Any]:
         target = wrapt.resolve_path(row.module, row.path)
     else:
         target = wrapt.resolve_path(row.owner, row.path.rpartition(".")[2])
-    return target  # type: ignore[no-any-return]
+    return target
 
 
 def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
@@ -330,6 +329,10 @@ def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
 
 
 def _take_over(applied: _Applied, row: Patch, reason: str | None) -> None:
+    if reason is not None and row.group == "threading":
+        # Threads would start as green ones, and block all others in the locks that are not ours.
+        applied.failed[row.name] = reason
+        return
     try:
         parent, attribute, found = _find(row)
     except AttributeError as error:
@@ -339,9 +342,8 @@ def _take_over(applied: _Applied, row: Patch, reason: str | None) -> None:
         _apply_to_class(applied, row, parent, attribute, found, reason)
     elif isinstance(found, BuiltinFunctionType) and reason is None:
         real = interpose.clone(found)
-        with _rehashed(found):
-            redirect = interpose.Redirect(found, row.replacement)
-        applied.undo.append(partial(_undo_redirect, redirect))
+        redirect = interpose.Redirect(found, row.replacement)
+        applied.undo.append(redirect.undo)
         applied.originals[id(found)] = real
         applied.how[row.name] = "in place"
     else:
@@ -365,6 +367,7 @@ def _apply_to_class(
     if callable(replacement) and hasattr(replacement, "__name__"):
         replacement.__name__ = attribute
         replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
+        replacement.__doc__ = found.__doc__
     interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
     if own:
         applied.undo.append(
@@ -403,23 +406,15 @@ def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
                 break
 
 
-@contextmanager
-def _rehashed(builtin: Any) -> Iterator[None]:
-    """Keep `builtin` a member of ``os.supports_fd`` and the like: its hash changes meanwhile."""
+def _rehash() -> None:
+    """Keep builtins members of ``os.supports_fd`` and the like: redirected they hash otherwise."""
     import os
 
-    sets = [each for name, each in vars(os).items() if name.startswith("supports_")]
-    holders = [each for each in sets if type(each) is set and builtin in each]
-    for each in holders:
-        each.discard(builtin)
-    yield
-    for each in holders:
-        each.add(builtin)
-
-
-def _undo_redirect(redirect: interpose.Redirect) -> None:
-    with _rehashed(redirect.builtin):
-        redirect.undo()
+    for name, each in vars(os).items():
+        if name.startswith("supports_") and type(each) is set:
+            members = list(each)
+            each.clear()
+            each.update(members)
 
 
 def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
@@ -450,6 +445,7 @@ def _undo(applied: _Applied) -> None:
                     release(instance)
     while applied.undo:
         applied.undo.pop()()
+    _rehash()
 
 
 def _at_exit() -> None:

@@ -96,11 +96,12 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
 
     waiting, wait_here, wake = lock_waits(kernel, "lock", try_acquire, acquire_for, release)
     return [
-        Patch("threading", "_thread", "LockType.acquire", acquire),
+        # A function that replaces two has the name of the later.
         Patch("threading", "_thread", "LockType.acquire_lock", acquire),
+        Patch("threading", "_thread", "LockType.acquire", acquire),
         Patch("threading", "_thread", "LockType.__enter__", enter),
-        Patch("threading", "_thread", "LockType.release", release),
         Patch("threading", "_thread", "LockType.release_lock", release),
+        Patch("threading", "_thread", "LockType.release", release),
         Patch("threading", "_thread", "LockType.__exit__", leave),
     ]
 
@@ -225,8 +226,8 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
     kernel.on_fork(after_fork)
     runtime.adopters[originals.RLockType] = adopt
     rows = [
-        Patch("threading", "_thread", "RLock.acquire", acquire),
         Patch("threading", "_thread", "RLock.__enter__", acquire),
+        Patch("threading", "_thread", "RLock.acquire", acquire),
         Patch("threading", "_thread", "RLock.release", release),
         Patch("threading", "_thread", "RLock.__exit__", leave),
         Patch("threading", "_thread", "RLock._is_owned", owned),
