@@ -13,7 +13,7 @@ A child process inherits the main thread's mask, whoever starts it.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import operator
 from collections.abc import Iterable
 from typing import Any
