@@ -32,7 +32,7 @@ from typing import ClassVar
 from .. import originals
 from ..runtime.descriptors import Descriptor
 
-__all__ = ["Backend", "Notifier"]
+__all__ = ["Backend", "Notifier", "notice_reuse"]
 
 
 class Backend(ABC):
@@ -70,6 +70,20 @@ class Backend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give everything back."""
+
+
+def notice_reuse(descriptor: Descriptor) -> None:
+    """For schemes that the kernel does not tell: whether the number stands for another file now.
+
+    One fstat(2) a request.  Descriptors whose close is seen (owned) need none.
+    """
+    if descriptor.owned:
+        return
+    status = originals.fstat(descriptor.fd)
+    file = (status.st_dev, status.st_ino)
+    if descriptor.file != file:
+        descriptor.reused = descriptor.file is not None
+        descriptor.file = file
 
 
 class Notifier:

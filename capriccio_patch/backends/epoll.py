@@ -75,6 +75,7 @@ class EpollBackend(Backend):
                     self._modify(fd, mask)
                 except FileNotFoundError:
                     self._register(fd, mask)
+                    descriptor.reused = True
             else:
                 try:
                     self._register(fd, mask)

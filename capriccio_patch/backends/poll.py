@@ -11,7 +11,7 @@ from functools import partial
 
 from .. import originals
 from ..runtime.descriptors import Descriptor
-from .base import Backend, Notifier
+from .base import Backend, Notifier, notice_reuse
 
 __all__ = ["PollBackend"]
 
@@ -44,6 +44,7 @@ class PollBackend(Backend):
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call: the next `poll` hands it over."""
+        notice_reuse(descriptor)
         self._register(descriptor.fd, events)
         descriptor.registered = True
         descriptor.armed = events

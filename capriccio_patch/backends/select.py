@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .. import originals
 from ..runtime.descriptors import HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
-from .base import Backend, Notifier
+from .base import Backend, Notifier, notice_reuse
 
 __all__ = ["SelectBackend"]
 
@@ -44,6 +44,7 @@ class SelectBackend(Backend):
                 errno.EINVAL,
                 f"the select scheme can't watch descriptor {fd}: the limit is {_FD_SETSIZE - 1}",
             )
+        notice_reuse(descriptor)
         if events & (READ | HUP | RDHUP) or not events & (WRITE | PRI):
             self._readers.add(fd)
         if events & WRITE:

@@ -23,11 +23,13 @@ Scheduler's OS thread only.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .thread import Thread
-from .waitqueue import Slot, added, contains, first_and_rest, removed
+from .waitqueue import Slot, added, contains, first_and_rest, removed, waiters
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -57,10 +59,12 @@ class Descriptor:
         "closed",
         "exact",
         "fd",
+        "file",
         "observers",
         "owned",
         "readers",
         "registered",
+        "reused",
         "writers",
     )
 
@@ -71,6 +75,8 @@ class Descriptor:
         self.can_read = True
         self.closed = False
         self.registered = False
+        self.reused = False
+        self.file: tuple[int, int] | None = None
         self.armed = 0
         self.readers: Slot = None
         self.writers: Slot = None
@@ -113,10 +119,20 @@ class Descriptors:
 
     def opened(self, fd: int, *, owned: bool, exact: bool) -> Descriptor:
         """A socket object now stands for `fd`: what was known of the number is void."""
-        old = self.table.get(fd)
-        descriptor = self.table[fd] = Descriptor(fd, owned, exact)
-        if old is not None:
-            self._wake_all(old)
+        descriptor = self.table.get(fd)
+        if descriptor is None:
+            descriptor = self.table[fd] = Descriptor(fd, owned, exact)
+            return descriptor
+        # Whoever waits goes on with this record: a second object for the same socket is no change.
+        descriptor.owned = owned
+        descriptor.exact = exact
+        descriptor.can_read = True
+        descriptor.registered = False
+        descriptor.armed = 0
+        if self._kernel.is_mine():
+            self._wake_all(descriptor)
+        else:
+            self._kernel.call_soon(self._wake_all, descriptor)
         return descriptor
 
     def closed(self, fd: int) -> Descriptor | None:
@@ -271,6 +287,24 @@ class Descriptors:
         if events:
             # The kernel does not multiplex such descriptors (regular files): always ready.
             self._kernel.call_soon(self.dispatch, ((d.fd, events),))
+        if d.reused:
+            d.reused = False
+            self._abandon(d)
+
+    def _abandon(self, d: Descriptor) -> None:
+        """The number was closed in C and stands for another file now.
+
+        Who waited for the old one must not take what belongs to the new one's readers.
+        """
+        kernel = self._kernel
+        newcomer = kernel.finalizer.host
+        for slot in (d.readers, d.writers):
+            for thread in waiters(slot):
+                if thread is not newcomer:
+                    kernel.interrupt(thread, _raise_closed)
+        for thread in list(d.observers or ()):
+            if thread is not newcomer:
+                self._resume_if_parked(thread)
 
     # -- events ------------------------------------------------------------------------------
 
@@ -346,3 +380,7 @@ class Descriptors:
             d.registered = False
             d.armed = 0
             d.can_read = True
+
+
+def _raise_closed() -> None:
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -11,7 +11,16 @@ from collections import OrderedDict
 
 from .thread import Thread
 
-__all__ = ["Slot", "WaitQueue", "added", "contains", "first", "first_and_rest", "removed"]
+__all__ = [
+    "Slot",
+    "WaitQueue",
+    "added",
+    "contains",
+    "first",
+    "first_and_rest",
+    "removed",
+    "waiters",
+]
 
 
 class WaitQueue(OrderedDict[Thread, None]):
@@ -49,6 +58,13 @@ def first_and_rest(slot: Thread | WaitQueue) -> tuple[Thread, Slot]:
         return slot, None  # type: ignore[return-value]
     thread, _ = slot.popitem(last=False)
     return thread, slot or None
+
+
+def waiters(slot: Slot) -> list[Thread]:
+    """All who wait, in order."""
+    if slot is None:
+        return []
+    return list(slot) if type(slot) is WaitQueue else [slot]  # type: ignore[list-item]
 
 
 def removed(slot: Slot, thread: Thread) -> Slot:
