@@ -5,6 +5,7 @@ before it as well; the calling thread parks, and the others go on.
 """
 
 from .backends import Backend, available_backends, register_backend
+from .backends.disk import DiskBackend, available_disk_backends, register_disk_backend
 from .errors import (
     BackendUnavailable,
     CapriccioError,
@@ -26,17 +27,20 @@ __all__ = [
     "CapriccioError",
     "CapriccioWarning",
     "ConfigError",
+    "DiskBackend",
     "PatchError",
     "ThreadsAlive",
     "ThreadsBlocked",
     "__version__",
     "available_backends",
+    "available_disk_backends",
     "is_patched",
     "known_schedulers",
     "offload",
     "original",
     "patch_all",
     "register_backend",
+    "register_disk_backend",
     "register_scheduler",
     "status",
     "unpatch_all",

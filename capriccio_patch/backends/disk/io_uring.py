@@ -23,8 +23,8 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import platform
 import struct
+import sys
 from collections import deque
 from typing import Any
 
@@ -109,7 +109,6 @@ class _Ring:
             params = _Params()
             self.fd = _call(_SETUP, ctypes.c_uint(_ENTRIES), ctypes.byref(params))
         try:
-            os.set_inheritable(self.fd, False)
             if ~params.features & (_FEAT_SINGLE_MMAP | _FEAT_NODROP):
                 raise OSError("its kernel is too old")
             submissions = params.sq.array + 4 * params.sq_entries
@@ -186,7 +185,7 @@ class IoUringBackend(DiskBackend):
     @classmethod
     def is_available(cls) -> str | None:
         """Linux 5.6 and later, where it is not forbidden."""
-        if platform.system() != "Linux":
+        if not sys.platform.startswith("linux"):
             return "this system has no io_uring"
         try:
             _Ring().close()
