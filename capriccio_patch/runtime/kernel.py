@@ -331,7 +331,7 @@ class Kernel:
                 break
         if me.parked:
             raise SystemError(f"{me!r} runs but was never resumed")
-        me.deadline = None
+        me.deadline = me.object = None  # what was waited for may go
         self.current = me
         if others is not None:
             for thread in others:

@@ -15,7 +15,7 @@ import _thread
 import sys
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from weakref import WeakSet
 
@@ -61,11 +61,10 @@ def patches(runtime: Runtime) -> list[Patch]:
     return rows
 
 
-def _call(function: Any, args: Any, kwargs: Any) -> Callable[[], Any]:
-    """`function` itself where possible: an argument tuple on the stack is memory of each thread."""
-    if not args and not kwargs:
-        return function  # type: ignore[no-any-return]
-    return lambda: function(*args, **kwargs)
+class _Call(partial[Any]):
+    """A raw thread's function with its arguments."""
+
+    __slots__ = ()
 
 
 def _start_patches(runtime: Runtime) -> list[Patch]:
@@ -84,8 +83,9 @@ def _start_patches(runtime: Runtime) -> list[Patch]:
         ):
             return int(original(function, args, kwargs))  # raises
         sys.audit("_thread.start_new_thread", function, args, kwargs)
-        thread = kernel.spawn(_call(function, args, kwargs or {}))
-        thread.object = function
+        # The function itself where possible: an argument tuple is memory of each thread.
+        call = _Call(function, *args, **(kwargs or {})) if args or kwargs else function
+        thread = kernel.spawn(call)
         return thread.ident
 
     return [
@@ -169,7 +169,6 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
             raise RuntimeError("thread already started")
         sys.audit("_thread.start_joinable_thread", function, daemon, handle)
         thread = kernel.spawn(function)
-        thread.object = function
         interpose.swap_thread_handles(handle, make_handle(thread.ident))
         ident = thread.ident
         if not daemon:
@@ -265,7 +264,7 @@ def _report_uncaught(thread: Thread) -> None:
     kind, error, trace = sys.exc_info()
     while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OUR_MODULES:
         trace = trace.tb_next
-    function = thread.object
+    function = thread.run.func if type(thread.run) is _Call else thread.run
     if sys.version_info >= (3, 13):
         text, subject = f"Exception ignored in thread started by {function!r}", None
     else:
