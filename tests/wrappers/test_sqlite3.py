@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -277,6 +277,6 @@ def test_nothing_is_kept_alive(company: None, database: str) -> None:
     connection = sqlite3.connect(database, factory=Connection)
     connection.execute("select 1").fetchall()
     connection.close()
+    reference = weakref.ref(connection)
     del connection
-    gc.collect()
-    assert not [each for each in gc.get_objects() if type(each) is Connection]
+    assert reference() is None
