@@ -189,8 +189,20 @@ class Descriptors:
         `again`: the caller was woken for nothing, so it goes first.
         """
         kernel = self._kernel
-        me = kernel.begin()
-        d.readers = added(d.readers, me, first=again)
+        # `begin`, without its call: most waits of a server pass here.
+        me = kernel.current
+        finalizer = kernel.finalizer
+        if me is finalizer:
+            me = kernel.begin()
+        else:
+            finalizer.host = me
+            me.parked = True
+            me.timed_out = False
+            kernel.current = finalizer
+        if d.readers is None:
+            d.readers = me
+        else:
+            d.readers = added(d.readers, me, first=again)
         if d.can_read:
             d.readers = removed(d.readers, me)
             kernel.cancel(me)
@@ -312,6 +324,7 @@ class Descriptors:
         """Wake whom the events concern.  Called by the kernel with what the backend's poll returns."""
         table_get = self.get
         kernel = self._kernel
+        push = kernel.push
         edge_triggered = self._edge_triggered
         for fd, happened in events:
             d = table_get(fd)
@@ -329,7 +342,11 @@ class Descriptors:
                     d.can_read = True
                 elif type(readers) is Thread:
                     d.readers = None
-                    kernel.resume(readers)
+                    if readers.parked:  # `resume`, without its call
+                        readers.parked = False
+                        push(readers)
+                    else:
+                        kernel.resume(readers)
                 else:
                     self.pass_on(d)
             if d.writers is not None and happened & _WAKES_WRITERS:

@@ -64,7 +64,7 @@ class Kernel:
         "_inbox",
         "_pop",
         "_preempted",
-        "_push",
+        "push",
         "_push_first",
         "_run_thread",
         "_slice_ended",
@@ -100,7 +100,7 @@ class Kernel:
         self.now = clock()
         self.backend = backend
         self.scheduler = self.ready = scheduler
-        self._push = scheduler.push
+        self.push = scheduler.push
         self._pop = scheduler.pop
         self._push_first = getattr(scheduler, "push_first", scheduler.push)
         self.budget = TURN
@@ -165,7 +165,7 @@ class Kernel:
         thread.run = run
         thread.greenlet = greenlet(self._run_thread, self._base)
         self.threads[thread.ident] = thread
-        self._push(thread)
+        self.push(thread)
         if self.wake_watchdog is not None:
             self.wake_watchdog()
         return thread
@@ -335,7 +335,7 @@ class Kernel:
         self.current = me
         if others is not None:
             for thread in others:
-                self._push(thread)
+                self.push(thread)
         if me.trace is not None:
             self.c_state.restore_trace(me)
         if error is not None:
@@ -363,13 +363,13 @@ class Kernel:
             self._resume_late(thread)
             return
         thread.parked = False
-        self._push(thread)
+        self.push(thread)
 
     def yield_(self) -> None:
         """Let every other runnable thread have a turn."""
         me = self.begin()
         me.parked = False
-        self._push(me)
+        self.push(me)
         self.park(me)
 
     def sleep_until(self, deadline: float) -> None:
@@ -415,7 +415,7 @@ class Kernel:
                     if thread.parked:
                         thread.timed_out = True
                         thread.parked = False
-                        self._push(thread)
+                        self.push(thread)
                     elif thread.by_interrupt:
                         thread.timed_out = True
                         thread.by_interrupt = False
@@ -456,7 +456,7 @@ class Kernel:
                 return  # it waits for its slice among the others
         self._granted = thread = preempted.popleft()
         thread.since = -1.0
-        self._push(thread)
+        self.push(thread)
 
     def has_slice(self) -> bool:
         """Whether the current thread was preempted and now runs for a slice.  Any OS thread."""

@@ -39,6 +39,7 @@ def _receive_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     wait_read = kernel.descriptors.wait_read
     pass_on = kernel.descriptors.pass_on
     fileno = originals.socket_fileno
+    original_gettimeout = originals.socket_gettimeout
     original_recv = originals.socket_recv
     original_recv_into = originals.socket_recv_into
     original_recvfrom = originals.socket_recvfrom
@@ -65,7 +66,24 @@ def _receive_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
                 if not d.exact or not data or len(data) == bufsize:
                     pass_on(d)
                 return data
-        return read_later(self, d, original_recv, (self, bufsize, _DONTWAIT), bufsize)
+        if original_gettimeout(self) is not None:
+            return read_later(self, d, original_recv, (self, bufsize, _DONTWAIT), bufsize)
+        # What most threads of a server do, so without a further call between it and the wait.
+        again = False
+        while True:
+            wait_read(d, None, again)
+            d.can_read = False
+            try:
+                data = original_recv(self, bufsize, _DONTWAIT)
+            except BlockingIOError:
+                again = True
+                continue
+            except BaseException:
+                pass_on(d)
+                raise
+            if not d.exact or not data or len(data) == bufsize:
+                pass_on(d)
+            return data
 
     def recv_into(self: Any, buffer: Any, nbytes: Any = 0, flags: Any = 0) -> Any:
         if flags or get_ident() != kernel.os_ident:
