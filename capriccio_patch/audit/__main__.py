@@ -9,7 +9,7 @@ import sys
 from fnmatch import fnmatchcase
 
 from . import report
-from .rows import all_rows
+from .rows import FAMILIES, all_rows
 from .runner import LIMIT, Result, Runner, Verdict
 from .scene import Row
 
@@ -63,7 +63,8 @@ def _options(args: list[str] | None) -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="PATTERN",
-        help="rows to run: shell patterns, or beginnings such as socket",
+        help="rows to run: shell patterns, beginnings such as socket, or families: "
+        + ", ".join(FAMILIES),
     )
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -90,8 +91,10 @@ def _options(args: list[str] | None) -> argparse.Namespace:
 
 
 def _matches(row: Row, pattern: str) -> bool:
-    return fnmatchcase(row.name, pattern) or (
-        row.name.startswith(pattern) and not row.name[len(pattern) :][:1].isalnum()
+    return (
+        pattern == row.module
+        or fnmatchcase(row.name, pattern)
+        or (row.name.startswith(pattern) and not row.name[len(pattern) :][:1].isalnum())
     )
 
 

@@ -22,6 +22,7 @@ import capriccio_patch
 from capriccio_patch import originals
 
 _LINES = 8
+_IN_NAMESPACE = "disks"
 
 
 def main(how: str, family: str, name: str, limit: str) -> None:
@@ -29,6 +30,8 @@ def main(how: str, family: str, name: str, limit: str) -> None:
     report_to = os.dup(1)
     errors_to = os.dup(2)
     seconds = float(limit)
+    if family == _IN_NAMESPACE:
+        _enter_namespace()
     faulthandler.dump_traceback_later(seconds + 1, exit=True, file=errors_to)
     originals.start_new_thread(_watch, (seconds, errors_to, report_to))
     patch = how == "patched"
@@ -54,6 +57,16 @@ def main(how: str, family: str, name: str, limit: str) -> None:
         status = capriccio_patch.status()
         report |= {key: status[key] for key in ("sockio", "diskio", "scheduler")}
     _finish(report_to, report)
+
+
+def _enter_namespace() -> None:
+    """While there is one OS thread; if it can't be, the row will find that it can't mount."""
+    from .namespace import enter
+
+    try:
+        enter()
+    except OSError:
+        pass
 
 
 def _finish(report_to: int, report: dict[str, Any]) -> None:

@@ -190,11 +190,22 @@ class Scene:
     def process(self, code: str, *args: str) -> subprocess.Popen[bytes]:
         """A plain Python that runs `code`; it is to write a line when all is ready, and to stay
         until its standard input ends: ``scene.after(process.stdin.close)``."""
-        command = [sys.executable, "-I", "-S", "-c", code, *args]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self._start(("-c", code, *args), ())
+
+    def program(self, path: str, *args: str, keep: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        """The same for a program in a file, which inherits the descriptors `keep`."""
+        return self._start((path, *args), keep)
+
+    def _start(self, args: tuple[str, ...], keep: tuple[int, ...]) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=keep,
+        )
         assert process.stdout is not None
         if not process.stdout.readline():
-            raise Skip(f"a process that the row needs could not do its part: {code}")
+            raise Skip("a process that the row needs could not do its part")
         return process
 
 

@@ -13,6 +13,7 @@ FAMILIES = (
     "sockets",
     "selecting",
     "descriptors",
+    "disks",
     "locking",
     "streams",
     "children",
