@@ -14,22 +14,19 @@ that is reported (`Blocked`).
    only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
 3. It does not exist while the process forks: the child's memory is whole, and CPython has no reason
    to warn.  Parent and child start their own, when they need one.
-4. Time for which the system did not let us run is nobody's fault.  What the watchdog is late counts
-   as far as it waited for the GIL, or the process used the CPU; and who could not take a tick
-   because other processes had the CPU is not blamed (`_cpu_delay`).
+4. Time for which the system did not let us run is nobody's fault (`Lateness`).
 5. It never delays the exit, except by a report that is being written.
 """
 
 from __future__ import annotations
 
 import _thread
-from collections.abc import Callable
-from time import process_time
 
 from .. import originals
 from . import os_threads
 from .blocked import Blocked
 from .kernel import TURN, Kernel
+from .lateness import Lateness
 from .preemption import Preemption
 
 __all__ = ["Watchdog"]
@@ -61,40 +58,12 @@ class _OsThread:
             pass  # it has been rung, and is about to look
 
 
-def _gil_waits() -> Callable[[], int]:
-    """A function that tells how often the calling OS thread has slept.
-
-    Who waits for the GIL wakes up once a switch interval to ask for it: that is its measure, which
-    stands still while the process is stopped.
-    """
-    try:
-        from resource import RUSAGE_THREAD, getrusage
-    except ImportError:
-        return lambda: 0
-    return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
-
-
-def _cpu_delay(native_id: int) -> float | None:
-    """For how many seconds an OS thread could run but had no CPU; None where nobody knows."""
-    try:
-        fd = originals.os_open(f"/proc/self/task/{native_id}/schedstat", 0)
-    except OSError:
-        return None
-    try:
-        return int(originals.read(fd, 100).split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return None
-    finally:
-        originals.close(fd)
-
-
 class Watchdog:
     """The watchdog of a kernel; see the module's text."""
 
     __slots__ = (
         "_blocked",
         "_gil_interval",
-        "_gil_waits",
         "_interval",
         "_kernel",
         "_limit",
@@ -114,7 +83,6 @@ class Watchdog:
         self._blocked = Blocked(kernel, mode == "raise")
         self._interval: float = originals.getswitchinterval()
         self._gil_interval = self._interval
-        self._gil_waits = _gil_waits()  # an import, which the watchdog itself must not wait for
         self._os_thread: _OsThread | None = None
         self._native_id = _thread.get_native_id()
         self.preemption = Preemption(kernel)
@@ -214,53 +182,46 @@ class Watchdog:
 
     def _watch(self, me: _OsThread) -> None:
         kernel = self._kernel
-        clock = kernel.clock
-        gil_waits = _gil_waits()
+        lateness = Lateness(kernel.os_ident, self._native_id)
         seen: tuple[int, float] | None = None
         ran = 0.0
         told = False
         delay: float | None = None  # the CPU delay when a tick had not been taken
         pause = self._period
-        looked, used, waits = clock(), process_time(), gil_waits()
         while True:
             originals.lock_acquire(me.bell, True, pause)
             if me.stopping:
                 return
-            before = looked, used, waits
-            looked, used, waits = clock(), process_time(), gil_waits()
-            late = max(used - before[1], (waits - before[2]) * self._gil_interval)
-            step = min(looked - before[0], pause + late)
+            step = lateness.since_last(pause, self._gil_interval)
             state = (kernel.budget, kernel.now)
             if state == seen:
                 ran += step
                 if delay is None and self._limit:
-                    delay = _cpu_delay(self._native_id)
+                    delay = lateness.delay()
             else:
-                ran = self._ran_at_least(state, looked, step, pause)
+                ran = self._ran_at_least(state, step, pause)
                 told = False
                 delay = None
             if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
                 self._sleep(me, state)
+                lateness.reset()
                 state, ran = (0, 0.0), 0.0
-                looked, used, waits = clock(), process_time(), gil_waits()
             elif kernel.blocking:
                 ran = 0.0
             else:
                 if self._slice and ran >= self._slice:
                     self.preemption.request()
                 if self._limit and ran >= self._limit and not told:
-                    told = self._report(ran, delay)
+                    told = self._report(ran, delay, lateness.delay())
             seen = state
             pause = self._next_pause(ran)
 
-    def _ran_at_least(
-        self, state: tuple[int, float], now: float, step: float, pause: float
-    ) -> float:
+    def _ran_at_least(self, state: tuple[int, float], step: float, pause: float) -> float:
         """How long the thread that runs, and did not at the last look, does so already."""
         kernel = self._kernel
         budget, turn = state
         if budget >= TURN - 1 or kernel.has_slice():
-            return min(step, now - turn)
+            return min(step, kernel.clock() - turn)
         return max(0.0, step - pause)  # for so long nobody has given the GIL away
 
     def _next_pause(self, ran: float) -> float:
@@ -279,11 +240,13 @@ class Watchdog:
         if not me.stopping:
             kernel.wake_watchdog = None
 
-    def _report(self, ran: float, delay: float | None) -> bool:
-        """Report the thread that runs, unless it was the system that did not let it."""
-        now = None if delay is None else _cpu_delay(self._native_id)
-        if delay is not None and now is not None:
-            ran -= now - delay
+    def _report(self, ran: float, before: float | None, now: float | None) -> bool:
+        """Report the thread that runs, unless it was the system that did not let it.
+
+        `before` and `now` tell of that: `Lateness.delay`.
+        """
+        if before is not None and now is not None:
+            ran -= now - before
             if ran < self._limit:
                 return False
         thread = self._kernel.current

@@ -1,4 +1,4 @@
-"""``sys.setswitchinterval``, ``sys.getswitchinterval``: the slice after which threads are preempted.
+"""``sys.setswitchinterval`` and ``sys.getswitchinterval``: the slice.
 
 The interpreter's own interval follows from it (`runtime.watchdog`): how long an OS thread keeps the
 GIL from others.
