@@ -7,6 +7,8 @@ their turn, in order.
 1. The calling green thread parks until the call has returned or raised.
 2. A caller that is interrupted leaves at once; the call goes on and its result is dropped.
 3. Workers run the originals: what is patched goes straight through on their OS threads.
+4. Where no OS thread can be started and none is there, `call` makes the call itself: all threads
+   wait for it, but the program gets its result.
 """
 
 from __future__ import annotations
@@ -103,6 +105,9 @@ class Workers:
         me.object = function
         try:
             self.submit(job)
+        except RuntimeError:  # there are no more OS threads, for instance at exit
+            kernel.cancel(me)
+            return function(*args)
         except BaseException:
             kernel.cancel(me)
             raise

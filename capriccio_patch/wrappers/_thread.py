@@ -14,7 +14,6 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
-from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 from weakref import WeakSet

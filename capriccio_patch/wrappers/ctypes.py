@@ -36,14 +36,14 @@ def patches(runtime: Runtime) -> list[Patch]:
             thread = kernel.threads.get(number)
             if thread is None:
                 return super().__call__(ident, error)
-            if thread is kernel.current:
-                return super().__call__(type(ident)(kernel.os_ident), error)
             if isinstance(error, ctypes.py_object):
                 error = error.value if error else None
-            if kernel.is_mine():
-                kernel.throw(thread, error)
-            else:
+            if not kernel.is_mine():
                 kernel.call_soon(kernel.throw, thread, error)
+            elif thread is not kernel.current:
+                kernel.throw(thread, error)
+            elif error is not None:
+                raise error  # stock does so at the end of this call
             return 1
 
     return [Patch("threading", "ctypes", f"pythonapi.{_NAME}.__class__", SetAsyncExc)]

@@ -28,6 +28,7 @@ __all__ = ["patches"]
 
 # Beyond _thread.TIMEOUT_MAX the original raises OverflowError.
 _TIMEOUT_MAX = originals.TIMEOUT_MAX
+_POLL = 0.005  # seconds
 
 
 def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
@@ -76,7 +77,18 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     def wait_outside(lock: Any, deadline: float | None) -> bool:
         timeout = -1 if deadline is None else max(0.0, deadline - clock())
         call_alone = runtime.workers.call_alone
-        return bool(call_alone(_acquire_until, original_acquire, lock, timeout))
+        try:
+            return bool(call_alone(_acquire_until, original_acquire, lock, timeout))
+        except RuntimeError:  # no further OS thread: there are none while CPython 3.12 shuts down
+            return wait_by_polling(lock, deadline)
+
+    def wait_by_polling(lock: Any, deadline: float | None) -> bool:
+        while not original_acquire(lock, False):
+            now = clock()
+            if deadline is not None and now >= deadline:
+                return False
+            kernel.sleep_until(now + _POLL)
+        return True
 
     def release(self: Any) -> None:
         original_release(self)

@@ -1,0 +1,731 @@
+"""Threads: start, identity, join, end; what is each thread's own; what is told of all of them."""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import functools
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from capriccio_patch import original, status
+from tests.conftest import RunScript, Ticker
+
+green = pytest.mark.usefixtures("patched")
+
+if sys.version_info >= (3, 13):
+    handles = pytest.mark.skipif(False, reason="")
+else:
+    handles = pytest.mark.skip(reason="this version has no thread handles")
+
+
+def spin(condition: Callable[[], Any]) -> None:
+    """Let others run until `condition` holds."""
+    while not condition():
+        time.sleep(0.0005)
+
+
+def in_thread(call: Callable[[], Any]) -> Any:
+    """What `call` returns in a thread of its own."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@green
+class TestStart:
+    def test_runs_on_this_os_thread(self) -> None:
+        assert in_thread(threading.get_native_id) == threading.get_native_id()
+
+    def test_arguments(self) -> None:
+        seen: list[Any] = []
+
+        def run(*args: Any, **kwargs: Any) -> None:
+            seen.append((args, kwargs))
+
+        _thread.start_new_thread(run, ())
+        _thread.start_new_thread(run, (1, 2))
+        _thread.start_new_thread(run, (1,), {"b": 2})
+        _thread.start_new(run, (3,))  # type: ignore[attr-defined]
+        spin(lambda: len(seen) == 4)
+        assert seen == [((), {}), ((1, 2), {}), ((1,), {"b": 2}), ((3,), {})]
+
+    @pytest.mark.parametrize(
+        "args", [(), (1, ()), (print,), (print, []), (print, (), ()), (print, (), {}, 1)]
+    )
+    def test_bad_arguments_are_those_of_stock(self, args: tuple[Any, ...]) -> None:
+        with pytest.raises(TypeError) as expected:
+            original("_thread.start_new_thread")(*args)
+        with pytest.raises(TypeError) as found:
+            _thread.start_new_thread(*args)
+        if len(args) in (2, 3):
+            assert str(found.value) == str(expected.value)
+
+    def test_ten_thousand(self) -> None:
+        count = 10_000
+        running: list[int] = []
+        end = threading.Event()
+
+        def run() -> None:
+            running.append(1)
+            end.wait()
+
+        for _ in range(count):
+            _thread.start_new_thread(run, ())
+        spin(lambda: len(running) == count)
+        assert status()["threads"] == count + 1
+        end.set()
+        spin(lambda: status()["threads"] == 1)
+
+    def test_on_another_os_thread_it_is_an_os_thread(self) -> None:
+        idents: list[int] = []
+
+        def foreign() -> None:
+            thread = threading.Thread(target=lambda: idents.append(threading.get_native_id()))
+            thread.start()
+            thread.join()
+            idents.append(threading.get_native_id())
+
+        original("_thread.start_new_thread")(foreign, ())
+        spin(lambda: len(idents) == 2)
+        assert len({*idents, threading.get_native_id()}) == 3
+
+    def test_stack_size_is_accepted(self) -> None:
+        before = threading.stack_size(262144)
+        try:
+            assert in_thread(lambda: 1) == 1
+        finally:
+            threading.stack_size(before)
+
+    def test_starting_twice_is_refused(self) -> None:
+        thread = threading.Thread(target=int)
+        thread.start()
+        with pytest.raises(RuntimeError, match="only be started once"):
+            thread.start()
+        thread.join()
+
+
+@green
+class TestIdentity:
+    def test_idents_are_different(self) -> None:
+        idents: list[int] = []
+        end = threading.Event()
+        threads = [
+            threading.Thread(target=lambda: (idents.append(threading.get_ident()), end.wait()))
+            for _ in range(100)
+        ]
+        for thread in threads:
+            thread.start()
+        end.set()
+        for thread in threads:
+            thread.join()
+        assert len({*idents, threading.get_ident()}) == 101
+        assert [thread.ident for thread in threads] == idents
+
+    def test_the_main_thread_keeps_its_own(self) -> None:
+        assert threading.get_ident() == threading.main_thread().ident
+        assert threading.current_thread() is threading.main_thread()
+        assert in_thread(threading.get_ident) != threading.get_ident()
+
+    def test_current_thread(self) -> None:
+        thread = threading.Thread(target=lambda: seen.append(threading.current_thread()))
+        seen: list[threading.Thread] = []
+        thread.start()
+        thread.join()
+        assert seen == [thread]
+
+    def test_counts(self) -> None:
+        before = threading.active_count(), _thread._count()
+        end = threading.Event()
+        threads = [threading.Thread(target=end.wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert (threading.active_count(), _thread._count()) == (before[0] + 3, before[1] + 3)
+        assert set(threads) < set(threading.enumerate())
+        end.set()
+        for thread in threads:
+            thread.join()
+        assert (threading.active_count(), _thread._count()) == before
+
+    def test_a_dummy_for_a_raw_thread_goes_with_it(self) -> None:
+        before = len(threading._active)  # type: ignore[attr-defined]
+        seen: list[str] = []
+        _thread.start_new_thread(lambda: seen.append(threading.current_thread().name), ())
+        spin(lambda: seen)
+        time.sleep(0)
+        assert seen[0].startswith("Dummy")
+        if sys.version_info >= (3, 13):
+            assert len(threading._active) == before  # type: ignore[attr-defined]
+
+    def test_locals(self) -> None:
+        class Local(threading.local):
+            def __init__(self, value: int) -> None:
+                self.value = value
+
+        local = Local(1)
+        local.value = 2
+
+        def look() -> tuple[int, int]:
+            first = local.value
+            local.value = 3
+            time.sleep(0)
+            return first, local.value
+
+        assert in_thread(look) == (1, 3)
+        assert local.value == 2
+
+    def test_handled_exceptions(self) -> None:
+        def handle(text: str) -> Any:
+            try:
+                raise KeyError(text)
+            except KeyError:
+                time.sleep(0.001)
+                return sys.exc_info()[1]
+
+        found: list[Any] = []
+        threads = [threading.Thread(target=lambda n=n: found.append((n, handle(n)))) for n in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [(name, error.args) for name, error in found] == [(n, (n,)) for n in "abc"]
+
+
+@green
+class TestJoin:
+    def test_waits_for_the_end(self) -> None:
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait)
+        thread.start()
+        assert thread.is_alive()
+        with Ticker().at(3, end.set):
+            thread.join()
+        assert not thread.is_alive()
+
+    @pytest.mark.parametrize("timeout", [0, 0.005, -1, -0.5])
+    def test_a_timeout(self, timeout: float) -> None:
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait)
+        thread.start()
+        thread.join(timeout=timeout)
+        assert thread.is_alive()
+        end.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+    def test_from_many_threads(self) -> None:
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait)
+        thread.start()
+        joined: list[int] = []
+        joiners = [
+            threading.Thread(target=lambda: (thread.join(), joined.append(1))) for _ in range(20)
+        ]
+        for joiner in joiners:
+            joiner.start()
+        assert joined == []
+        end.set()
+        for joiner in joiners:
+            joiner.join()
+        assert len(joined) == 20
+
+    def test_of_the_current_thread(self) -> None:
+        def run() -> str:
+            try:
+                threading.current_thread().join()
+            except RuntimeError as error:
+                return str(error)
+            return "joined"
+
+        assert in_thread(run) == "cannot join current thread"
+
+    def test_of_an_os_thread_lets_others_run(self) -> None:
+        made: list[threading.Thread] = []
+        started = threading.Event()
+
+        def foreign() -> None:
+            thread = threading.Thread(target=original("time.sleep"), args=(0.03,))
+            made.append(thread)
+            thread.start()
+            started.set()
+
+        original("_thread.start_new_thread")(foreign, ())
+        started.wait()
+        with Ticker() as ticker:
+            made[0].join()
+            assert ticker.ticks > 3
+        assert not made[0].is_alive()
+
+    def test_of_a_green_thread_by_an_os_thread(self) -> None:
+        end = threading.Event()
+        thread = threading.Thread(target=end.wait)
+        thread.start()
+        joined: list[int] = []
+
+        def foreign() -> None:
+            thread.join()
+            joined.append(1)
+
+        original("_thread.start_new_thread")(foreign, ())
+        time.sleep(0.005)
+        assert joined == []
+        end.set()
+        spin(lambda: joined)
+
+    def test_of_one_that_was_there_before(self, run_script: RunScript) -> None:
+        run_script(
+            """
+            import threading, time
+            end = threading.Event()
+            thread = threading.Thread(target=end.wait)
+            thread.start()
+            import capriccio_patch
+            capriccio_patch.patch_all()
+            turns = []
+            def tick():
+                while thread.is_alive():
+                    turns.append(1)
+                    if len(turns) == 3:
+                        end.set()
+                    time.sleep(0.001)
+            ticker = threading.Thread(target=tick)
+            ticker.start()
+            thread.join()
+            ticker.join()
+            assert len(turns) >= 3
+            """
+        )
+
+    def test_a_second_time(self) -> None:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        thread.join()
+        thread.join(0)
+
+
+@handles
+@green
+class TestHandles:
+    """``_thread.start_joinable_thread`` by itself."""
+
+    def test_start_and_join(self) -> None:
+        seen: list[int] = []
+        handle = _thread.start_joinable_thread(lambda: seen.append(threading.get_ident()))  # type: ignore[attr-defined]
+        handle.join()
+        assert handle.is_done()
+        assert handle.ident == seen[0]
+
+    def test_into_an_existing_handle(self) -> None:
+        handle = _thread._ThreadHandle()  # type: ignore[attr-defined]
+        assert _thread.start_joinable_thread(int, handle=handle) is handle  # type: ignore[attr-defined]
+        with pytest.raises(RuntimeError, match="already started"):
+            _thread.start_joinable_thread(int, handle=handle)  # type: ignore[attr-defined]
+        handle.join(30)
+
+    def test_of_a_handle_that_was_never_started(self) -> None:
+        with pytest.raises(RuntimeError, match="not started"):
+            _thread._ThreadHandle().join()  # type: ignore[attr-defined]
+
+    def test_joining_oneself(self) -> None:
+        errors: list[str] = []
+        handles: list[Any] = []
+
+        def run() -> None:
+            try:
+                handles[0].join()
+            except RuntimeError as error:
+                errors.append(str(error))
+
+        handles.append(_thread.start_joinable_thread(run))  # type: ignore[attr-defined]
+        handles[0].join()
+        assert errors == ["Cannot join current thread"]
+
+    def test_set_done_wakes_joiners(self) -> None:
+        end = threading.Event()
+        handle = _thread.start_joinable_thread(end.wait)  # type: ignore[attr-defined]
+        with Ticker().at(3, handle._set_done):
+            handle.join()
+        end.set()
+        spin(lambda: status()["threads"] == 1)
+
+
+@green
+class TestUncaught:
+    def test_goes_to_the_hook(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr(threading, "excepthook", seen.append)
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        assert seen[0].exc_type is ZeroDivisionError
+        assert seen[0].thread is thread
+        assert not thread.is_alive()
+
+    def test_of_a_raw_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[Any] = []
+        monkeypatch.setattr(sys, "unraisablehook", seen.append)
+
+        def fail(*_: Any) -> None:
+            time.sleep(0)
+            raise KeyError
+
+        for args in ((), (1,)):
+            _thread.start_new_thread(fail, args)
+            spin(lambda args=args: len(seen) == 1 + len(args))  # type: ignore[misc]
+        for unraisable in seen:
+            assert unraisable.exc_type is KeyError
+            text = f"{unraisable.err_msg} {unraisable.object!r}"
+            assert f"thread started by {fail!r}" in text.replace(" None", "")
+            assert traceback.extract_tb(unraisable.exc_traceback)[0].name == "fail"
+
+    def test_a_hook_that_fails(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def hook(_: Any) -> None:
+            raise ValueError("in the hook")
+
+        monkeypatch.setattr(sys, "unraisablehook", hook)
+        _thread.start_new_thread(lambda: 1 / 0, ())
+        time.sleep(0)
+        assert "Exception ignored in sys.unraisablehook" in capsys.readouterr().err
+        assert in_thread(lambda: "alive") == "alive"
+
+    @pytest.mark.parametrize("leave", [sys.exit, _thread.exit])
+    def test_leaving_is_no_error(self, leave: Callable[[], Any]) -> None:
+        thread = threading.Thread(target=leave)
+        thread.start()
+        thread.join()
+        _thread.start_new_thread(leave, ())
+        spin(lambda: status()["threads"] == 1)
+
+
+@green
+class TestAsyncExc:
+    """``PyThreadState_SetAsyncExc`` on green idents."""
+
+    set = staticmethod(ctypes.pythonapi.PyThreadState_SetAsyncExc)
+
+    def test_a_thread_that_waits_raises_when_it_runs(self) -> None:
+        order: list[str] = []
+        end = threading.Event()
+
+        def run() -> None:
+            try:
+                end.wait()
+                order.append("waited")
+            except KeyError:
+                order.append("raised")
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert thread.ident is not None
+        assert self.set(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyError)) == 1
+        time.sleep(0.002)
+        assert order == []
+        end.set()
+        thread.join()
+        assert order == ["raised"]
+
+    def test_a_thread_that_loops(self) -> None:
+        raised: list[int] = []
+
+        def run() -> None:
+            try:
+                while True:
+                    time.sleep(0)
+            except KeyError:
+                raised.append(1)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert self.set(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyError)) == 1
+        thread.join()
+        assert raised == [1]
+
+    def test_the_current_thread(self) -> None:
+        def run() -> bool:
+            try:
+                self.set(ctypes.c_ulong(threading.get_ident()), ctypes.py_object(KeyError))
+                for _ in range(1000):
+                    pass
+            except KeyError:
+                return True
+            return False
+
+        assert in_thread(run)
+        assert run()
+
+    def test_an_os_thread(self) -> None:
+        raised: list[int] = []
+        idents: list[int] = []
+
+        def run() -> None:
+            idents.append(threading.get_ident())
+            try:
+                while True:
+                    pass
+            except KeyError:
+                raised.append(1)
+
+        original("_thread.start_new_thread")(run, ())
+        spin(lambda: idents)
+        assert self.set(ctypes.c_ulong(idents[0]), ctypes.py_object(KeyError)) == 1
+        spin(lambda: raised)
+
+    def test_nobody(self) -> None:
+        assert self.set(ctypes.c_ulong(12345), ctypes.py_object(KeyError)) == 0
+
+    def test_it_is_taken_back(self) -> None:
+        done: list[int] = []
+        thread = threading.Thread(target=lambda: (time.sleep(0.002), done.append(1)))
+        thread.start()
+        ident = ctypes.c_ulong(thread.ident or 0)
+        assert self.set(ident, ctypes.py_object(KeyError)) == 1
+        assert self.set(ident, None) == 1
+        thread.join()
+        assert done == [1]
+
+    def test_types_of_arguments(self) -> None:
+        function = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        before = function.argtypes
+        function.argtypes = (ctypes.c_ulong, ctypes.py_object)
+        try:
+            assert function(12345, KeyError) == 0
+        finally:
+            function.argtypes = before
+
+
+@green
+class TestTelling:
+    """What debuggers and monitors ask."""
+
+    def waiting(self, wait: Callable[[], Any]) -> threading.Thread:
+        def innermost() -> None:
+            wait()
+
+        thread = threading.Thread(target=innermost)
+        thread.start()
+        time.sleep(0)
+        return thread
+
+    def test_frames_of_parked_threads(self) -> None:
+        items: queue.SimpleQueue[int] = queue.SimpleQueue()
+        thread = self.waiting(items.get)
+        frames = sys._current_frames()
+        assert set(frames) >= {thread.ident, threading.get_ident()}
+        assert frames[thread.ident or 0].f_code.co_name == "innermost"
+        assert frames[threading.get_ident()] is sys._getframe()
+        names = [entry.name for entry in traceback.extract_stack(frames[thread.ident or 0])]
+        assert names[-3:] == ["_bootstrap_inner", "run", "innermost"]
+        items.put(1)
+        thread.join()
+        assert thread.ident not in sys._current_frames()
+
+    def test_exceptions_of_parked_threads(self) -> None:
+        items: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+        def wait() -> None:
+            try:
+                raise KeyError("handled")
+            except KeyError:
+                items.get()
+
+        thread = self.waiting(wait)
+        other = self.waiting(items.get)
+        found = sys._current_exceptions()  # type: ignore[attr-defined]
+
+        def error(ident: int | None) -> Any:
+            value = found[ident]
+            return value[1] if isinstance(value, tuple) else value
+
+        assert isinstance(error(thread.ident), KeyError)
+        assert error(other.ident) is None
+        assert error(threading.get_ident()) is None
+        items.put(1)
+        items.put(2)
+        thread.join()
+        other.join()
+
+    @pytest.mark.parametrize("kind", ["trace", "profile"])
+    def test_functions_for_all_threads(self, kind: str) -> None:
+        set_all = getattr(threading, f"set{kind}_all_threads", None)
+        if set_all is None:
+            pytest.skip("since 3.12")
+        get = getattr(sys, f"get{kind}")
+
+        def function(*_: Any) -> None: ...
+
+        seen: list[Any] = []
+        items: queue.SimpleQueue[int] = queue.SimpleQueue()
+        thread = self.waiting(lambda: (seen.append(get()), items.get(), seen.append(get())))
+        set_all(function)
+        try:
+            assert get() is function
+            items.put(1)
+            thread.join()
+        finally:
+            set_all(None)
+        assert seen == [None, function]
+        assert get() is None
+
+    @pytest.mark.parametrize("kind", ["trace", "profile"])
+    def test_functions_of_new_threads(self, kind: str) -> None:
+        calls: list[str] = []
+
+        def function(frame: Any, event: str, _: Any) -> Any:
+            if event == "call":
+                calls.append(frame.f_code.co_name)
+
+        def traced() -> None: ...
+
+        put = getattr(threading, f"set{kind}")
+        put(function)
+        try:
+            thread = threading.Thread(target=traced)
+            thread.start()
+            thread.join()
+        finally:
+            put(None)
+        assert "traced" in calls
+        assert getattr(sys, f"get{kind}")() is None
+
+
+@green
+def test_imports_in_several_threads(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module whose import waits is seen whole, or not at all, by all other threads."""
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(0.01)\nvalue = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    values: list[int] = []
+
+    def load() -> None:
+        import slow_module  # type: ignore[import-not-found]
+
+        values.append(slow_module.value)
+
+    threads = [threading.Thread(target=load) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    del sys.modules["slow_module"]
+    assert values == [1] * 5
+
+
+@green
+def test_the_import_lock_is_each_threads_own() -> None:
+    import _imp
+
+    order: list[str] = []
+
+    def other() -> None:
+        _imp.acquire_lock()
+        order.append("other")
+        _imp.release_lock()
+
+    _imp.acquire_lock()
+    _imp.acquire_lock()
+    thread = threading.Thread(target=other)
+    thread.start()
+    time.sleep(0)
+    assert in_thread(functools.partial(raises, _imp.release_lock))
+    _imp.release_lock()
+    time.sleep(0)
+    order.append("mine")
+    assert _imp.lock_held()
+    _imp.release_lock()
+    thread.join()
+    assert order == ["mine", "other"]
+    assert not _imp.lock_held()
+
+
+def raises(call: Callable[[], Any]) -> bool:
+    try:
+        call()
+    except RuntimeError:
+        return True
+    return False
+
+
+class TestExit:
+    """The end of a program."""
+
+    def test_threads_are_joined_daemons_are_not(self, run_script: RunScript) -> None:
+        done = run_script(
+            """
+            import atexit, threading, time
+            import capriccio_patch
+            capriccio_patch.patch_all()
+            atexit.register(lambda: print("atexit"))
+            threading._register_atexit(lambda: print("threading's"))
+
+            def later():
+                time.sleep(0.01)
+                print("first")
+                threading.Thread(target=lambda: (time.sleep(0.01), print("second"))).start()
+
+            threading.Thread(target=later).start()
+            threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+            print("end")
+            """
+        )
+        expected = ["end", "threading's", "first", "second", "atexit"]
+        assert done.stdout.split("\n")[:-1] == expected
+        assert done.stderr == ""
+
+    def test_an_executor_finishes_its_work(self, run_script: RunScript) -> None:
+        done = run_script(
+            """
+            import time
+            from concurrent.futures import ThreadPoolExecutor
+            import capriccio_patch
+            capriccio_patch.patch_all()
+            executor = ThreadPoolExecutor(4)
+            for number in range(8):
+                executor.submit(lambda n: (time.sleep(0.005), print(n)), number)
+            """
+        )
+        assert sorted(done.stdout.split()) == list("01234567")
+
+    def test_an_error_in_main_still_joins(self, run_script: RunScript) -> None:
+        done = run_script(
+            """
+            import threading, time
+            import capriccio_patch
+            capriccio_patch.patch_all()
+            threading.Thread(target=lambda: (time.sleep(0.01), print("joined"))).start()
+            raise SystemExit(3)
+            """,
+            status=3,
+        )
+        assert done.stdout == "joined\n"
+
+    def test_os_threads_are_joined_too(self, run_script: RunScript) -> None:
+        done = run_script(
+            """
+            import threading, time
+            import capriccio_patch
+            capriccio_patch.patch_all()
+            slept = capriccio_patch.original("time.sleep")
+
+            def foreign():
+                threading.Thread(
+                    target=lambda: (slept(0.05), print("joined")), daemon=False
+                ).start()
+                started.set()
+
+            started = threading.Event()
+            capriccio_patch.original("_thread.start_new_thread")(foreign, ())
+            started.wait()
+            """
+        )
+        assert done.stdout == "joined\n"
