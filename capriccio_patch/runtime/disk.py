@@ -94,9 +94,11 @@ class Request:
         return f"<{self.operation.value} {what}>"
 
     def perform(self) -> None:
-        """Make the blocking call.  Any OS thread."""
+        """Make the blocking call, once, and let go of its arguments.  Any OS thread."""
+        call, args = self.call, self.args
+        self.call, self.args = _performed, ()
         try:
-            self.result = self.call(*self.args)
+            self.result = call(*args)
         except BaseException as error:
             self.error = error
 
@@ -328,6 +330,10 @@ class Disk:
                 finally:
                     me.object = None  # it would keep files open
         return request.outcome()
+
+
+def _performed() -> None:
+    """Stands for the call of a request that was performed."""
 
 
 def _after(offset: int, count: int) -> int:

@@ -202,6 +202,7 @@ def _open(runtime: Runtime, original: Any) -> Any:
             not kernel.is_mine()
             or type(flags) is not int
             or not isinstance(path, (str, bytes, os.PathLike))
+            or not (dir_fd is None or isinstance(dir_fd, int))
         ):
             return original(path, flags, mode, dir_fd=dir_fd)
         path = os.fspath(path)

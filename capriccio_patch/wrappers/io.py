@@ -81,7 +81,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         if get_ident() != kernel.os_ident or not readable(self):
             return original_readinto(self, buffer)
         data = as_bytes(buffer)
-        if data is None or (type(data) is memoryview and data.readonly):
+        if type(data) is not bytearray and (type(data) is not memoryview or data.readonly):
             return original_readinto(self, buffer)
         try:
             return fill(self, data)

@@ -89,7 +89,7 @@ class Lookup:
             encoded = os.fsencode(path)
         except (TypeError, UnicodeError):
             return -2
-        if b"\0" in encoded:
+        if b"\0" in encoded or not (dir_fd is None or isinstance(dir_fd, int)):
             return -2
         start = self._here if dir_fd is None else ctypes.c_long(dir_fd)
         how = self._follow if follow else self._no_follow
