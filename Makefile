@@ -37,11 +37,13 @@ test-%: .venv-%/.stamp
 .venv/.stamp: pyproject.toml
 	$(call python,$(NEWEST)) -m venv --clear .venv
 	.venv/bin/python $(PIP_INSTALL) --editable .
+	.venv/bin/python -m compileall -q capriccio_patch
 	touch $@
 
 .venv-%/.stamp: pyproject.toml
 	$(call python,$*) -m venv --clear .venv-$*
 	.venv-$*/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
+	.venv-$*/bin/python -m compileall -q capriccio_patch
 	touch $@
 
 clean:
