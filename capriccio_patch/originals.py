@@ -12,7 +12,7 @@ from __future__ import annotations
 import _io
 import _multiprocessing  # type: ignore[import-not-found]
 import _queue
-import _signal
+import _signal  # type: ignore[import-not-found]  # no stub
 import _socket
 import _thread
 import builtins
@@ -33,9 +33,10 @@ if hasattr(_thread, "_set_sentinel"):
     set_sentinel = clone(_thread._set_sentinel)
 if hasattr(_thread, "_ThreadHandle"):
     ThreadHandleType: Any = _thread._ThreadHandle
-    make_thread_handle = clone(_thread._make_thread_handle)
-    start_joinable_thread = clone(_thread.start_joinable_thread)
-    thread_shutdown = clone(_thread._shutdown)
+    # The type stubs of some versions lack these.
+    make_thread_handle = clone(getattr(_thread, "_make_thread_handle"))  # noqa: B009
+    start_joinable_thread = clone(getattr(_thread, "start_joinable_thread"))  # noqa: B009
+    thread_shutdown = clone(getattr(_thread, "_shutdown"))  # noqa: B009
     handle_join = ThreadHandleType.__dict__["join"]
     handle_is_done = ThreadHandleType.__dict__["is_done"]
     handle_set_done = ThreadHandleType.__dict__["_set_done"]
@@ -81,9 +82,9 @@ flock = clone(_fcntl.flock)
 os_lockf: Any = clone(posix.lockf) if hasattr(posix, "lockf") else None
 dup = clone(posix.dup)
 # None where the system has no such call.
-readv = clone(getattr(posix, "readv", None))
+readv: Any = clone(getattr(posix, "readv", None))
 writev = clone(getattr(posix, "writev", None))
-preadv = clone(getattr(posix, "preadv", None))
+preadv: Any = clone(getattr(posix, "preadv", None))  # macOS has it from 11
 pwritev = clone(getattr(posix, "pwritev", None))
 sendfile = clone(getattr(posix, "sendfile", None))
 splice = clone(getattr(posix, "splice", None))
@@ -93,12 +94,8 @@ fstat = clone(posix.fstat)
 lseek = clone(posix.lseek)
 fsync = clone(posix.fsync)
 fdatasync = clone(posix.fdatasync) if hasattr(posix, "fdatasync") else fsync
-readv = clone(posix.readv)
-writev = clone(posix.writev)
-preadv: Any = clone(posix.preadv) if hasattr(posix, "preadv") else None  # macOS before 11
 pwrite = clone(posix.pwrite)
 pread = clone(posix.pread)
-pwritev: Any = clone(posix.pwritev) if hasattr(posix, "pwritev") else None
 isatty = clone(posix.isatty)
 
 waitpid = clone(posix.waitpid)

@@ -57,7 +57,7 @@ class EpollBackend(Backend):
         # Not a bound method: those of epoll objects are made cooperative where they are stored.
         self._poll = partial(originals.epoll_poll, epoll)
         self._notifier = Notifier()
-        self.notify = self._notifier.notify
+        self.notify = self._notifier.notify  # type: ignore[method-assign]
         epoll.register(self._notifier.reader, select.EPOLLIN | select.EPOLLET)
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:

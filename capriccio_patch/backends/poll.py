@@ -39,7 +39,7 @@ class PollBackend(Backend):
         # Not a bound method: those of poll objects are made cooperative where they are stored.
         self._poll = partial(originals.poll_poll, poller)
         self._notifier = Notifier()
-        self.notify = self._notifier.notify
+        self.notify = self._notifier.notify  # type: ignore[method-assign]
         poller.register(self._notifier.reader, select.POLLIN)
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:

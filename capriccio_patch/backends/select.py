@@ -31,7 +31,7 @@ class SelectBackend(Backend):
     def init(self) -> None:
         """One pipe."""
         self._notifier = Notifier()
-        self.notify = self._notifier.notify
+        self.notify = self._notifier.notify  # type: ignore[method-assign]
         self._readers = {self._notifier.reader}
         self._writers: set[int] = set()
         self._urgent: set[int] = set()

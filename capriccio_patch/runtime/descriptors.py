@@ -2,20 +2,20 @@
 
 What Capriccio calls ``fdstruct``.  Facts first:
 
-* An edge-triggered scheme reports a descriptor when something *changes*, and costs one registration
-  in a descriptor's life.  It is for descriptors whose close we see: sockets (``owned``).  The number
-  of any other may be closed and reused in C, so each wait arms it anew.
+* An edge-triggered scheme reports a descriptor when something *changes*, and costs one
+  registration in a descriptor's life.  It is for descriptors whose close we see: sockets
+  (``owned``).  The number of any other may be closed and reused in C, so each wait arms it anew.
 * A read from a TCP socket that returns fewer bytes than asked has emptied it, unless the peer has
   sent its end (RDHUP) or urgent data (PRI) stands in between, both of which are reported.  Then the
   next read may park without trying: no failing call, no exception.  UNIX sockets stop at passed
   descriptors and datagrams at their end, so there a short read proves nothing.
 
-1. ``can_read`` means: nothing proves that a read would block, and nobody is queued.  Who tries a read
-   sets it false *first*; an event that arrives meanwhile sets it true and is not overwritten.
-2. A waiter is queued before it looks again and parks.  Who is taken out of a queue owns that wake-up:
-   it uses it or passes it on (`pass_on`).
-3. Waiters are served in the order in which they came; one that was woken for nothing goes back to the
-   head.
+1. ``can_read`` means: nothing proves that a read would block, and nobody is queued.  Who tries a
+   read sets it false *first*; an event that arrives meanwhile sets it true and is not overwritten.
+2. A waiter is queued before it looks again and parks.  Who is taken out of a queue owns that
+   wake-up: it uses it or passes it on (`pass_on`).
+3. Waiters are served in the order in which they came; one that was woken for nothing goes back to
+   the head.
 4. An ``Observer`` (select, poll) is woken by any event and looks for itself.
 
 Scheduler's OS thread only.
@@ -26,7 +26,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .thread import Thread
 from .waitqueue import Slot, added, contains, first_and_rest, removed, waiters
@@ -321,7 +321,7 @@ class Descriptors:
     # -- events ------------------------------------------------------------------------------
 
     def dispatch(self, events: Iterable[tuple[int, int]]) -> None:
-        """Wake whom the events concern.  Called by the kernel with what the backend's poll returns."""
+        """Wake whom the events concern: what the backend's poll has returned."""
         table_get = self.get
         kernel = self._kernel
         push = kernel.push

@@ -63,7 +63,7 @@ class Lateness:
         if _usage is not None:
             waited = (self._waits - waits) * interval
             late = min(late, _SLOW * waited) if self._forced > forced else waited
-        return min(self._looked - looked, pause + late)
+        return float(min(self._looked - looked, pause + late))
 
     def delay(self) -> float | None:
         """For how many seconds, ever, the scheduler's OS thread could run but had no CPU.

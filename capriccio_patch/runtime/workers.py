@@ -86,7 +86,7 @@ class Workers:
     def __init__(self, kernel: Kernel, limit: int = LIMIT) -> None:
         self._kernel = kernel
         self._limit = limit
-        self._jobs = originals.SimpleQueueType()
+        self._jobs: Any = originals.SimpleQueueType()
         self._lock = originals.allocate_lock()
         self._idle = 0
         self._running = 0

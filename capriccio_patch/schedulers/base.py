@@ -5,8 +5,8 @@ The paper's three functions, as methods: ``__init__``, ``push`` (add_thread) and
 becomes runnable and popped once.  Neither method may wait, or raise for a thread it was given; both
 are called on the scheduler's OS thread, many times a second.
 
-``push_first(thread)`` is optional: the thread is urgent (a signal handler has to run in it) and is to
-be popped next.  It is called at any moment, also between two bytecodes of the other methods.
+``push_first(thread)`` is optional: the thread is urgent (a signal handler has to run in it) and
+is to be popped next.  It is called at any moment, also between two bytecodes of the other methods.
 """
 
 from __future__ import annotations

@@ -16,4 +16,4 @@ class FifoScheduler(deque[Thread]):
 
     push = deque.append
     push_first = deque.appendleft
-    pop = deque.popleft  # type: ignore[assignment]
+    pop = deque.popleft

@@ -4,8 +4,8 @@ Facts: nothing tells when a file lock becomes free, so somebody has to wait in t
 Locks of flock belong to an open file description, those of lockf and F_SETLKW to the process,
 which loses them all as soon as it closes any descriptor of the file.
 
-Decision: a lock is tried without waiting; if it is taken, an OS thread of its own waits for it.  For
-flock that thread has a duplicate of the descriptor, which the program may close meanwhile.
+Decision: a lock is tried without waiting; if it is taken, an OS thread of its own waits for it.
+For flock that thread has a duplicate of the descriptor, which the program may close meanwhile.
 
 1. A wait that was abandoned (its green thread was interrupted) goes on until the lock is granted.
    The next call for the same lock takes it over, as the usual loop around an alarm does.

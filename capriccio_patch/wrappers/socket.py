@@ -53,9 +53,8 @@ def _accept_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         deadline = mode.deadline(timeout)
         again = False
         while True:
-            if not d.can_read or again:
-                if not wait_read(d, deadline, again):
-                    raise TimeoutError("timed out")
+            if (not d.can_read or again) and not wait_read(d, deadline, again):
+                raise TimeoutError("timed out")
             d.can_read = False
             try:
                 accepted = _call_without_waiting(mode, self, original)

@@ -203,7 +203,7 @@ def test_timeouts(scheme: str, pair: Any) -> None:
     assert left.gettimeout() == left.timeout == 0.05
     assert left.getblocking()
     begun = time.monotonic()
-    with pytest.raises(TimeoutError, match="^timed out$"):
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
         left.recv(1)
     assert time.monotonic() - begun >= 0.05
     right.sendall(b"x")
@@ -217,14 +217,14 @@ def test_timeouts(scheme: str, pair: Any) -> None:
     assert left.gettimeout() is None
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.02)
-        with pytest.raises(TimeoutError, match="^timed out$"):
+        with pytest.raises(TimeoutError, match=r"^timed out$"):
             server.accept()
     with pytest.raises(ValueError, match="Timeout value out of range"):
         left.settimeout(-1)
     with pytest.raises(TypeError):
         left.settimeout("1")
     left.settimeout(0.05)
-    with pytest.raises(TimeoutError, match="^timed out$"):
+    with pytest.raises(TimeoutError, match=r"^timed out$"):
         left.sendall(b"x" * 50_000_000)
 
 
@@ -246,14 +246,18 @@ def test_descriptors_are_as_stock_leaves_them(scheme: str, pair: Any) -> None:
     for sock, blocking in ((left, True), (right, True)):
         assert os.get_blocking(sock.fileno()) is blocking
         assert not fcntl.fcntl(sock, fcntl.F_GETFL) & os.O_NONBLOCK
-    told = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.get_blocking(0), os.read(0, 10))"],
-        stdin=right,
-        input=None,
-        stdout=subprocess.PIPE,
-        timeout=20,
-        check=True,
-    ) if left.send(b"child") else None
+    told = (
+        subprocess.run(
+            [sys.executable, "-c", "import os; print(os.get_blocking(0), os.read(0, 10))"],
+            stdin=right,
+            input=None,
+            stdout=subprocess.PIPE,
+            timeout=20,
+            check=True,
+        )
+        if left.send(b"child")
+        else None
+    )
     assert told is not None
     assert told.stdout == b"True b'child'\n"
     left.settimeout(1)
@@ -347,7 +351,9 @@ def test_a_reused_number_starts_afresh(scheme: str) -> None:
         right.close()
         other_left, other_right = socket.socketpair()
         assert number in (other_left.fileno(), other_right.fileno())
-        got, _ = run_all(lambda sock=other_right: sock.recv(1), lambda sock=other_left: sock.send(b"y"))  # type: ignore[misc]
+        got, _ = run_all(
+            lambda sock=other_right: sock.recv(1), lambda sock=other_left: sock.send(b"y")
+        )  # type: ignore[misc]
         assert got == b"y"
         other_left.close()
         other_right.close()
@@ -359,17 +365,18 @@ def test_connect(scheme: str) -> None:
         with socket.socket() as client:
             client.connect(("localhost", address[1]))
             assert client.getpeername() == address
-            with pytest.raises(OSError) as caught:
+            with pytest.raises(OSError, match=f"Errno {errno.EISCONN}"):
                 client.connect(address)
-            assert caught.value.errno == errno.EISCONN
             assert os.get_blocking(client.fileno())
         with socket.socket() as client:
             client.settimeout(5)
             assert client.connect_ex(address) == 0
             assert client.gettimeout() == 5
-    with socket.socket() as client:
-        with pytest.raises(ConnectionRefusedError, match="Connection refused"):
-            client.connect(address)
+    with (
+        socket.socket() as client,
+        pytest.raises(ConnectionRefusedError, match="Connection refused"),
+    ):
+        client.connect(address)
     with socket.socket() as client:
         assert client.connect_ex(address) == errno.ECONNREFUSED
     with socket.socket() as client, pytest.raises(socket.gaierror):
@@ -409,10 +416,11 @@ def test_connect_times_out(scheme: str) -> None:
                 try:
                     filler.connect(server.getsockname())
                 except TimeoutError as error:
-                    assert str(error) == "timed out"
+                    told = str(error)
                     break
             else:
                 pytest.skip("this system's queue of connections is longer than asked for")
+            assert told == "timed out"
         finally:
             for filler in fillers:
                 filler.close()
