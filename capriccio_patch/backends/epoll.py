@@ -1,20 +1,20 @@
 """epoll(7): the default on Linux.
 
 Facts: a level-triggered registration costs two system calls for each wait (arm, disarm); an
-edge-triggered one costs one for the descriptor's life, but a change that happened before nobody
+edge-triggered one costs one for the descriptor's life, but a change that happened while nobody
 looked is not told again, and the kernel drops a registration silently when the last copy of the
 descriptor is closed.
 
-Decision: descriptors whose close we see (owned) are registered once, for everything, edge-triggered.
-All others are armed for one report at each wait (EPOLLONESHOT); arming looks at the present state, so
-a reused number can't be missed.
+Decision: descriptors whose close we see (owned) are registered once, for everything,
+edge-triggered.  All others are armed for one report at each wait (EPOLLONESHOT); arming looks at
+the present state, so a reused number can't be missed.
 
-Cost: a wait on a descriptor that we don't own is one system call more.  A copy of a closed socket in
-a child process keeps its registration alive: it may report the old number, which wakes a thread for
-nothing.
+Cost: a wait on a descriptor that we don't own is one system call more.  A copy of a closed socket
+in a child process keeps its registration alive: it may report the old number, which wakes a thread
+for nothing.
 
-epoll counts milliseconds.  A deadline that is nearer than `_FINE` is waited for with select(2) on the
-epoll descriptor, which counts microseconds, so that short sleeps are as exact as stock's.
+epoll counts milliseconds.  A deadline that is nearer than `_FINE` is waited for with select(2) on
+the epoll descriptor, which counts microseconds, so that short sleeps are as exact as stock's.
 """
 
 from __future__ import annotations
