@@ -48,8 +48,9 @@ __all__ = [
     "swap_thread_handles",
     "thread_state_dict",
     "trace_words",
-    "word_finder",
+    "tracing_depth",
     "trip_later",
+    "word_finder",
 ]
 
 _METH_KEYWORDS = 0x0002
@@ -270,6 +271,7 @@ def thread_state_dict() -> dict[str, Any]:
 
 _LOCAL = "threading.local"
 _TRACE = "trace"
+_DEPTH = "tracing"
 _offsets: dict[str, int] = {}
 """Where in a PyThreadState something was found."""
 
@@ -343,6 +345,25 @@ def settle_tracing() -> None:
     state = _thread_state()
     _enter_tracing(state)
     _leave_tracing(state)
+
+
+def tracing_depth() -> ctypes.c_int:
+    """Its ``value``: how many trace or profile functions the calling OS thread is in right now.
+
+    PyThreadState_EnterTracing counts it up, which is how it is found.
+    """
+    state = _thread_state()
+    fields = (ctypes.c_int * 256).from_address(state)
+    if _DEPTH not in _offsets:
+        before = [*fields]
+        _enter_tracing(state)
+        within = [*fields]
+        _leave_tracing(state)
+        found = [i for i in range(256) if [before[i] + 1, before[i]] == [within[i], fields[i]]]
+        if len(found) != 1:
+            raise SystemError("the depth of tracing was not found")
+        _offsets[_DEPTH] = found[0] * ctypes.sizeof(ctypes.c_int)
+    return ctypes.c_int.from_address(state + _offsets[_DEPTH])
 
 
 def is_set(words: memoryview[int], index: int = 0) -> Any:

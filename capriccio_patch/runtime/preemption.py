@@ -6,9 +6,13 @@ runs.  If that is at a safe point it lets others run, if any can.
 
 * CPython calls handlers in C functions too, if these look for signals.  There the tick is put off:
   the evaluation loop itself trips the number again (`interpose.trip_later`).  A handler can't do
-  that with ``interrupt_main``, because its own frame would take the signal.
+  that with ``interrupt_main``, because its own frame would take the signal.  If the watchdog trips
+  it too in that very moment, the handler is called once more on top of itself: nothing to do, then.
+* Who runs delicate code for long is not asked at each of its bytecodes: `_PUT_OFF`.
 * The number is the highest real-time signal: handlers are called in the order of numbers, and those
   behind one that switches away wait until its thread runs again.
+* While a trace or profile function runs, CPython traces nothing on its OS thread; whoever ran in
+  between would be missed.  So it is put off there as well.
 * A tick that comes when there is nothing to do is harmless.
 """
 
@@ -26,15 +30,30 @@ from .thread import Finalizer, Thread
 
 __all__ = ["Preemption"]
 
+_PUT_OFF = 100
+"""How often a tick is put off; the next one comes with the next slice.  Once costs 3 us."""
+
 
 class Preemption:
     """The signal number and its handler."""
 
-    __slots__ = ("_accused", "_kernel", "signum", "trip", "trip_later")
+    __slots__ = (
+        "_accused",
+        "_kernel",
+        "_puts_off",
+        "_tracing",
+        "_tries",
+        "signum",
+        "trip",
+        "trip_later",
+    )
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._accused: tuple[Thread, float, Exception] | None = None
+        self._tracing = interpose.tracing_depth()
+        self._puts_off = False
+        self._tries = 0
         self.trip: Callable[[int], None] = originals.interrupt_main
         self.trip_later: Callable[[int], None] = interpose.trip_later
         """Both are `runtime.wakeup`'s while signals are taken over."""
@@ -48,6 +67,10 @@ class Preemption:
         self.signum = next(_spare_numbers(), None)
         if self.signum is not None:
             originals.set_signal(self.signum, self._tick)
+
+    def forked(self) -> None:
+        """In a forked child: its only OS thread may be another one than before."""
+        self._tracing = interpose.tracing_depth()
 
     def stop(self) -> None:
         """Give the signal number back.  Nobody calls `request` any more."""
@@ -72,6 +95,7 @@ class Preemption:
     def request(self) -> None:
         """Have the thread that runs let others run, soon.  Any OS thread."""
         if self.signum is not None:
+            self._tries = _PUT_OFF
             self.trip(self.signum)
 
     def accuse(self, thread: Thread, error: Exception) -> None:
@@ -80,19 +104,26 @@ class Preemption:
         self.request()
 
     def _tick(self, signum: int, frame: FrameType | None) -> None:
+        if self._puts_off:
+            return
         kernel = self._kernel
         if self._accused is not None and not is_own(frame):
             self._raise(self._accused)
         if type(kernel.current) is Finalizer or self.signum is None:
             return
-        where = point(frame)
+        where = Point.SOON if self._tracing.value else point(frame)
         if where is Point.SAFE:
             if kernel.wake_watchdog is not None:
                 kernel.wake_watchdog()  # not its request, then
             else:
                 kernel.preempt()
-        elif where is Point.SOON:
-            self.trip_later(signum)
+        elif where is Point.SOON and self._tries:
+            self._tries -= 1
+            self._puts_off = True
+            try:
+                self.trip_later(signum)
+            finally:
+                self._puts_off = False
 
     def _raise(self, accused: tuple[Thread, float, Exception]) -> None:
         self._accused = None

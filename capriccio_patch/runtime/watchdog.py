@@ -171,6 +171,7 @@ class Watchdog:
     def _forked(self) -> None:
         self._os_thread = None
         self._native_id = _thread.get_native_id()
+        self.preemption.forked()
 
     # -- the OS thread -----------------------------------------------------------------------
 

@@ -386,6 +386,44 @@ def test_a_thread_near_the_limit_of_recursion_is_not_switched_away_from() -> Non
     assert ticked(lambda stop: deep(stop, room() - spare)) is Point.NOT_NOW
 
 
+def test_a_trace_function_is_not_switched_away_from(patched: None) -> None:
+    """The others would not be traced."""
+    stopped = False
+    turns = interrupted = 0
+
+    def other() -> None:
+        nonlocal turns
+        while not stopped:
+            turns += 1
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal interrupted
+        before = turns
+        for _ in range(50):
+            pass
+        interrupted += turns != before
+        return trace
+
+    def compute() -> None:
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            pass
+
+    sys.setswitchinterval(0.0005)
+    threads = started(other)
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        compute()
+    finally:
+        sys.settrace(before)
+        stopped = True
+        threads[0].join()
+        sys.setswitchinterval(0.005)
+    assert turns
+    assert not interrupted
+
+
 def test_modules_are_seen_whole(run_script: Any, tmp_path: Path) -> None:
     (tmp_path / "slow_module.py").write_text(
         "total = 0\nfor i in range(300_000):\n    total += i\nclass Done: value = total\n"
