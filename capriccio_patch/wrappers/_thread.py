@@ -57,7 +57,30 @@ def patches(runtime: Runtime) -> list[Patch]:
         rows += _sentinel_patches(runtime, c_released)
     if hasattr(_thread, "_ThreadHandle"):
         rows += _handle_patches(runtime)
+    if hasattr(_thread, "_get_main_thread_ident"):
+        rows.append(_main_ident_patch(runtime))
     return rows
+
+
+def _main_ident_patch(runtime: Runtime) -> Patch:
+    kernel = runtime.kernel
+    original = interpose.clone(_thread._get_main_thread_ident)  # type: ignore[attr-defined]
+    getpid = originals.getpid
+    process = getpid()
+
+    def get_main_thread_ident() -> int:
+        """In a child that a green thread has forked, that is the main thread."""
+        if not kernel.is_mine():
+            return int(original())
+        # `threading` asks before the kernel has been told of the fork.
+        return kernel.main.ident if getpid() == process else kernel.current.ident
+
+    def after_fork() -> None:
+        nonlocal process
+        process = getpid()
+
+    kernel.on_fork(after_fork)
+    return Patch("threading", "_thread", "_get_main_thread_ident", get_main_thread_ident)
 
 
 class _Call(partial[Any]):
@@ -246,6 +269,10 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
 
     def after_fork() -> None:
         mine = kernel.current.ident
+        handle = getattr(threading._active.get(mine), "_handle", None)  # type: ignore[attr-defined]
+        if handle is not None and original_is_done(handle):
+            # C has declared the ends of all threads but its own, which goes by another identifier.
+            interpose.swap_thread_handles(handle, make_handle(mine))
         for ident in [ident for ident in not_daemon if ident != mine]:
             del not_daemon[ident]
 

@@ -185,14 +185,15 @@ class TestPut:
 
 
 def test_a_queue_goes_when_its_waits_are_over() -> None:
-    items: Items = queue.SimpleQueue()
-    alive = weakref.ref(items)
-    with Ticker().at(2, lambda: items.put(1)):
-        items.get()
-    with pytest.raises(queue.Empty):
-        items.get(timeout=0.001)
-    del items
-    assert alive() is None
+    def use() -> weakref.ref[Items]:
+        items: Items = queue.SimpleQueue()
+        with Ticker().at(2, lambda: items.put(1)):
+            items.get()
+        with pytest.raises(queue.Empty):
+            items.get(timeout=0.001)
+        return weakref.ref(items)
+
+    assert use()() is None
 
 
 def test_subclasses() -> None:

@@ -1,0 +1,34 @@
+"""Forks, each a script of `tests/isolated` that ends with a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunScript
+
+SCRIPTS = sorted((Path(__file__).parent / "isolated").glob("fork_*.py"))
+EXPECTED = {
+    "fork_and_exit": [
+        "a thread of the child",
+        "child exits",
+        "done",
+        "a thread of the parent",
+        "parent exits",
+    ]
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize("sockio", ["auto", "select"])
+def test_fork(run_script: RunScript, script: Path, sockio: str) -> None:
+    done = run_script(script, env={"CAPRICCIO_SOCKIO": sockio})
+    lines = done.stdout.splitlines()
+    if script.stem == "fork_and_exit":
+        # The parent's own thread may end while its child does.
+        assert sorted(lines) == sorted(EXPECTED[script.stem])
+        assert lines.index("child exits") < lines.index("done") < lines.index("parent exits")
+    else:
+        assert lines == EXPECTED.get(script.stem, ["done"])
+    assert done.stderr == ""
