@@ -38,7 +38,7 @@ def available_backends() -> dict[str, str | None]:
 def create_backend(name: str = "auto") -> Backend:
     """An initialised scheme.
 
-    ConfigError for an unknown name, BackendUnavailable (with the reason) for one that can't run here.
+    ConfigError for an unknown name, BackendUnavailable, with the reason, for one that can't run.
     """
     if name == "auto":
         candidates = list(_backends.values())

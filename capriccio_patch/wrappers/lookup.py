@@ -55,7 +55,10 @@ class Lookup:
         flags = getattr(os, "O_PATH", 0) | getattr(os, "O_CLOEXEC", 0)
         self._follow = struct.pack("=QQQ", flags, 0, _RESOLVE_CACHED)
         self._no_follow = struct.pack("=QQQ", flags | os.O_NOFOLLOW, 0, _RESOLVE_CACHED)
-        self.works = hasattr(os, "O_PATH") and self._resolve(b"/", None, True) >= 0
+        root = self._resolve(b"/", None, True) if hasattr(os, "O_PATH") else -2
+        self.works = root >= 0
+        if self.works:
+            originals.close(root)
 
     def mode(self, path: Any, dir_fd: Any = None) -> int:
         """``st_mode`` of what is at `path` if that is known at once.
