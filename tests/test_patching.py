@@ -517,3 +517,26 @@ class TestWholeProcesses:
             """
         )
         assert done.stdout == done.stderr == ""
+
+
+def test_patching_again_and_again_leaks_no_descriptor(run_script: RunScript) -> None:
+    done = run_script(
+        """
+        import os
+        import capriccio_patch
+
+        def descriptors():
+            return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+        def cycle():
+            capriccio_patch.patch_all()
+            capriccio_patch.unpatch_all()
+
+        cycle()
+        before = descriptors()
+        for _ in range(3):
+            cycle()
+        print(descriptors() - before)
+        """
+    )
+    assert done.stdout == "0\n"

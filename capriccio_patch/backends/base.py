@@ -17,7 +17,7 @@ threads make necessary.
    (descriptor number, events) pairs.  A report may be spurious, and may come for a number that was
    closed.  Signals are taken as CPython takes them (PEP 475).
 5. ``forget(descriptor)``: its number is about to be closed.
-6. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; if none does, the next.
+6. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; else the next one.
 7. ``close`` gives everything back.
 
 Events are poll(2)'s: ``runtime.descriptors``.  All but `notify` is for the scheduler's OS thread.
