@@ -26,6 +26,7 @@ from typing import Any
 from .interpose import clone
 
 get_ident = clone(_thread.get_ident)
+get_native_id: Any = clone(getattr(_thread, "get_native_id", None)) or (lambda: 0)
 start_new_thread = clone(_thread.start_new_thread)
 thread_count = clone(_thread._count)
 TIMEOUT_MAX = _thread.TIMEOUT_MAX
@@ -67,6 +68,7 @@ sleep = clone(time.sleep)
 read = clone(posix.read)
 write = clone(posix.write)
 close = clone(posix.close)
+access = clone(posix.access)
 pipe = clone(posix.pipe)
 getpid = clone(posix.getpid)
 process_exit = clone(posix._exit)

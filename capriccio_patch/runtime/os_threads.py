@@ -1,6 +1,7 @@
 """OS threads of the package's own: workers, the watchdog, waits for what C alone can wait for.
 
-The program did not start them, so `_thread._count` must not count them: `count` says how many live.
+The program did not start them, and what tells of threads must not tell of them: `count` says how
+many live, `idents` which, and `lingering` how many the system still knows that have ended.
 """
 
 from __future__ import annotations
@@ -10,21 +11,26 @@ from typing import Any
 
 from .. import originals
 
-__all__ = ["after_fork", "count", "start"]
+__all__ = ["after_fork", "count", "idents", "lingering", "start"]
 
-_alive: list[None] = []  # append and pop are atomic, a counter is not
+_alive: dict[int, int] = {}
+"""By identifier: the system's number of the thread, or 0.  Setting and deleting are atomic."""
+_ended: list[int] = []
+"""The system's numbers of those that may still be on their way out."""
 
 
 def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """Call ``function(*args)`` on a new OS thread.  RuntimeError when the system has no more."""
 
     def run() -> None:
-        _alive.append(None)  # not earlier: CPython's own count begins here
+        ident = originals.get_ident()
+        number = originals.get_native_id()
+        _alive[ident] = number  # not earlier: CPython's own count begins here
         try:
             function(*args)
         finally:
-            if _alive:
-                _alive.pop()
+            _ended.append(number)
+            _alive.pop(ident, None)
 
     originals.start_new_thread(run, ())
 
@@ -34,6 +40,19 @@ def count() -> int:
     return len(_alive)
 
 
+def idents() -> list[int]:
+    """The identifiers of those that live.  Any OS thread."""
+    return list(_alive)
+
+
+def lingering() -> int:
+    """How many have ended but are still in /proc.  Scheduler's OS thread."""
+    left = [number for number in list(_ended) if originals.access(f"/proc/self/task/{number}", 0)]
+    _ended[:] = left
+    return len(left)
+
+
 def after_fork() -> None:
     """In a forked child: none does."""
     _alive.clear()
+    _ended.clear()

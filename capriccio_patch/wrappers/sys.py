@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from ..interpose import clone
+from ..runtime import os_threads
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
 
@@ -47,7 +48,7 @@ def _current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
 
     def current_frames() -> dict[int, FrameType]:
         """The frames of OS threads, and of green threads where they wait."""
-        frames: dict[int, FrameType] = original()
+        frames: dict[int, FrameType] = _of_the_program(original())
         running = frames.pop(kernel.os_ident, None)
         if running is not None:
             frames[kernel.current.ident] = _outside(running)
@@ -58,6 +59,13 @@ def _current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
         return frames
 
     return current_frames
+
+
+def _of_the_program(found: dict[int, Any]) -> dict[int, Any]:
+    """What was found by identifier, without the OS threads that the program has not started."""
+    for ident in (*os_threads.idents(), 0):  # 0: one that has not begun
+        found.pop(ident, None)
+    return found
 
 
 def _outside(frame: FrameType) -> FrameType:
@@ -76,7 +84,7 @@ def _current_exceptions(runtime: Runtime) -> Callable[[], dict[int, Any]]:
 
     def current_exceptions() -> dict[int, Any]:
         """What each thread is handling: each green thread tells for itself, on its own stack."""
-        found: dict[int, Any] = original()
+        found: dict[int, Any] = _of_the_program(original())
         if not kernel.is_mine():
             return found
         exceptions = {kernel.current.ident: found.pop(kernel.os_ident, None)}

@@ -556,6 +556,13 @@ class TestTelling:
         thread.join()
         other.join()
 
+    def test_only_threads_of_the_program(self) -> None:
+        """Workers and the watchdog are not: nobody but the main thread is here."""
+        with open(__file__) as file:  # some OS thread may do that
+            file.read()
+        assert set(sys._current_frames()) == {threading.get_ident()}
+        assert set(sys._current_exceptions()) == {threading.get_ident()}  # type: ignore[attr-defined]
+
     @pytest.mark.parametrize("kind", ["trace", "profile"])
     def test_functions_for_all_threads(self, kind: str) -> None:
         set_all = getattr(threading, f"set{kind}_all_threads", None)
