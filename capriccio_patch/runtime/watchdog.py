@@ -12,8 +12,8 @@ that is reported (`Blocked`).
 1. A thread that parks in time never notices.
 2. The watchdog sleeps without a timeout while the kernel waits in a poll, or there is one thread
    only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
-3. It does not exist while the process forks: the child's memory is whole, and CPython has no reason
-   to warn.  Parent and child start their own, when they need one.
+3. It does not exist while the process forks: the child's memory is whole, and CPython does not
+   count it.  Parent and child start their own, when they need one.
 4. Time for which the system did not let us run is nobody's fault (`Lateness`).
 5. It never delays the exit, except by a report that is being written.
 """
