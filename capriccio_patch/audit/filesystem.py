@@ -1,8 +1,11 @@
 """A file system in memory that is slow on demand: ``python filesystem.py FD OPERATION...``.
 
-FD is an open /dev/fuse with a file system mounted on it (`rows.disks`).  The answers to the named
-operations are kept back until standard input ends; "ready" is written to standard output when the
-kernel has been answered first.  It needs nothing but the standard library.
+FD is an open /dev/fuse with a file system mounted on it (`rows.disks`).  It needs nothing but the
+standard library.
+
+* "ready" is written to standard output when the kernel has been answered first.
+* After a byte on standard input, which is answered by "slow", the answers to the named operations
+  are kept back until standard input ends.
 
 It speaks the kernel's protocol (fuse(4), linux/fuse.h) as of version 7.31.  The kernel caches
 nothing for longer than it must: each look-up and each first read comes here.
@@ -224,18 +227,23 @@ def serve(descriptor: int, slow: set[int]) -> None:
     """Answer the kernel for as long as the file system is mounted."""
     files = _FileSystem()
     kept: list[tuple[int, int, int, bytes]] = []
-    gate = [0]
+    control = [0]
+    is_slow = False
     while True:
-        for ready in select.select([descriptor, *gate], [], [])[0]:
+        for ready in select.select([descriptor, *control], [], [])[0]:
             if ready == descriptor:
                 request = os.read(descriptor, _LARGEST + 4096)
                 _, operation, unique, node, *_ = _HEADER.unpack_from(request)
                 if operation in _FORGET or operation == _INTERRUPT:
                     continue
                 kept.append((operation, unique, node, request[_HEADER.size :]))
-            elif not os.read(0, 100):
-                gate.clear()
-        for each in [one for one in kept if not (gate and one[0] in slow)]:
+            elif os.read(0, 1):
+                is_slow = True
+                print("slow", flush=True)
+            else:
+                control.clear()
+                is_slow = False
+        for each in [one for one in kept if not (is_slow and one[0] in slow)]:
             kept.remove(each)
             _reply(descriptor, files, *each)
 

@@ -26,6 +26,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from .. import originals
 from .kernel import Kernel
+from .mounts import Mounts
 from .thread import Thread
 from .workers import Workers
 
@@ -161,12 +162,22 @@ class Scheme(Protocol):
 class Disk:
     """Operations on files for green threads; see the module's text."""
 
-    __slots__ = ("_read_now", "_workers", "_write_now", "backend", "kernel", "unhurried")
+    __slots__ = (
+        "_read_now",
+        "_workers",
+        "_write_now",
+        "backend",
+        "is_local",
+        "kernel",
+        "unhurried",
+    )
 
     def __init__(self, kernel: Kernel, workers: Workers, backend: Scheme) -> None:
         self.kernel = kernel
         self._workers = workers
         self.backend = backend
+        self.is_local = Mounts().is_local
+        """Whether a descriptor's file waits for no other process; else only workers touch it."""
         self._read_now = backend.read_now
         self._write_now = backend.write_now
         self.unhurried: set[int] = set()

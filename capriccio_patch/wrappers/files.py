@@ -15,16 +15,16 @@ changes, and about syncs and what else takes long.  While there is one thread on
 2. A descriptor that an abandoned open has brought is closed.
 
 Cost: audit hooks of what a worker does run on the worker's OS thread.  The entries of a directory
-that scandir has opened are read by its iterator, directly.
+that scandir has opened are read by its iterator, directly, unless a worker has opened it.
 """
 
 from __future__ import annotations
 
 import os
 import posix
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from .. import originals
 from ..interpose import clone
@@ -52,15 +52,30 @@ _LOOK_UPS = {
 
 # By name: how many paths the call takes, before everything else.
 _CHANGES = {
-    **dict.fromkeys(("mkdir", "rmdir", "unlink", "remove", "symlink", "mkfifo", "mknod"), 1),
+    **dict.fromkeys(("mkdir", "rmdir", "unlink", "remove", "mkfifo", "mknod"), 1),
     **dict.fromkeys(("chmod", "lchmod", "chown", "lchown", "chflags", "lchflags", "utime"), 1),
     **dict.fromkeys(("truncate", "setxattr", "removexattr"), 1),
-    **dict.fromkeys(("rename", "replace", "link"), 2),
+    **dict.fromkeys(("rename", "replace", "link", "symlink"), 2),
     **dict.fromkeys(("ftruncate", "fchmod", "fchown", "posix_fallocate", "copy_file_range"), 0),
     **dict.fromkeys(("sync", "fstatvfs"), 0),
 }
 _LONG = frozenset({"ftruncate", "truncate", "posix_fallocate", "copy_file_range", "sync"})
 """They take as long as the file is large."""
+_OF_DIRECTORIES = frozenset(
+    (
+        "mkdir",
+        "rmdir",
+        "unlink",
+        "remove",
+        "mkfifo",
+        "mknod",
+        "rename",
+        "replace",
+        "link",
+        "symlink",
+    )
+)
+"""What they change is the directory."""
 _EVERY_TIME = getattr(os, "O_DIRECT", 0) | getattr(os, "O_SYNC", 0) | getattr(os, "O_DSYNC", 0)
 _NEW = os.O_TRUNC | os.O_EXCL | (getattr(os, "O_TMPFILE", 0) & ~os.O_DIRECTORY)
 _NEVER_ENDLESS = os.O_NONBLOCK | getattr(os, "O_PATH", 0)
@@ -68,10 +83,11 @@ _NEVER_ENDLESS = os.O_NONBLOCK | getattr(os, "O_PATH", 0)
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
-    lookup = Lookup()
+    lookup = Lookup(runtime.disk.is_local)
     makers: dict[str, Callable[[Runtime, Any], Any]] = {
         **{name: partial(_look_up, lookup=lookup, follows=f) for name, f in _LOOK_UPS.items()},
-        **{name: partial(_change, paths=count) for name, count in _CHANGES.items()},
+        **{name: partial(_change, lookup=lookup, paths=n) for name, n in _CHANGES.items()},
+        "fstat": _fstat,
         "fsync": _sync,
         "fdatasync": _sync,
         "pread": _pread,
@@ -92,33 +108,99 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
     get_ident = originals.get_ident
     disk = runtime.disk
     alone = disk.alone
+    is_local = disk.is_local
     cache_first = bool(disk.backend.try_flags)
+    away = partial(_Entries, original) if original.__name__ == "scandir" else original
 
     def look_up(*args: Any, **named: Any) -> Any:
         if get_ident() != kernel.os_ident or alone():
             return original(*args, **named)
         path = args[0] if args else named.get("path")
+        if type(path) is int and not is_local(path):
+            return disk.call(partial(away, *args, **named))
         if not isinstance(path, (str, bytes, os.PathLike)):
             return original(*args, **named)
         follow = follows is not None and named.get("follow_symlinks", True)
         if cache_first and lookup.is_cached(path, named.get("dir_fd"), follow):
             return original(*args, **named)
-        return disk.call(partial(original, *_with_paths(args, 1), **named))
+        return disk.call(partial(away, *_with_paths(args, 1), **named))
 
     return look_up
 
 
-def _change(runtime: Runtime, original: Any, paths: int) -> Any:
+class _Entries:
+    """What ``os.scandir`` returns when a worker has read the directory."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, scandir: Any, *args: Any, **named: Any) -> None:
+        with scandir(*args, **named) as entries:
+            self._entries = iter([*entries])
+
+    def __iter__(self) -> Iterator[os.DirEntry[Any]]:
+        return self
+
+    def __next__(self) -> os.DirEntry[Any]:
+        return next(self._entries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """No more entries."""
+        self._entries = iter(())
+
+
+def _fstat(runtime: Runtime, original: Any) -> Any:
     kernel = runtime.kernel
-    alone = runtime.disk.alone
-    make = runtime.disk.change if original.__name__ not in _LONG else runtime.disk.call
+    disk = runtime.disk
+
+    def fstat(fd: Any) -> os.stat_result:
+        if not kernel.is_mine() or disk.alone() or type(fd) is not int or disk.is_local(fd):
+            return original(fd)  # type: ignore[no-any-return]
+        return disk.call(original, fd)  # type: ignore[no-any-return]
+
+    return fstat
+
+
+def _change(runtime: Runtime, original: Any, lookup: Lookup, paths: int) -> Any:
+    kernel = runtime.kernel
+    disk = runtime.disk
+    takes_long = original.__name__ in _LONG or not disk.backend.is_prompt()
+    of_directory = original.__name__ in _OF_DIRECTORIES
+
+    def is_local(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        """Whether what the call changes is on local file systems, as far as can be told."""
+        names = ("dir_fd",) if paths < 2 else ("src_dir_fd", "dst_dir_fd")
+        for path, name in zip(args[: paths or 1], names, strict=False):
+            if type(path) is int:
+                if not disk.is_local(path):
+                    return False
+            elif isinstance(path, (str, bytes)):
+                dir_fd = named.get(name, named.get("dir_fd"))
+                if not lookup.is_cached(_parent(path) if of_directory else path, dir_fd):
+                    return False
+        return True
 
     def change(*args: Any, **named: Any) -> Any:
-        if not kernel.is_mine() or alone():
+        if not kernel.is_mine() or disk.alone():
             return original(*args, **named)
-        return make(partial(original, *_with_paths(args, paths), **named))
+        args = _with_paths(args, paths)
+        call = partial(original, *args, **named)
+        if takes_long or not is_local(args, named):
+            return disk.call(call)
+        return disk.change(call)
 
     return change
+
+
+def _parent(path: Any) -> Any:
+    if isinstance(path, bytes):
+        return os.path.dirname(path.rstrip(b"/")) or b"."
+    return os.path.dirname(path.rstrip("/")) or "."
 
 
 def _with_paths(args: tuple[Any, ...], count: int) -> tuple[Any, ...]:

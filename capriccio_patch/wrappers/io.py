@@ -56,6 +56,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     preadv = originals.preadv
     flags = runtime.disk.backend.try_flags
     unhurried = runtime.disk.unhurried
+    is_local = runtime.disk.is_local
     transfer = Transfer(runtime)
 
     def fill(self: Any, buffer: Any) -> Any:
@@ -124,7 +125,8 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         if get_ident() != kernel.os_ident:
             return original_readall(self)
         whole = on_disk(self)
-        size = _size_left(fileno(self)) if whole else _PIECE
+        is_known = whole and is_local(fileno(self))
+        size = _size_left(fileno(self)) if is_known else _PIECE
         pieces: list[bytes] = []
         while True:
             try:

@@ -6,7 +6,8 @@ cached costs what the disk or the server takes.  ``openat2(RESOLVE_CACHED)`` (Li
 path from that cache or fails with EAGAIN, also where a network file system would have to ask.
 
 Decision: where another thread could run, a path is resolved like that first, with O_PATH, which
-opens nothing.  What is cached is looked up directly, the rest by a worker.  Where there is no
+opens nothing.  What is cached and on a local file system is looked up directly, the rest by a
+worker.  Where there is no
 openat2 all look-ups are direct.
 
 Cost: 3 us for each look-up; none while there is one thread only.
@@ -18,9 +19,11 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from .. import originals
+from ..runtime.mounts import Mounts
 
 __all__ = ["ABSENT", "WAIT", "Lookup", "stat_mode"]
 
@@ -39,6 +42,7 @@ class Lookup:
         "_errno",
         "_follow",
         "_here",
+        "_is_local",
         "_no_follow",
         "_number",
         "_size",
@@ -46,7 +50,8 @@ class Lookup:
         "works",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, is_local: Callable[[int], bool] | None = None) -> None:
+        self._is_local = is_local or Mounts().is_local
         self._syscall: Any = ctypes.PyDLL(None, use_errno=True).syscall
         self._errno = ctypes.get_errno
         self._number = ctypes.c_long(_OPENAT2)
@@ -72,7 +77,7 @@ class Lookup:
         if fd < 0:
             return WAIT if fd == WAIT else ABSENT
         try:
-            mode: int = originals.fstat(fd).st_mode
+            mode: int = originals.fstat(fd).st_mode if self._is_local(fd) else WAIT
         finally:
             originals.close(fd)
         return mode
@@ -82,9 +87,12 @@ class Lookup:
         if not self.works:
             return True
         fd = self._resolve(path, dir_fd, follow)
-        if fd >= 0:
+        if fd < 0:
+            return fd != WAIT
+        try:
+            return self._is_local(fd)
+        finally:
             originals.close(fd)
-        return fd != WAIT
 
     def _resolve(self, path: Any, dir_fd: Any, follow: bool) -> int:
         """A descriptor, WAIT, or less for any other error."""

@@ -28,7 +28,7 @@ class Opening:
     def __init__(self, runtime: Runtime) -> None:
         self._disk = runtime.disk
         self._workers = runtime.workers
-        self._lookup = Lookup()
+        self._lookup = Lookup(runtime.disk.is_local)
 
     def call(
         self,

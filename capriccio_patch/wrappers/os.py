@@ -246,8 +246,10 @@ def _sendfile_patch(runtime: Runtime, streams: Streams) -> Patch:
 
     def sendfile(out_fd: Any, in_fd: Any, offset: Any, count: Any, *more: Any, **named: Any) -> Any:
         block = partial(original, out_fd, in_fd, offset, count, *more, **named)
-        if not kernel.is_mine() or not waits(out_fd):
+        if not kernel.is_mine():
             return block()
+        if not waits(out_fd):
+            return block() if is_prompt(out_fd, in_fd) else runtime.disk.call(block)
         copied = sys.platform == "linux" and stat.S_ISREG(originals.fstat(in_fd).st_mode)
         if copied and (offset is None or offset >= 0) and count >= 0:
             return copy(index(out_fd), index(in_fd), offset, count)
@@ -258,6 +260,12 @@ def _sendfile_patch(runtime: Runtime, streams: Streams) -> Patch:
             return is_stream(out_fd) and bool(originals.get_blocking(out_fd))
         except (OSError, TypeError):
             return False  # the original has an error of its own for it
+
+    def is_prompt(out_fd: Any, in_fd: Any) -> bool:
+        try:
+            return is_stream(out_fd) and runtime.disk.is_local(index(in_fd))
+        except (OSError, TypeError):
+            return True
 
     def copy(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         sent = 0

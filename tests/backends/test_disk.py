@@ -341,12 +341,20 @@ class Recorder(schemes.WorkersBackend):
         return super().add_request(request)
 
 
+class Local:
+    """The services that matter here."""
+
+    def is_local(self, fd: int) -> bool:
+        return True
+
+
 @pytest.mark.skipif("nowait" not in AVAILABLE, reason="no RWF_NOWAIT")
 def test_nowait_leaves_alone_what_is_slow(monkeypatch: pytest.MonkeyPatch, file: int) -> None:
     """After one call that had to wait the next ones become requests, until the pause is over."""
     now = [100.0]
     monkeypatch.setattr(nowait.originals, "monotonic", lambda: now[0])
     backend = nowait.NowaitBackend(Recorder())
+    backend.init(Local())
     assert backend.is_prompt()
     assert backend.write_now(file, b"x", 0) == 1
     backend.took(0.2)
@@ -366,6 +374,7 @@ def test_nowait_leaves_alone_what_is_slow(monkeypatch: pytest.MonkeyPatch, file:
 def test_nowait_reads_pseudo_files_directly() -> None:
     slow = Recorder()
     backend = nowait.NowaitBackend(slow)
+    backend.init(Local())
     fd = os.open("/proc/self/stat", os.O_RDONLY)
     buffer = bytearray(4096)
     assert backend.read_now(fd, buffer, -1) > 10

@@ -21,15 +21,29 @@ _FILE = "slow/file"
 
 def _slow(scene: Scene, *operations: str) -> None:
     """Mount the file system; its answers to these operations come when the wait is over."""
+    _mount(scene, *operations)()
+
+
+def _mount(scene: Scene, *operations: str) -> Callable[[], None]:
+    """Mount the file system; what is returned makes it slow."""
     os.mkdir(_HERE)
     try:
         descriptor = namespace.mount(_HERE)
     except OSError as error:
         raise Skip(f"no slow file system here: {error.strerror or error}") from None
     server = scene.program(filesystem.__file__, str(descriptor), *operations, keep=(descriptor,))
-    assert server.stdin
     os.close(descriptor)
-    scene.after(server.stdin.close)
+    control, answer = server.stdin, server.stdout
+    assert control
+    assert answer
+    scene.after(control.close)
+
+    def make_slow() -> None:
+        control.write(b"x")
+        control.flush()
+        answer.readline()
+
+    return make_slow
 
 
 def _on_path(name: str, operation: str, call: Callable[[], Any], title: str = "") -> None:
@@ -50,8 +64,9 @@ def _on_file(
     @row(title or f"os.{name}")
     def _(scene: Scene) -> Any:
         scene.need(os, name)
-        _slow(scene, operation)
+        make_slow = _mount(scene, operation)
         file = os.open(_FILE, flags)
+        make_slow()
         return scene.wait(call, file), os.lseek(file, 0, os.SEEK_CUR)
 
 

@@ -9,7 +9,8 @@ called when there is something to reap; one that has them done on OS threads has
 3. ``read_now`` and ``write_now`` carry out what the scheme can do without waiting for a device; -1
    says that it must become a request.  They promise nothing: a scheme may always return -1.  They
    may read fewer bytes than asked, but none only at the end of the file.  Errors are those of the
-   system call.  ``is_prompt`` decides the same for changes of directories and attributes.
+   system call.  A file that is not local (`Services.is_local`) always becomes a request, and that
+   goes to a worker.  ``is_prompt`` decides the same for changes of directories and attributes.
 4. ``add_request(request)`` begins an operation.  It returns True if it is complete already, with
    ``request.result`` or ``request.error`` set.  Otherwise ``request.complete()`` is called, later
    and on the scheduler's OS thread.  A scheme carries out every `Operation`; what it has no better
@@ -34,6 +35,10 @@ __all__ = ["DiskBackend", "Services"]
 
 class Services(Protocol):
     """What the runtime does for a scheme."""
+
+    @property
+    def is_local(self) -> Callable[[int], bool]:
+        """Whether the file of a descriptor waits for no other process: then ask the kernel."""
 
     def submit(self, request: Request) -> None:
         """Have a worker perform `request` and complete it."""

@@ -209,6 +209,7 @@ class IoUringBackend(DiskBackend):
             operation is Operation.CALL
             or (operation is Operation.WRITE and request.offset == -1)
             or self._ring is None
+            or not self.services.is_local(request.fd)
         ):
             self.services.submit(request)
         elif len(self._under_way) < self._ring.room:

@@ -86,7 +86,7 @@ class NowaitBackend(DiskBackend):
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
-        if not self._is_in_memory(fd):
+        if not self.services.is_local(fd) or not self._is_in_memory(fd):
             return -1
         if offset == -1:
             return int(originals.readv(fd, (buffer,)))
@@ -96,7 +96,7 @@ class NowaitBackend(DiskBackend):
         """One write(2) or pwrite(2), unless writers are being slowed down."""
         clock = originals.monotonic
         start = clock()
-        if start < self._slow_until:
+        if start < self._slow_until or not self.services.is_local(fd):
             return -1
         write, pwrite = originals.write, originals.pwrite
         count: int = write(fd, data) if offset == -1 else pwrite(fd, data, offset)
