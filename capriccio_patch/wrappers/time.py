@@ -19,18 +19,21 @@ def patches(runtime: Runtime) -> list[Patch]:
     get_ident = originals.get_ident
     original = originals.sleep
     clock = kernel.clock
+    sleep_until = kernel.sleep_until
+    yield_ = kernel.yield_
 
     def sleep(duration: Any, /) -> Any:
         if get_ident() != kernel.os_ident:
             return original(duration)
-        if type(duration) is not float and type(duration) is not int:
+        kind = type(duration)
+        if kind is not float and kind is not int:
             duration = seconds(duration, lambda: original(duration))
         if duration > 0:
             if duration >= _TOO_LONG:
                 return original(duration)
-            kernel.sleep_until(clock() + duration)
+            sleep_until(clock() + duration)
         elif duration == 0:
-            kernel.yield_()
+            yield_()
         else:
             return original(duration)  # ValueError: negative, or not a number
         return None

@@ -380,6 +380,18 @@ class TestFinalizers:
         assert sim.log == ["finalizer", "host"]
         assert waits[0] is not kernel.main
 
+    def test_it_may_yield(self, sim: Simulation) -> None:
+        kernel = sim.kernel
+
+        def finalize() -> None:
+            kernel.spawn(lambda: sim.log.append("other"))
+            kernel.yield_()
+            sim.log.append("finalizer")
+
+        sim.during_polls(finalize, lambda: kernel.resume(kernel.main))
+        assert sim.wait() is True
+        assert sim.log == ["other", "finalizer"]
+
     def test_its_host_is_resumed_first(self, sim: Simulation) -> None:
         """The host can't run before what lies on its stack has returned, and then it does."""
         kernel = sim.kernel
