@@ -1,0 +1,1 @@
+"""Benchmarks: the experiments of the paper, and this runtime beside its peers."""

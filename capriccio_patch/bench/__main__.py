@@ -1,0 +1,44 @@
+"""python -m capriccio_patch.bench COMMAND: each command is a module of this package.
+
+A command's module offers ``add_arguments(parser)`` and ``run(args) -> int`` (the exit status), and
+is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "server": "the paper's server, alone",
+    "client": "the paper's clients, alone",
+    "paper": "the paper's experiments, with a report",
+    "limits": "how many threads can be created",
+    "micro": "the primitives: creation, switches, locks, pipes",
+    "report": "the report of what was measured before",
+    "peers": "this runtime beside stock threads, gevent, eventlet, asyncio and uvloop",
+    "compare": "two results of `peers` side by side",
+}
+
+
+def main(args: list[str]) -> int:
+    """Run the command that `args` name; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m capriccio_patch.bench",
+        description=__doc__.split(":")[0] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"  {name:8}  {meaning}" for name, meaning in COMMANDS.items()),
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
+    command = parser.parse_args(args[:1]).command
+    module = import_module(f"{__package__}.{command}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m capriccio_patch.bench {command}", description=COMMANDS[command] + "."
+    )
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(args[1:])))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
