@@ -30,6 +30,7 @@ from .. import originals
 from ..interpose import clone
 from ..runtime.disk import CHUNK
 from .base import Patch, Runtime
+from .caller import as_caller, has_flag_for_descriptor
 from .lookup import Lookup
 from .opening import Opening
 
@@ -113,6 +114,8 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
     away = partial(_Entries, original) if original.__name__ == "scandir" else original
 
     def look_up(*args: Any, **named: Any) -> Any:
+        if has_flag_for_descriptor(args, named):
+            return as_caller(original, *args, **named)
         if get_ident() != kernel.os_ident or alone():
             return original(*args, **named)
         path = args[0] if args else named.get("path")
@@ -159,7 +162,9 @@ def _fstat(runtime: Runtime, original: Any) -> Any:
     disk = runtime.disk
 
     def fstat(fd: Any) -> os.stat_result:
-        if not kernel.is_mine() or disk.alone() or type(fd) is not int or disk.is_local(fd):
+        if type(fd) is not int:
+            return as_caller(original, fd)  # type: ignore[no-any-return]
+        if not kernel.is_mine() or disk.alone() or disk.is_local(fd):
             return original(fd)  # type: ignore[no-any-return]
         return disk.call(original, fd)  # type: ignore[no-any-return]
 
@@ -186,6 +191,8 @@ def _change(runtime: Runtime, original: Any, lookup: Lookup, paths: int) -> Any:
         return True
 
     def change(*args: Any, **named: Any) -> Any:
+        if has_flag_for_descriptor(args, named):
+            return as_caller(original, *args, **named)
         if not kernel.is_mine() or disk.alone():
             return original(*args, **named)
         args = _with_paths(args, paths)
@@ -225,7 +232,7 @@ def _sync(runtime: Runtime, original: Any) -> Any:
         if type(fd) is not int:
             fd = fd.fileno() if hasattr(fd, "fileno") else fd
             if type(fd) is not int:
-                return original(fd)  # type: ignore[no-any-return]
+                return as_caller(original, fd)  # type: ignore[no-any-return]
         sync(fd)
         return None
 

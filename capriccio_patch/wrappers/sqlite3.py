@@ -35,6 +35,7 @@ from typing import Any
 from .. import interpose, originals
 from ..runtime.workers import Workers
 from .base import Patch, Runtime
+from .caller import as_caller
 from .offload import Method, call_to_the_end
 
 __all__ = ["patches"]
@@ -81,7 +82,7 @@ def patches(runtime: Runtime) -> list[Patch]:
         return []
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        original_init(self, *args, **kwargs)
+        as_caller(original_init, self, *args, **kwargs)
         ident = get_ident()
         if _argument(args, kwargs, 4, "check_same_thread", True):
             owners[id(self)] = kernel.current.ident if ident == kernel.os_ident else ident

@@ -1,0 +1,42 @@
+"""Calling C functions in the name of the program's line that called their replacement.
+
+A warning that C code gives (``PyErr_WarnEx`` with a stack level of 1) names the line of the
+innermost Python frame and is counted in the registry of that frame's globals
+(``setup_context`` in Python/_warnings.c).  Under a replacement written in Python that frame is the
+replacement's own.  Here the call is made by a frame that has the place and the globals of the
+caller's.
+
+Cost: 3 to 4 us.  It is for calls that are about to warn, or that are slow themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+__all__ = ["as_caller", "has_flag_for_descriptor"]
+
+_CALL = (lambda function, args, named: function(*args, **named)).__code__
+
+
+def as_caller(function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
+    """What ``function(*args, **named)`` returns or raises, called from where the calling function
+    was called.  Any OS thread; what it calls may park."""
+    frame = sys._getframe(2)
+    place = frame.f_code
+    code = _CALL.replace(
+        co_filename=place.co_filename,
+        co_name=place.co_name,
+        co_qualname=place.co_qualname,
+        co_firstlineno=frame.f_lineno or place.co_firstlineno,
+    )
+    return FunctionType(code, frame.f_globals)(function, args, named)
+
+
+def has_flag_for_descriptor(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    """Whether a call on a path or descriptor is given a bool as one, of which CPython 3.13 warns."""
+    return (bool(args) and type(args[0]) is bool) or (
+        bool(named) and type(named.get("dir_fd")) is bool
+    )
