@@ -85,6 +85,24 @@ class Base:
         return 1
 
 
+class Compiled:
+    """A callable of its own type that binds, as compilers for extensions make methods."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else functools.partial(self, instance)
+
+
+class Extension:
+    method = Compiled(lambda self, n: (os_ident(), self, n))
+    unbinding = functools.partial(os_ident)
+
+
 class Derived(Base):
     def method(self) -> Any:
         return super().method()
@@ -129,6 +147,22 @@ def test_methods_of_all_kinds(patched: None) -> None:
     assert Derived.of_class()[0] != MINE
     assert Derived.of_class()[1] is Derived
     assert Base.static() != MINE
+
+
+def test_methods_of_types_of_their_own(patched: None) -> None:
+    offload(f"{HERE}.Extension.method")
+    extension = Extension()
+    ident, *args = extension.method(1)
+    assert ident != MINE
+    assert args == [extension, 1]
+
+
+@pytest.mark.skipif(
+    hasattr(functools.partial, "__get__"), reason="a partial object is a method here"
+)
+def test_what_does_not_bind_is_no_method(patched: None) -> None:
+    with pytest.raises(ConfigError, match="is a partial, not a method"):
+        offload(f"{HERE}.Extension.unbinding")
 
 
 def test_methods_of_c_types(patched: None) -> None:
@@ -236,12 +270,16 @@ def test_twice_is_once(patched: None) -> None:
 
 
 def test_undoing_puts_everything_back() -> None:
-    before = function.__code__, dict(vars(function)), dict(vars(Base)), closure.__code__
+    def state() -> Any:
+        attributes = [dict(vars(each)) for each in (function, Base, Extension)]
+        return function.__code__, closure.__code__, attributes
+
+    before = state()
     capriccio_patch.patch_all()
     offload(f"{HERE}.function", f"{HERE}.Base.method", f"{HERE}.Base.static", f"{HERE}.closure")
-    offload("zlib.crc32", "random.Random.getrandbits")
+    offload("zlib.crc32", "random.Random.getrandbits", f"{HERE}.Extension.method")
     capriccio_patch.unpatch_all()
-    assert (function.__code__, dict(vars(function)), dict(vars(Base)), closure.__code__) == before
+    assert state() == before
     assert function(1)[0] == MINE
     assert Base.static() == MINE
 
