@@ -36,7 +36,7 @@ def as_caller(function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
 
 
 def has_flag_for_descriptor(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
-    """Whether a call on a path or descriptor is given a bool for one, which CPython 3.13 warns of."""
+    """Whether a bool is given as a path or descriptor, which CPython 3.13 warns of."""
     return (bool(args) and type(args[0]) is bool) or (
         bool(named) and type(named.get("dir_fd")) is bool
     )
