@@ -14,13 +14,15 @@ that is reported (`Blocked`).
    only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
 3. It does not exist while the process forks: the child's memory is whole, and CPython does not
    count it.  Parent and child start their own, when they need one.
-4. Time for which the system did not let us run is nobody's fault (`Lateness`).
+4. Time for which the system did not let us run is nobody's fault (`Lateness`), and neither is that
+   of a full garbage collection, which may begin anywhere.
 5. It never delays the exit, except by a report that is being written.
 """
 
 from __future__ import annotations
 
 import _thread
+import gc
 
 from .. import originals
 from . import os_threads
@@ -36,6 +38,11 @@ _SHORTEST = 0.0002
 _GIL_SHARE = 0.1
 _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
+
+
+def _full_collections() -> int:
+    number: int = gc.get_stats()[-1]["collections"]
+    return number
 
 
 class _OsThread:
@@ -185,6 +192,7 @@ class Watchdog:
         kernel = self._kernel
         lateness = Lateness(kernel.os_ident, self._native_id)
         seen: tuple[int, float] | None = None
+        collected = before = _full_collections()
         ran = 0.0
         told = False
         delay: float | None = None  # the CPU delay when a tick had not been taken
@@ -195,6 +203,7 @@ class Watchdog:
                 return
             step = lateness.since_last(pause, self._gil_interval)
             state = (kernel.budget, kernel.now)
+            last, collected = collected, _full_collections()
             if state == seen:
                 ran += step
                 if delay is None and self._limit:
@@ -203,6 +212,7 @@ class Watchdog:
                 ran = self._ran_at_least(state, step, pause)
                 told = False
                 delay = None
+                before = last
             if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
                 self._sleep(me, state)
                 lateness.reset()
@@ -212,7 +222,7 @@ class Watchdog:
             else:
                 if self._slice and ran >= self._slice:
                     self.preemption.request()
-                if self._limit and ran >= self._limit and not told:
+                if self._limit and ran >= self._limit and not told and collected == before:
                     told = self._report(ran, delay, lateness.delay())
             seen = state
             pause = self._next_pause(ran)

@@ -831,6 +831,30 @@ def test_what_is_preempted_or_waits_is_not_named(run_script: Any) -> None:
     assert not done.stderr
 
 
+def test_a_garbage_collection_is_not_named(run_script: Any) -> None:
+    done = run_script(
+        """
+        import gc, threading, time
+        import capriccio_patch
+        gc.disable()
+        much = [[each] for each in range(1_000_000)]
+        capriccio_patch.patch_all(blocked=0.01)
+        other = threading.Event()
+        thread = threading.Thread(target=other.wait)
+        thread.start()
+        longest = 0.0
+        for _ in range(10):
+            began = time.process_time()
+            gc.collect()
+            longest = max(longest, time.process_time() - began)
+            time.sleep(0.001)
+        assert longest > 0.01, longest
+        other.set()
+        """
+    )
+    assert not done.stderr
+
+
 def test_the_only_thread_may_block(run_script: Any) -> None:
     done = run_script(
         """
