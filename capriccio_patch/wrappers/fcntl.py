@@ -30,6 +30,7 @@ from ..runtime import os_threads
 from ..runtime.kernel import Kernel
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
+from .caller import as_caller
 
 __all__ = ["patches"]
 
@@ -191,6 +192,8 @@ def _make_flock(runtime: Runtime, locks: _FileLocks) -> Any:
     original = originals.flock
 
     def flock(fd: Any, operation: Any, /) -> Any:
+        if type(fd) is bool:
+            return as_caller(original, fd, operation)
         if not kernel.is_mine():
             return original(fd, operation)
         fd, operation = _number(fd), index(operation)
@@ -221,6 +224,8 @@ def _make_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
     original = originals.fcntl_lockf
 
     def lockf(fd: Any, cmd: Any, *rest: Any) -> Any:
+        if type(fd) is bool:
+            return as_caller(original, fd, cmd, *rest)
         if not kernel.is_mine():
             return original(fd, cmd, *rest)
         number, operation = _number(fd), index(cmd)
@@ -260,6 +265,8 @@ def _make_fcntl(runtime: Runtime, locks: _FileLocks) -> Any:
     every_time = getattr(os, "O_DIRECT", 0)
 
     def fcntl_(fd: Any, cmd: Any, arg: Any = 0, /) -> Any:
+        if type(fd) is bool:
+            return as_caller(original, fd, cmd, arg)
         if cmd not in _SETLKW or not isinstance(arg, bytes) or not kernel.is_mine():
             if cmd == fcntl.F_SETFL and isinstance(arg, int) and arg & every_time:
                 unhurried.add(_number(fd))

@@ -294,6 +294,8 @@ def _open(runtime: Runtime, original: Any) -> Any:
             or not (dir_fd is None or isinstance(dir_fd, int))
         ):
             return original(path, flags, mode, dir_fd=dir_fd)
+        if type(dir_fd) is bool:
+            return as_caller(original, path, flags, mode, dir_fd=dir_fd)
         path = os.fspath(path)
         opened = _Opened(partial(original, path, flags, mode, dir_fd=dir_fd))
         endless = not flags & _NEVER_ENDLESS

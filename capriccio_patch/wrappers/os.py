@@ -20,6 +20,7 @@ from typing import Any
 from .. import originals
 from ..runtime.descriptors import READ, WRITE
 from .base import Patch, Runtime
+from .caller import as_caller
 from .socket_mode import wait_ready
 from .streams import Streams, closing, is_stream
 
@@ -64,6 +65,8 @@ def _transfer_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
         if get_ident() != kernel.os_ident:
             return original_read(fd, length)
         if type(fd) is not int or type(length) is not int:
+            if type(fd) is bool:
+                return as_caller(original_read, fd, length)
             fd, length = index(fd), index(length)
         if not 0 < length <= sys.maxsize:
             return original_read(fd, length)
@@ -73,7 +76,10 @@ def _transfer_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
     def write(fd: Any, data: Any, /) -> Any:
         if get_ident() != kernel.os_ident or not _is_buffer(data):
             return original_write(fd, data)
-        fd = index(fd)
+        if type(fd) is not int:
+            if type(fd) is bool:
+                return as_caller(original_write, fd, data)
+            fd = index(fd)
         count = stream_write(fd, data)
         return disk.write(fd, _as_bytes(data)) if count is None else count
 
@@ -103,7 +109,7 @@ def _vector_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
     write_vector = runtime.disk.writev
 
     def readv(fd: Any, buffers: Any, /) -> Any:
-        if not kernel.is_mine():
+        if not kernel.is_mine() or not buffers:
             return original_readv(fd, buffers)
         try:
             count = streams.readv(index(fd), buffers)
@@ -112,7 +118,7 @@ def _vector_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
             return original_readv(fd, buffers)
 
     def writev(fd: Any, buffers: Any, /) -> Any:
-        if not kernel.is_mine():
+        if not kernel.is_mine() or not buffers:
             return original_writev(fd, buffers)
         try:
             count = streams.writev(index(fd), buffers)
@@ -245,6 +251,8 @@ def _sendfile_patch(runtime: Runtime, streams: Streams) -> Patch:
     call_alone = runtime.workers.call_alone
 
     def sendfile(out_fd: Any, in_fd: Any, offset: Any, count: Any, *more: Any, **named: Any) -> Any:
+        if type(out_fd) is bool or type(in_fd) is bool:
+            return as_caller(original, out_fd, in_fd, offset, count, *more, **named)
         block = partial(original, out_fd, in_fd, offset, count, *more, **named)
         if not kernel.is_mine():
             return block()

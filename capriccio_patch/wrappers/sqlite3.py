@@ -12,8 +12,8 @@ are held by then), a connection to a database in memory, which nobody else can l
 while there is one green thread only, whom nobody waits for.
 
 Cost.  30-60 us for each offloaded call, which took 1-10 us when the pages were cached and
-milliseconds when it committed to a disk.  A warning that SQLite's module gives in such a call names
-no line of the program.  A file that is attached to a database in memory is waited for in C.
+milliseconds when it committed to a disk.  A file that is attached to a database in memory is waited
+for in C.
 
 1. C refuses a connection to other OS threads than its own.  For the length of a call the worker is
    that OS thread (`_lend`), so the refusal stays in force for all others, and adapters, converters
@@ -35,7 +35,7 @@ from typing import Any
 from .. import interpose, originals
 from ..runtime.workers import Workers
 from .base import Patch, Runtime
-from .caller import as_caller
+from .caller import as_caller, on_behalf
 from .offload import Method, call_to_the_end
 
 __all__ = ["patches"]
@@ -127,7 +127,7 @@ def patches(runtime: Runtime) -> list[Patch]:
             if id(connection_of(self)) in private or len(kernel.threads) == 1:
                 if get_ident() == kernel.os_ident:
                     check(connection_of(self))
-                return original(self, *args, **kwargs)
+                return as_caller(original, self, *args, **kwargs)
             return on_worker(self, *args, **kwargs)
 
         def bind(self: Any, cls: Any) -> Any:
@@ -149,7 +149,10 @@ def patches(runtime: Runtime) -> list[Patch]:
                 return original(self, *args, **kwargs)
             check(connection)
             word = owner_word(connection)
-            return call_to_the_end(kernel, pool, _lend, word, original, self, args, kwargs)
+            named = on_behalf()
+            return call_to_the_end(
+                kernel, pool, _lend, word, named, original, (self, *args), kwargs
+            )
 
         return call
 
@@ -177,13 +180,13 @@ def patches(runtime: Runtime) -> list[Patch]:
 
 
 def _lend(
-    word: Any, original: Any, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    word: Any, call: Any, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """On a worker: make a call on a connection as the OS thread that it belongs to."""
+    """On a worker: `call` a method of a connection as the OS thread that it belongs to."""
     owner = word.value
     word.value = originals.get_ident()
     try:
-        return original(self, *args, **kwargs)
+        return call(original, args, kwargs)
     finally:
         word.value = owner
 

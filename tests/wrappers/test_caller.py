@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import sqlite3
 import sys
 import warnings
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -19,8 +21,14 @@ _warn = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p, ctype
 )
 
 
-def replacement(*args: Any) -> Any:
+def _replacement(*args: Any) -> Any:
     return as_caller(_warn, *args)
+
+
+replacement = FunctionType(
+    _replacement.__code__, globals() | {"__name__": "capriccio_patch.wrappers.scratch"}
+)
+"""As a wrapper would be: what is the program's is told by its module's name."""
 
 
 def line() -> int:
@@ -74,6 +82,14 @@ CALLS = {
     "mkdir": lambda: os.mkdir("/", dir_fd=True),
     "fstat": lambda: os.fstat(True),
     "fsync": lambda: os.fsync(True),
+    "rename": lambda: os.rename("none", "nothing", src_dir_fd=True),
+    "open": lambda: os.open("none", os.O_RDONLY, dir_fd=True),
+    "read": lambda: os.read(True, 0),
+    "write": lambda: os.write(True, b""),
+    "sendfile": lambda: os.sendfile(True, True, 0, 0),
+    "flock": lambda: fcntl.flock(True, 1 << 20),
+    "lockf": lambda: fcntl.lockf(True, fcntl.LOCK_UN),
+    "fcntl": lambda: fcntl.fcntl(True, fcntl.F_GETFD),
     "connect": lambda: sqlite3.connect(":memory:", 1.0, 0).close(),
 }
 

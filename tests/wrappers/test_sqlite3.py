@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import sqlite3
+import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -280,3 +284,20 @@ def test_nothing_is_kept_alive(company: None, database: str) -> None:
     reference = weakref.ref(connection)
     del connection
     assert reference() is None
+
+
+def test_a_warning_names_the_line_of_the_call_wherever_that_is_made(
+    database: str, company: None
+) -> None:
+    warn = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
+        ("PyErr_WarnEx", ctypes.pythonapi)
+    )
+    connection = sqlite3.connect(database)
+    connection.create_function("warn", 0, partial(warn, UserWarning, b"told", 1))
+    assert where(connection, connection.execute) != MINE
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        there = sys._getframe().f_lineno + 1
+        connection.execute("select warn()").fetchone()
+    connection.close()
+    assert [(each.filename, each.lineno) for each in found] == [(__file__, there)]
