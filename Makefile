@@ -2,6 +2,8 @@
 # make test   runs the tests on every supported Python found (.venv-X.Y), and the linters
 #             PYTHONS="python3.12 /opt/python3.13/bin/python" chooses the Pythons
 # make lint   runs the linters alone
+# make conformance  runs CPython's own tests (core and network), stock and patched: an hour
+#             TESTS="core test_ssl" chooses sets or modules, MODE=late or undone when to patch
 # make clean  removes the environments
 #
 # Needs only Python and make; the environments are made again when pyproject.toml changes.
@@ -10,13 +12,15 @@ FOUND := $(shell PYTHONS="$(PYTHONS)" sh .ci/pythons)
 VERSIONS := $(foreach found,$(FOUND),$(firstword $(subst =, ,$(found))))
 python = $(patsubst $(1)=%,%,$(filter $(1)=%,$(FOUND)))
 NEWEST := $(lastword $(VERSIONS))
+TESTS = core network
+MODE = patched
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 ifeq ($(VERSIONS),)
 $(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
 endif
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint conformance clean
 .SECONDARY:
 
 demo: .venv/.stamp
@@ -33,6 +37,12 @@ lint: .venv-$(NEWEST)/.stamp
 test-%: .venv-%/.stamp
 	@echo "== Python $*"
 	$(<D)/bin/python -m pytest
+
+conformance: $(VERSIONS:%=conformance-%)
+
+conformance-%: .venv-%/.stamp
+	@echo "== CPython's tests on Python $*"
+	$(<D)/bin/python tests/conformance --mode $(MODE) $(TESTS)
 
 .venv/.stamp: pyproject.toml
 	$(call python,$(NEWEST)) -m venv --clear .venv

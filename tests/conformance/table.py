@@ -1,0 +1,88 @@
+"""Sets what passes under stock beside what passes patched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Comparison", "compare", "read_excuses", "table"]
+
+PASSED = ("ok", "xfail", "again")
+
+
+def outcome(record: dict[str, Any], test: str) -> str:
+    """What became of a test; ``absent`` if it was not there."""
+    found = record["tests"].get(test, "absent")
+    return str(found if isinstance(found, str) else found[0])
+
+
+@dataclass
+class Comparison:
+    """What a mode loses of what stock passes."""
+
+    passing: int = 0
+    again: int = 0
+    """Passed only when run once more; under stock as many may have done so."""
+    lost: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """Module, test, outcome, message."""
+    excused: list[str] = field(default_factory=list)
+
+    def count(self, kind: str) -> int:
+        """How many of the lost are of a kind."""
+        return sum(outcome == kind for _, _, outcome, _ in self.lost)
+
+    def add(self, other: Comparison) -> None:
+        """Take another module's in."""
+        self.passing += other.passing
+        self.again += other.again
+        self.lost += other.lost
+        self.excused += other.excused
+
+
+def compare(stock: dict[str, Any], other: dict[str, Any], excuses: dict[str, str]) -> Comparison:
+    """One module."""
+    result = Comparison()
+    name = stock["name"]
+    for test in stock["tests"]:
+        if outcome(stock, test) not in PASSED:
+            continue
+        result.passing += 1
+        got = outcome(other, test)
+        if got == "again":
+            result.again += 1
+        if got in PASSED:
+            continue
+        if f"{name}.{test}" in excuses:
+            result.excused.append(f"{name}.{test}")
+            continue
+        found = other["tests"].get(test, other.get("module"))
+        message = str(found[1]) if isinstance(found, list) and len(found) > 1 else ""
+        result.lost.append((name, test, got, message))
+    return result
+
+
+def read_excuses(path: Path) -> dict[str, str]:
+    """``module.test: why`` a line; ValueError where the reason is missing."""
+    excuses = {}
+    for line in path.read_text().splitlines():
+        if line and not line.startswith("#"):
+            test, _, why = line.partition(": ")
+            if not why.strip():
+                raise ValueError(f"{path}: {test!r} has no reason")
+            excuses[test] = why.strip()
+    return excuses
+
+
+def table(rows: dict[str, Comparison]) -> str:
+    """A table in Markdown, a row for each of `rows`."""
+    lines = [
+        "| | pass under stock | lost | hangs | crashes | excused | passed when run again |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {row.passing} | {len(row.lost)} | {row.count('hang')} | {row.count('crash')} "
+        f"| {len(row.excused)} | {row.again} |"
+        for name, row in rows.items()
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""The tool that runs CPython's own tests: what it counts as lost, and a run of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent / "conformance"
+sys.path.insert(0, str(HERE))
+try:
+    import runner
+    import sets
+    import table
+finally:
+    sys.path.remove(str(HERE))
+
+
+def record(**tests: Any) -> dict[str, Any]:
+    return {"name": "test_x", "tests": tests}
+
+
+def test_what_passes_under_stock_alone_is_lost() -> None:
+    stock = record(a="ok", b="ok", c="ok", d=["fail", "m"], e=["skip", ""], f="ok")
+    patched = record(a="ok", b=["error", "why"], c=["hang", None], d=["crash", None])
+    found = table.compare(stock, patched, {})
+    assert found.passing == 4
+    assert [(test, outcome) for _, test, outcome, _ in found.lost] == [
+        ("b", "error"),
+        ("c", "hang"),
+        ("f", "absent"),
+    ]
+    assert found.lost[0][3] == "why"
+    assert (found.count("hang"), found.count("crash")) == (1, 0)
+
+
+def test_what_passes_when_run_again_is_not_lost_but_counted() -> None:
+    found = table.compare(record(a="ok"), record(a=["again", "fail", "m"]), {})
+    assert (found.lost, found.again) == ([], 1)
+
+
+def test_an_excused_test_is_counted_as_such() -> None:
+    found = table.compare(record(a="ok"), record(a=["fail", "m"]), {"test_x.a": "a reason"})
+    assert (found.lost, found.excused) == ([], ["test_x.a"])
+
+
+def test_an_excuse_needs_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "excused.txt"
+    path.write_text("# a comment\ntest_x.a: inspects OS threads\n")
+    assert table.read_excuses(path) == {"test_x.a": "inspects OS threads"}
+    path.write_text("test_x.a:\n")
+    with pytest.raises(ValueError, match="no reason"):
+        table.read_excuses(path)
+
+
+def test_at_most_ten_are_excused() -> None:
+    assert len(table.read_excuses(HERE / "excused.txt")) <= 10
+
+
+def test_sets_name_modules_of_the_interpreter() -> None:
+    tests = pytest.importorskip("test")
+    folder = Path(tests.__file__).parent
+    core = sets.expand(["core"], folder)
+    assert {"test_socket", "test_threading", "test_os"} <= set(core)
+    everything = sets.expand(list(sets.SETS), folder)
+    assert set(core) <= set(everything)
+    assert len(everything) == len(set(everything))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """Runs tests that the test itself gives as a module of the interpreter's ``test`` package."""
+    import json
+    import subprocess
+
+    def run(name: str, source: str = "", hang: float = 60.0) -> dict[str, Any]:
+        (tmp_path / "module.py").write_text(source)
+        code = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import runner, sets
+from pathlib import Path
+child = Path(sys.argv[2], "child.py")
+name, source = sys.argv[3:5]
+if Path(source).stat().st_size:
+    child.write_text(
+        f"import sys, importlib.util as u; s = u.spec_from_file_location('test.{name}', {source!r});"
+        f"m = u.module_from_spec(s); sys.modules[s.name] = m; s.loader.exec_module(m)\\n"
+        + f"import runpy; sys.argv[0] = {str(runner._CHILD)!r};"
+        + "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    runner._CHILD = child
+options = runner.Options(sys.executable, "patched", [], float(sys.argv[5]), 60.0)
+print(json.dumps(runner.run_module(name, options)))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code, HERE, tmp_path, name, tmp_path / "module.py", str(hang)],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return run
+
+
+def test_a_module_of_the_interpreter_runs(run: Any) -> None:
+    pytest.importorskip("test.test_sched")
+    found = run("test_sched")
+    assert set(found["tests"].values()) == {"ok"}
+    assert len(found["tests"]) >= 7
+
+
+def test_hangs_and_crashes_are_told_and_the_others_run(run: Any) -> None:
+    pytest.importorskip("test.support")
+    source = """
+import os, threading, time, unittest
+class Tests(unittest.TestCase):
+    def test_1_passes(self): pass
+    def test_2_hangs(self): threading.Lock().acquire(); threading.Event().wait()
+    def test_3_crashes(self): os.abort()
+    def test_4_fails(self): self.fail("so")
+    def test_5_passes(self): pass
+"""
+    found = run("test_given", source, hang=4.0)
+    outcomes = {name[-8:]: table.outcome(found, name) for name in found["tests"]}
+    assert outcomes == {
+        "1_passes": "ok",
+        "_2_hangs": "hang",
+        "_crashes": "crash",
+        "_4_fails": "fail",
+        "5_passes": "ok",
+    }
