@@ -27,7 +27,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .. import interpose
+from .. import interpose, originals
 from .thread import Thread
 
 __all__ = ["CState"]
@@ -140,7 +140,7 @@ class CState:
         if self.is_profiled:
             sys.setprofile(None)
         if self.is_traced:
-            sys.settrace(None)
+            originals.settrace(None)
         current = self.current
         if _LOOP in current:
             self._set_loop(None)

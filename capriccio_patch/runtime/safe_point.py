@@ -23,7 +23,7 @@ __all__ = ["Point", "is_jump", "is_own", "point"]
 _PACKAGE = __name__.partition(".")[0]
 _OWN = tuple(
     f"{_PACKAGE}.{part}"
-    for part in ("runtime.", "wrappers.", "backends.", "schedulers.", "patching")
+    for part in ("runtime.", "wrappers.", "backends.", "schedulers.", "patching", "interpose")
 )
 _DELICATE = frozenset(
     {

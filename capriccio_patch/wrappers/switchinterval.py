@@ -13,6 +13,9 @@ from .base import Patch, Runtime
 
 __all__ = ["patches"]
 
+_SHORTEST = 1e-6
+"""CPython counts microseconds; what is less than one it takes, and tells to be none."""
+
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
@@ -20,7 +23,7 @@ def patches(runtime: Runtime) -> list[Patch]:
 
     def setswitchinterval(interval: Any, /) -> None:
         originals.setswitchinterval(interval)  # raises, and rounds
-        watchdog.set_interval(originals.getswitchinterval())
+        watchdog.set_interval(originals.getswitchinterval() or _SHORTEST)
 
     def getswitchinterval() -> float:
         return watchdog.interval  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from ..interpose import clone
 from ..runtime import os_threads
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
+from .tracing import of_the_program
 
 __all__ = ["patches"]
 
@@ -31,8 +32,13 @@ def patches(runtime: Runtime) -> list[Patch]:
         ("_setprofileallthreads", "setprofile"),
     ):
         if hasattr(sys, name):
-            rows.append(Patch("threading", "sys", name, _for_all(runtime, name, install)))
+            made = of_the_program if install == "settrace" else _as_it_is
+            rows.append(Patch("threading", "sys", name, _for_all(runtime, name, install, made)))
     return rows
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 def _parked(runtime: Runtime) -> list[Thread]:
@@ -108,7 +114,9 @@ def _current_exceptions(runtime: Runtime) -> Callable[[], dict[int, Any]]:
     return current_exceptions
 
 
-def _for_all(runtime: Runtime, name: str, install: str) -> Callable[[Any], None]:
+def _for_all(
+    runtime: Runtime, name: str, install: str, made: Callable[[Any], Any]
+) -> Callable[[Any], None]:
     kernel = runtime.kernel
     original = clone(getattr(sys, name))
     set_own = clone(getattr(sys, install))
@@ -122,6 +130,7 @@ def _for_all(runtime: Runtime, name: str, install: str) -> Callable[[Any], None]
         return change_own
 
     def set_all(function: Any, /) -> None:
+        function = made(function)
         if kernel.is_mine():
             for thread in _parked(runtime):
                 kernel.interrupt(thread, change(thread, function))

@@ -27,6 +27,7 @@ from . import (
     ssl,
     switchinterval,
     time,
+    tracing,
 )
 from . import sys as sys_
 from .base import Late, Patch, Runtime
@@ -47,6 +48,7 @@ def all_patches(runtime: Runtime) -> list[Patch]:
         *_imp.patches(runtime),
         *_thread.patches(runtime),
         *sys_.patches(runtime),
+        *tracing.patches(),
         *switchinterval.patches(runtime),
         *ctypes.patches(runtime),
         *queue.patches(runtime),
