@@ -21,6 +21,7 @@ from capriccio_patch.audit import report
 from capriccio_patch.audit.rows import FAMILIES, all_rows
 from capriccio_patch.audit.runner import Outcome, Result, Verdict, judge
 from capriccio_patch.audit.scene import DELAY, Kind
+from capriccio_patch.backends import available_backends
 
 Audit = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -110,7 +111,8 @@ def test_some_of_each_family_are_cooperative(audit: Audit) -> None:
         ),
         *("os.wait", "multiprocessing.Lock", "signal.pause", "ssl.SSLSocket.recv"),
         *("asyncio.run in two*", "http.client", "sqlite3.Connection.execute", "socket.getnameinfo"),
-        *("os.pread", "os.stat"),
+        *("os.pread", "os.stat", "os.close*", "os.DirEntry.stat", "io.FileIO.close*"),
+        *("open (leased*", "socket.close*", "sqlite3.Blob*"),
     ]
     done = audit("--json", "--jobs", "4", "--only", *patterns)
     rows = _rows(done)
@@ -125,6 +127,29 @@ def test_schemes_are_passed_on(audit: Audit) -> None:
     options = [text for name, value in names.items() for text in (f"--{name}", value)]
     found = json.loads(audit("--json", "--only", "select.poll", *options).stdout)
     assert {name: found[name] for name in names} == names
+
+
+def test_several_schemes_make_one_table(audit: Audit) -> None:
+    settings = ("--sockio", "all", "--diskio", "all", "--only", "time.sleep")
+    columns = json.loads(audit("--json", *settings).stdout)
+    sockio = [column["sockio"] for column in columns]
+    usable = [name for name, reason in available_backends().items() if reason is None]
+    assert sockio[: len(usable)] == usable
+    assert {"workers", "blocking"} <= {column["diskio"] for column in columns}
+    assert all(column["rows"][0]["verdict"] == "cooperative" for column in columns)
+    assert len({column["rows"][0]["stock_time"] for column in columns}) == 1  # run once
+
+    pythons = ("--python", sys.executable, sys.executable)
+    text = audit(*pythons, "--only", "select.devpoll", "time.sleep").stdout
+    assert "time.sleep      + +" in text
+    assert "select.devpoll  - -" in text
+    assert "no select.devpoll here (2x)" in text
+
+
+def test_a_bad_row_in_one_column_is_an_error(audit: Audit) -> None:
+    env = {"CAPRICCIO_EXCLUDE": "os.read"}
+    done = audit("--diskio", "all", "--only", "os.read (pipe)", status=1, env=env)
+    assert "os.read (pipe)  B" in done.stdout
 
 
 def test_a_call_that_is_not_taken_over_blocks(audit: Audit) -> None:

@@ -10,4 +10,5 @@ longest gap between two ticks tells whether the call let others run.
 * child    one row in this interpreter
 * runner   all rows, each in children; the verdict on each
 * report   the table, and JSON
+* matrix   the same for several schemes and interpreters at once
 """

@@ -6,14 +6,14 @@ import argparse
 import json
 import os
 import sys
+from collections import defaultdict
 from fnmatch import fnmatchcase
 
 from . import report
+from .matrix import ALL, as_json, settings, table
 from .rows import FAMILIES, all_rows
-from .runner import LIMIT, Result, Runner, Verdict
+from .runner import LIMIT, Outcome, Result, Runner, Verdict
 from .scene import Row
-
-_SCHEMES = ("sockio", "diskio", "scheduler")
 
 
 def main(args: list[str] | None = None) -> int:
@@ -28,28 +28,36 @@ def main(args: list[str] | None = None) -> int:
     if not rows:
         print("no row of that name; --list prints all", file=sys.stderr)
         return 2
-    environ = {
-        f"CAPRICCIO_{name.upper()}": value
-        for name in _SCHEMES
-        if (value := getattr(options, name)) is not None
-    }
     count = 0
+    columns = settings(options.python, options.sockio, options.diskio, options.scheduler)
+    total = len(rows) * len(columns)
 
     def tell(result: Result) -> None:
         nonlocal count
         count += 1
         if sys.stderr.isatty():
-            text = f"{count}/{len(rows)} {result.row.name}"
+            text = f"{count}/{total} {result.row.name}"
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
-    results = Runner(environ, options.stock, options.limit).run(rows, options.jobs, tell)
+    found: list[list[Result]] = []
+    stock: defaultdict[str, dict[str, Outcome]] = defaultdict(dict)
+    for column in columns:
+        known = stock[column.python]
+        if options.stock:
+            runner = Runner({}, True, options.limit, column.python, known)
+            found.append(runner.run(rows, options.jobs, tell))
+        else:
+            found.append(column.run(rows, options.jobs, options.limit, known, tell))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-    bad = [r for r in results if r.verdict not in (Verdict.COOPERATIVE, Verdict.SKIPPED)]
-    if options.json:
-        print(json.dumps(report.as_json(results), indent=1))
+    good = (Verdict.COOPERATIVE, Verdict.SKIPPED)
+    bad = [result for results in found for result in results if result.verdict not in good]
+    if len(columns) > 1:
+        print(json.dumps(as_json(found), indent=1) if options.json else "\n".join(table(found)))
+    elif options.json:
+        print(json.dumps(report.as_json(found[0]), indent=1))
     else:
-        _print_table(results, bad)
+        _print_table(found[0], bad)
     return 1 if bad else 0
 
 
@@ -85,8 +93,18 @@ def _options(args: list[str] | None) -> argparse.Namespace:
         metavar="SECONDS",
         help="a row that takes longer hangs (default: %(default)s)",
     )
-    for name in _SCHEMES:
-        parser.add_argument(f"--{name}", metavar="NAME", help=f"as {name} of the patch")
+    parser.add_argument(
+        "--python",
+        nargs="+",
+        metavar="PATH",
+        default=[sys.executable],
+        help="interpreters to audit (default: this one); what the patch needs is installed there",
+    )
+    for name in ("sockio", "diskio"):
+        parser.add_argument(
+            f"--{name}", metavar="NAME", help=f"as {name} of the patch; {ALL}: one after another"
+        )
+    parser.add_argument("--scheduler", metavar="NAME", help="as scheduler of the patch")
     return parser.parse_args(args)
 
 

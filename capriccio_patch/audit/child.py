@@ -12,6 +12,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import platform
 import signal
 import sys
 import traceback
@@ -53,6 +54,7 @@ def main(how: str, family: str, name: str, limit: str) -> None:
         report["outcome"] = f"{type(error).__name__}: {error}"
     report |= {"waited": scene.waited, "gap": scene.longest, "ticks": scene.ticks}
     report["began"] = scene.over
+    report["python"] = platform.python_version()
     if patch:
         status = capriccio_patch.status()
         report |= {key: status[key] for key in ("sockio", "diskio", "scheduler")}

@@ -44,6 +44,7 @@ _OPERATIONS = {
     "SETXATTR": 21,
     "GETXATTR": 22,
     "LISTXATTR": 23,
+    "REMOVEXATTR": 24,
     "FLUSH": 25,
     "INIT": 26,
     "OPENDIR": 27,
@@ -213,7 +214,9 @@ class _FileSystem:
     def _done(self, _: _Node, __: bytes) -> bytes:
         return b""
 
-    _setxattr = _release = _fsync = _flush = _releasedir = _access = _fallocate = _done
+    _setxattr = _removexattr = _release = _fsync = _flush = _releasedir = _access = _fallocate = (
+        _done
+    )
 
 
 def _child(node: _Node, name: bytes) -> _Node:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .runner import Outcome, Result, Verdict
 
-__all__ = ["as_json", "details", "header", "line", "summary"]
+__all__ = ["about", "as_json", "details", "header", "line", "summary"]
 
 _COLOURS = {
     Verdict.COOPERATIVE: "\033[32m",
@@ -24,10 +24,10 @@ _LINES = 40
 
 def header(results: list[Result], width: int) -> list[str]:
     """What was audited, and the heads of the columns."""
-    about = _about(results)
-    with_ = ", ".join(f"{key} {value}" for key, value in about.items() if key != "python")
+    found = about(results)
+    with_ = ", ".join(f"{key} {value}" for key, value in found.items() if key != "python")
     columns = f"{'call':{width}}  {'verdict':{_WIDTH}} {'gap':>7} {'time':>7} {'stock':>7}"
-    return [f"Python {about['python']}: {with_}", "", columns + "   (longest gap, times in ms)"]
+    return [f"Python {found['python']}: {with_}", "", columns + "   (longest gap, times in ms)"]
 
 
 def line(result: Result, width: int, coloured: bool) -> str:
@@ -57,7 +57,7 @@ def summary(results: list[Result]) -> str:
 def as_json(results: list[Result]) -> dict[str, Any]:
     """Everything; times in seconds."""
     return {
-        **_about(results),
+        **about(results),
         "summary": dict(Counter(result.verdict.value for result in results)),
         "rows": [
             {
@@ -80,11 +80,11 @@ def as_json(results: list[Result]) -> dict[str, Any]:
 _BAD = (Verdict.BLOCKS, Verdict.FAILS, Verdict.HANGS)
 
 
-def _about(results: list[Result]) -> dict[str, str]:
+def about(results: list[Result]) -> dict[str, str]:
     """The interpreter and the schemes that were in force."""
     first = next((result.patched for result in results if result.patched.sockio), Outcome())
     return {
-        "python": platform.python_version(),
+        "python": first.python or platform.python_version(),
         "platform": f"{platform.system()} {platform.release()}",
         "sockio": first.sockio or "none",
         "diskio": first.diskio or "none",

@@ -62,6 +62,7 @@ class Outcome:
     """How the interpreter ended, if it had nothing to say."""
     hangs: bool = False
     began: bool = False
+    python: str = ""
     sockio: str = ""
     diskio: str = ""
     scheduler: str = ""
@@ -107,13 +108,21 @@ def judge(kind: Kind, patched: Outcome, stock: Outcome) -> tuple[Verdict, str]:
 class Runner:
     """Runs rows, each for `limit` seconds at most.
 
-    `environ` is added to what the patched interpreters find in theirs.
+    `environ` is added to what the patched interpreters find in theirs.  `stock` has by name of the
+    row what is known of it without the patch, and is added to.
     """
 
     def __init__(
-        self, environ: dict[str, str], stock_only: bool = False, limit: float = LIMIT
+        self,
+        environ: dict[str, str],
+        stock_only: bool = False,
+        limit: float = LIMIT,
+        python: str = sys.executable,
+        stock: dict[str, Outcome] | None = None,
     ) -> None:
         self._limit = limit
+        self._python = os.path.abspath(shutil.which(python) or python)
+        self._known = {} if stock is None else stock
         self._stock = {
             name: value
             for name, value in os.environ.items()
@@ -143,7 +152,10 @@ class Runner:
 
     def _run_one(self, row: Row, others: ThreadPoolExecutor | None) -> Result:
         """Run one row with the patch and without: at the same time if there is a pool for it."""
-        if others is None or self._stock_only:
+        if others is not None and row.name in self._known:
+            stock = self._known[row.name]
+            patched = self._observe(row, "patched", self._patched)
+        elif others is None or self._stock_only:
             stock = self._observe(row, "stock", self._stock)
             patched = stock
             if not self._stock_only:
@@ -152,13 +164,14 @@ class Runner:
             future = others.submit(self._observe, row, "stock", self._stock)
             patched = self._observe(row, "patched", self._patched)
             stock = future.result()
+        self._known[row.name] = stock
         verdict, reason = judge(row.kind, patched, stock)
         return Result(row, verdict, reason, patched, stock)
 
     def _observe(self, row: Row, how: str, environ: dict[str, str]) -> Outcome:
         """One interpreter, one row."""
         directory = tempfile.mkdtemp(prefix="audit-")
-        command = [sys.executable, "-P", "-m", "capriccio_patch.audit.child"]
+        command = [self._python, "-P", "-m", "capriccio_patch.audit.child"]
         try:
             with tempfile.TemporaryFile() as errors:
                 process = subprocess.Popen(

@@ -132,6 +132,7 @@ class Scheme(Protocol):
     """What `Disk` needs of a disk scheme: ``backends.disk.base`` has the contract."""
 
     try_flags: ClassVar[int]
+    asks_cache: ClassVar[bool]
 
     @property
     def name(self) -> str:
@@ -169,6 +170,7 @@ class Disk:
         "backend",
         "is_local",
         "kernel",
+        "mounts",
         "unhurried",
     )
 
@@ -176,7 +178,8 @@ class Disk:
         self.kernel = kernel
         self._workers = workers
         self.backend = backend
-        self.is_local = Mounts().is_local
+        self.mounts = Mounts()
+        self.is_local = self.mounts.is_local
         """Whether a descriptor's file waits for no other process; else only workers touch it."""
         self._read_now = backend.read_now
         self._write_now = backend.write_now
@@ -204,6 +207,15 @@ class Disk:
     def alone(self) -> bool:
         """Whether the calling thread is the only one, so that nobody minds if it blocks."""
         return len(self.kernel.threads) == 1
+
+    def closes_slowly(self, fd: int) -> bool:
+        """Whether closing `fd` may wait for another process, and somebody would mind.  Any OS
+        thread."""
+        return not self.alone() and self.kernel.is_mine() and not self.is_local(fd)
+
+    def is_prompt(self) -> bool:
+        """Whether the scheme has `change` make calls directly."""
+        return self.backend.is_prompt()
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """What ``function(*args)`` returns or raises; it may wait for a disk, but not for ever."""

@@ -28,7 +28,10 @@ __all__ = ["Mounts"]
 _AT_EMPTY_PATH = 0x1000
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_TYPE = 0x1
+_STATX_MODE = 0x2
 _STATX_MNT_ID = 0x1000
+_FLAGS = _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC
+_WANTED = _STATX_TYPE | _STATX_MODE | _STATX_MNT_ID
 _MASK = struct.Struct("=I")
 _MODE = struct.Struct("=H")
 _MOUNT = struct.Struct("=Q")
@@ -59,12 +62,20 @@ class Mounts:
         True for what is neither a file nor a directory, and for a closed one.
         """
         statx = self._statx
-        if statx is None:
-            return True
         buffer = self._buffer
-        wanted = _STATX_TYPE | _STATX_MNT_ID
-        if statx(fd, b"", _AT_EMPTY_PATH | _AT_STATX_DONT_SYNC, wanted, buffer):
+        if statx is None or statx(fd, b"", _FLAGS, _WANTED, buffer):
             return True
+        return self._is_local(buffer)
+
+    def mode(self, fd: int) -> int:
+        """``st_mode`` of an open file that is local; -1 of one that is not."""
+        statx = self._statx
+        buffer = self._buffer
+        if statx is None or statx(fd, b"", _FLAGS, _WANTED, buffer):
+            return int(originals.fstat(fd).st_mode)
+        return int(_MODE.unpack_from(buffer, _MODE_AT)[0]) if self._is_local(buffer) else -1
+
+    def _is_local(self, buffer: Any) -> bool:
         if not _MASK.unpack_from(buffer)[0] & _STATX_MNT_ID:
             return True
         mount = _MOUNT.unpack_from(buffer, _MOUNT_AT)[0]

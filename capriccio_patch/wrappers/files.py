@@ -22,16 +22,18 @@ from __future__ import annotations
 
 import os
 import posix
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 from .. import originals
 from ..interpose import clone
 from ..runtime.disk import CHUNK
+from . import entries
 from .base import Patch, Runtime
 from .caller import as_caller, has_flag_for_descriptor
-from .lookup import Lookup
+from .lookup import WAIT, Lookup
 from .opening import Opening
 
 __all__ = ["patches"]
@@ -84,7 +86,7 @@ _NEVER_ENDLESS = os.O_NONBLOCK | getattr(os, "O_PATH", 0)
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
-    lookup = Lookup(runtime.disk.is_local)
+    lookup = Lookup(runtime.disk.mounts)
     makers: dict[str, Callable[[Runtime, Any], Any]] = {
         **{name: partial(_look_up, lookup=lookup, follows=f) for name, f in _LOOK_UPS.items()},
         **{name: partial(_change, lookup=lookup, paths=n) for name, n in _CHANGES.items()},
@@ -95,7 +97,7 @@ def patches(runtime: Runtime) -> list[Patch]:
         "pwrite": _pwrite,
         "open": _open,
     }
-    rows = []
+    rows = entries.patches(runtime, lookup)
     for name, make in makers.items():
         if hasattr(posix, name):
             made = make(runtime, clone(getattr(posix, name)))
@@ -110,8 +112,8 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
     disk = runtime.disk
     alone = disk.alone
     is_local = disk.is_local
-    cache_first = bool(disk.backend.try_flags)
-    away = partial(_Entries, original) if original.__name__ == "scandir" else original
+    cache_first = disk.backend.asks_cache
+    away = partial(entries.Entries, original) if original.__name__ == "scandir" else original
 
     def look_up(*args: Any, **named: Any) -> Any:
         if has_flag_for_descriptor(args, named):
@@ -129,32 +131,6 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
         return disk.call(partial(away, *_with_paths(args, 1), **named))
 
     return look_up
-
-
-class _Entries:
-    """What ``os.scandir`` returns when a worker has read the directory."""
-
-    __slots__ = ("_entries",)
-
-    def __init__(self, scandir: Any, *args: Any, **named: Any) -> None:
-        with scandir(*args, **named) as entries:
-            self._entries = iter([*entries])
-
-    def __iter__(self) -> Iterator[os.DirEntry[Any]]:
-        return self
-
-    def __next__(self) -> os.DirEntry[Any]:
-        return next(self._entries)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """No more entries."""
-        self._entries = iter(())
 
 
 def _fstat(runtime: Runtime, original: Any) -> Any:
@@ -284,6 +260,7 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
 def _open(runtime: Runtime, original: Any) -> Any:
     kernel = runtime.kernel
     opening = Opening(runtime)
+    lookup = opening.lookup
     unhurried = runtime.disk.unhurried
 
     def open(path: Any, flags: Any, mode: Any = 0o777, *, dir_fd: Any = None) -> Any:  # noqa: A001
@@ -297,11 +274,14 @@ def _open(runtime: Runtime, original: Any) -> Any:
         if type(dir_fd) is bool:
             return as_caller(original, path, flags, mode, dir_fd=dir_fd)
         path = os.fspath(path)
-        opened = _Opened(partial(original, path, flags, mode, dir_fd=dir_fd))
+        opened = _Opened(
+            partial(original, path, flags, mode, dir_fd=dir_fd),
+            partial(_open_now, lookup, path, dir_fd, flags, mode),
+        )
         endless = not flags & _NEVER_ENDLESS
         creates, empties = bool(flags & os.O_CREAT), bool(flags & _NEW)
         try:
-            opening.call(path, dir_fd, creates, empties, endless, opened.open)
+            opening.call(path, dir_fd, creates, empties, endless, opened.now, opened.open)
         except BaseException:
             opened.abandon()
             raise
@@ -315,13 +295,23 @@ def _open(runtime: Runtime, original: Any) -> Any:
     return open
 
 
+def _open_now(lookup: Lookup, path: Any, dir_fd: Any, flags: int, mode: Any) -> int:
+    if type(mode) is not int:
+        return WAIT - 1
+    fd = lookup.open_now(path, dir_fd, flags, mode)
+    if fd >= 0:
+        sys.audit("open", path, None, flags | os.O_CLOEXEC)
+    return fd
+
+
 class _Opened:
     """The descriptor that an open brings, whether or not somebody still waits for it."""
 
-    __slots__ = ("_abandoned", "_found", "_open")
+    __slots__ = ("_abandoned", "_found", "_open", "_open_now")
 
-    def __init__(self, call: partial[int]) -> None:
+    def __init__(self, call: partial[int], now: partial[int]) -> None:
         self._open = call
+        self._open_now = now
         self._found: list[int] = []
         self._abandoned = False
 
@@ -330,6 +320,13 @@ class _Opened:
         self._found.append(self._open())
         if self._abandoned:
             self._drop()
+
+    def now(self) -> int:
+        """As `Lookup.open_now`."""
+        fd = self._open_now()
+        if fd >= 0:
+            self._found.append(fd)
+        return fd
 
     def take(self) -> int:
         """The descriptor, now the caller's."""

@@ -2,6 +2,8 @@
 
 A fifo, and a device that may wait for a carrier, are opened on an OS thread of their own.  A wait
 that was abandoned goes on there until the other end comes, and its descriptor is closed then.
+
+A file may be on lease to another process, which is told to give it up and has some time for that.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class Opening:
     def __init__(self, runtime: Runtime) -> None:
         self._disk = runtime.disk
         self._workers = runtime.workers
-        self._lookup = Lookup(runtime.disk.is_local)
+        self.lookup = Lookup(runtime.disk.mounts)
 
     def call(
         self,
@@ -37,19 +39,21 @@ class Opening:
         creates: bool,
         empties: bool,
         endless: bool,
+        now: Callable[[], int],
         function: Callable[..., Any],
         *args: Any,
     ) -> Any:
         """``function(*args)``, which opens `path`.
 
         `creates`: also when there is nothing yet; `empties`: what is there is truncated; `endless`:
-        the other end of a fifo is waited for.
+        the other end of a fifo is waited for.  `now` does it for a regular file, by
+        `Lookup.open_now`, and returns what that does.
         """
         disk = self._disk
         if disk.alone():
             mode = stat_mode(path, dir_fd)
-        elif disk.backend.try_flags:
-            mode = self._lookup.mode(path, dir_fd)
+        elif disk.backend.asks_cache:
+            mode = self.lookup.mode(path, dir_fd)
         else:
             mode = WAIT
         if mode == WAIT and endless:
@@ -59,6 +63,12 @@ class Opening:
         elif mode == WAIT:
             return disk.call(function, *args)
         elif not endless or not _is_endless(path, mode):
+            if stat.S_ISREG(mode) and not disk.alone() and (not empties or disk.is_prompt()):
+                found = disk.change(now) if empties else now()
+                if found >= 0:
+                    return None
+                if found == WAIT:
+                    return disk.call(function, *args)
             if empties or (creates and mode == ABSENT):
                 return disk.change(partial(function, *args))
             return function(*args)

@@ -204,11 +204,14 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
     original_close = originals.close
     original_closerange = originals.closerange
     original_dup2 = originals.dup2
+    disk = runtime.disk
 
     def close(fd: Any) -> None:
         number = index(fd)
         if number in table:
             closing(kernel, number, original_close, fd)
+        elif disk.closes_slowly(number):
+            disk.call(original_close, number)
         else:
             original_close(fd)
 

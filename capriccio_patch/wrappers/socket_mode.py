@@ -15,6 +15,7 @@ program's, `outside` waits in poll(2) in its stead.
 from __future__ import annotations
 
 import _socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ __all__ = ["SocketMode"]
 _MISSING: Any = object()
 _STREAMS = (getattr(_socket, "AF_INET", None), getattr(_socket, "AF_INET6", None))
 _TCP = (0, getattr(_socket, "IPPROTO_TCP", 6))
+_LINGER = (_socket.SOL_SOCKET, _socket.SO_LINGER, 8)
+_AT_ONCE = (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0))
 
 
 class SocketMode:
@@ -34,6 +37,7 @@ class SocketMode:
 
     def __init__(self, runtime: Runtime) -> None:
         self._kernel = runtime.kernel
+        self._call_alone = runtime.workers.call_alone
         self.timeouts: dict[int, float | None] = {}
         """By id of a socket whose C timeout is 0: the program's (None: it blocks)."""
 
@@ -131,9 +135,20 @@ class SocketMode:
             descriptor = descriptors.closed(fileno(self))
             timeouts.pop(id(self), None)
             try:
-                original_close(self)
+                if len(kernel.threads) > 1 and lingers(self) and kernel.is_mine():
+                    number = original_detach(self)
+                    mode._call_alone(originals.close, number)
+                else:
+                    original_close(self)
             finally:
                 descriptors.wake_closed(descriptor)
+
+        def lingers(sock: Any) -> bool:
+            """Whether closing waits until what was sent has arrived (SO_LINGER)."""
+            try:
+                return originals.socket_getsockopt(sock, *_LINGER) not in _AT_ONCE
+            except OSError:
+                return False
 
         def detach(self: Any) -> int:
             mode.release(self)

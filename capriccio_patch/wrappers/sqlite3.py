@@ -6,10 +6,11 @@ so, the one that holds the lock could never commit, and the wait would end in "d
 where stock's ends in success.  No callback of SQLite can park: its C stack holds mutexes.
 
 Decision.  What may wait is offloaded by default: ``execute`` and its kin, ``commit``, ``rollback``,
-``close``, ``backup``, ``fetchall``, ``fetchmany``.  Not offloaded is what goes on from there
-(``fetchone``, iteration over rows: a hop for each would cost 30 times what the row does, and locks
-are held by then), a connection to a database in memory, which nobody else can lock, and everything
-while there is one green thread only, whom nobody waits for.
+``close``, ``backup``, ``blobopen``, ``fetchall``, ``fetchmany``, and closing a blob, which commits.
+Not offloaded is what goes on from there (``fetchone``, iteration over rows, reading and writing a
+blob: a hop for each would cost 30 times what it does, and locks are held by then), a connection to
+a database in memory, which nobody else can lock, and everything while there is one green thread
+only, whom nobody waits for.
 
 Cost.  30-60 us for each offloaded call, which took 1-10 us when the pages were cached and
 milliseconds when it committed to a disk.  A file that is attached to a database in memory is waited
@@ -29,6 +30,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial, wraps
+from gc import get_referents
 from types import MethodType
 from typing import Any
 
@@ -44,18 +46,20 @@ _WORKERS = 10_000
 _OFFLOADED = {
     "Connection": (
         *("execute", "executemany", "executescript", "commit", "rollback"),
-        *("__exit__", "backup", "close"),
+        *("__exit__", "backup", "blobopen", "close"),
     ),
     "Cursor": ("execute", "executemany", "executescript", "fetchall", "fetchmany"),
+    "Blob": ("close", "__exit__"),
 }
 _CHECKED = {
     "Connection": (
-        *("blobopen", "create_aggregate", "create_collation", "create_function"),
+        *("create_aggregate", "create_collation", "create_function"),
         *("create_window_function", "cursor", "deserialize", "getconfig", "getlimit", "iterdump"),
         *("serialize", "set_authorizer", "set_progress_handler", "set_trace_callback"),
         *("setconfig", "setlimit", "enable_load_extension", "load_extension"),
     ),
     "Cursor": ("close", "fetchone"),
+    "Blob": ("read", "write", "seek", "tell", "__enter__"),
 }
 
 
@@ -165,11 +169,15 @@ def patches(runtime: Runtime) -> list[Patch]:
         except AttributeError:  # not initialized, as the original will say
             return None
 
+    def blobs_connection(blob: Any) -> Any:
+        return next((each for each in get_referents(blob) if isinstance(each, Connection)), None)
+
     runtime.offloaders[Connection] = partial(always, connection_of=itself)
     runtime.offloaders[_sqlite3.Cursor] = partial(always, connection_of=its_connection)
     rows = [Patch("sqlite3", "_sqlite3", "Connection.__init__", init)]
+    connections = {"Connection": itself, "Cursor": its_connection, "Blob": blobs_connection}
     for wrap, names in ((checked, _CHECKED), (offloaded, _OFFLOADED)):
-        for kind, connection_of in (("Connection", itself), ("Cursor", its_connection)):
+        for kind, connection_of in connections.items():
             methods = getattr(_sqlite3, kind).__dict__
             rows += [
                 Patch("sqlite3", "_sqlite3", f"{kind}.{name}", wrap(methods[name], connection_of))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -265,3 +268,76 @@ def test_the_cache_of_names(tmp_path: Path) -> None:
     at = os.open(tmp_path, os.O_RDONLY)
     assert stat.S_ISREG(lookup.mode("file", at))
     os.close(at)
+
+
+def test_opening_leaves_stocks_flags_and_mode(beside_another: None, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    old = os.umask(0o027)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o666))
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    for flags in (os.O_RDONLY, os.O_RDWR | os.O_APPEND, os.O_WRONLY | os.O_TRUNC, os.O_NONBLOCK):
+        fd = os.open(path, flags)
+        found = fcntl.fcntl(fd, fcntl.F_GETFL)
+        known = os.O_NONBLOCK | os.O_APPEND | os.O_ACCMODE
+        assert found & known == flags & known
+        assert not os.get_inheritable(fd)
+        os.close(fd)
+    for mode in ("r", "w", "a", "r+", "ab", "rb"):
+        with open(path, mode) as file:
+            assert file.name == str(path)
+            assert not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_NONBLOCK
+            assert not os.get_inheritable(file.fileno())
+    with pytest.raises(FileExistsError) as caught:
+        io.open(path, "x")  # noqa: SIM115, UP020
+    assert caught.value.filename == str(path)
+    with pytest.raises(FileExistsError):
+        os.open(path, os.O_CREAT | os.O_EXCL)
+    with pytest.raises(IsADirectoryError):
+        io.open(tmp_path)  # noqa: SIM115, UP020
+    with pytest.raises(ValueError, match="Cannot use closefd=False with file name"):
+        io.open(path, closefd=False)  # noqa: SIM115, UP020
+    with io.FileIO(path) as raw:  # type: ignore[arg-type]
+        assert raw.name is path
+
+
+def test_an_open_is_audited_once(beside_another: None, tmp_path: Path) -> None:
+    path = str(tmp_path / "file")
+    Path(path).touch()
+    events: list[Any] = []
+    active = [True]
+
+    def hook(event: str, args: Any) -> None:
+        if active and event == "open" and args[0] == path:
+            events.append(args)
+
+    sys.addaudithook(hook)
+    os.close(os.open(path, os.O_RDWR))
+    open(path).close()
+    active.clear()
+    (_, mode, flags), (_, named, _) = events
+    assert (mode, flags, named) == (None, os.O_RDWR | os.O_CLOEXEC, "r")
+
+
+def test_entries_tell_what_stock_tells(beside_another: None, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("abc")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("directory")
+    (tmp_path / "broken").symlink_to("nothing")
+    with os.scandir(tmp_path) as found:
+        entries = {entry.name: entry for entry in found}
+    assert {name for name, entry in entries.items() if entry.is_dir()} == {"directory", "link"}
+    assert [n for n, entry in entries.items() if entry.is_dir(follow_symlinks=False)] == [
+        "directory"
+    ]
+    assert [name for name, entry in entries.items() if entry.is_file()] == ["file"]
+    assert entries["file"].stat().st_size == 3
+    assert stat.S_ISDIR(entries["link"].stat().st_mode)
+    assert stat.S_ISLNK(entries["link"].stat(follow_symlinks=False).st_mode)
+    with pytest.raises(FileNotFoundError):
+        entries["broken"].stat()
+    with pytest.raises(TypeError, match="positional argument"):
+        entries["file"].stat(True)  # type: ignore[misc]

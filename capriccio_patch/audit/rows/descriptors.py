@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import tty
 from typing import Any
 
-from ..scene import Scene, drain, fill, row
+from ..scene import DELAY, Scene, drain, fill, row
 
 _LARGE = 1_000_000
 
@@ -144,3 +145,21 @@ def _(scene: Scene) -> Any:
     here, there = socket.socketpair()
     scene.after(drain, there.fileno(), fill(here.fileno()))
     return scene.wait(os.splice, source, here.fileno(), 3)
+
+
+@row("os.read (timer)")
+def _(scene: Scene) -> Any:
+    scene.need(os, "timerfd_create")
+    descriptor = getattr(os, "timerfd_create")(time.CLOCK_MONOTONIC)  # noqa: B009
+    getattr(os, "timerfd_settime")(descriptor, initial=DELAY)  # noqa: B009
+    return scene.wait(os.read, descriptor, 8)
+
+
+@row("os.sendfile (to a pipe)")
+def _(scene: Scene) -> Any:
+    scene.need(os, "sendfile")
+    reader, writer = os.pipe()
+    with open("large", "wb+") as file:
+        file.truncate(_LARGE)
+        scene.after(drain, reader, fill(writer) + 100)
+        return scene.wait(os.sendfile, writer, file.fileno(), 0, 100)

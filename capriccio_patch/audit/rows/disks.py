@@ -6,9 +6,11 @@ such a file system cannot be mounted these rows are skipped.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -96,6 +98,10 @@ _on_path("mkfifo", "MKNOD", lambda: os.mkfifo("slow/new"))
 _on_path("chmod", "SETATTR", lambda: os.chmod(_FILE, 0o600))
 _on_path("utime", "SETATTR", lambda: os.utime(_FILE, (1, 1)))
 _on_path("truncate", "SETATTR", lambda: os.truncate(_FILE, 3))
+_on_path("setxattr", "SETXATTR", lambda: os.setxattr(_FILE, "user.name", b"value"))
+_on_path("removexattr", "REMOVEXATTR", lambda: os.removexattr(_FILE, "user.name"))
+_on_path("chown", "SETATTR", lambda: os.chown(_FILE, os.getuid(), os.getgid()))
+_on_path("mknod", "MKNOD", lambda: os.mknod("slow/new"))
 _on_path("chdir", "LOOKUP", lambda: os.chdir("slow/directory"))
 _on_path("open", "LOOKUP", lambda: os.read(os.open(_FILE, os.O_RDONLY), 3))
 _on_path("open", "OPEN", lambda: os.read(os.open(_FILE, os.O_RDONLY), 3), "os.open (slow to open)")
@@ -105,7 +111,9 @@ _on_path(
     lambda: os.write(os.open("slow/new", os.O_WRONLY | os.O_CREAT), b"abc"),
     "os.open (a new file)",
 )
+_on_path("scandir", "READDIR", lambda: len([*os.scandir(_HERE)]), "os.scandir: iteration")
 _on_path("stat", "LOOKUP", lambda: os.path.exists(_FILE), "os.path.exists")
+_on_path("readlink", "READLINK", lambda: os.path.realpath("slow/link")[-4:], "os.path.realpath")
 _on_path("stat", "READDIR", lambda: len([*os.walk(_HERE)]), "os.walk")
 _on_path("stat", "READDIR", lambda: len([*pathlib.Path(_HERE).glob("*")]), "pathlib.Path.glob")
 
@@ -122,7 +130,34 @@ _on_file("fdatasync", "FSYNC", os.fdatasync)
 _on_file("ftruncate", "SETATTR", lambda file: os.ftruncate(file, 3))
 _on_file("fstat", "GETATTR", lambda file: _mode(os.fstat(file)))
 _on_file("fchmod", "SETATTR", lambda file: os.fchmod(file, 0o600))
+_on_file("fchown", "SETATTR", lambda file: os.fchown(file, os.getuid(), os.getgid()))
+_on_file("fstatvfs", "STATFS", lambda file: os.fstatvfs(file).f_bavail)
 _on_file("posix_fallocate", "FALLOCATE", lambda file: os.posix_fallocate(file, 0, 10))
+
+
+@row("os.DirEntry.stat")
+def _(scene: Scene) -> Any:
+    make_slow = _mount(scene, "LOOKUP")
+    entries = {entry.name: entry for entry in os.scandir(_HERE)}
+    make_slow()
+    return _mode(scene.wait(entries["file"].stat))
+
+
+@row("os.DirEntry.is_dir (link)")
+def _(scene: Scene) -> Any:
+    make_slow = _mount(scene, "READLINK")
+    entries = {entry.name: entry for entry in os.scandir(_HERE)}
+    make_slow()
+    return scene.wait(entries["link"].is_dir)
+
+
+@row("os.close (file)")
+def _(scene: Scene) -> Any:
+    make_slow = _mount(scene, "FLUSH")
+    file = os.open(_FILE, os.O_RDWR)
+    os.write(file, b"abc")
+    make_slow()
+    return scene.wait(os.close, file)
 
 
 @row("os.copy_file_range")
@@ -185,6 +220,24 @@ def _(scene: Scene) -> Any:
         return scene.wait(file.flush), file.tell()
 
 
+@row("io.FileIO.close (file)")
+def _(scene: Scene) -> Any:
+    make_slow = _mount(scene, "FLUSH")
+    file = open(_FILE, "r+b", 0)  # noqa: SIM115
+    file.write(b"abc")
+    make_slow()
+    return scene.wait(file.close), file.closed
+
+
+@row("io.BufferedWriter.close (file)")
+def _(scene: Scene) -> Any:
+    make_slow = _mount(scene, "WRITE", "FLUSH")
+    file = open(_FILE, "r+b")  # noqa: SIM115
+    file.write(b"abc")
+    make_slow()
+    return scene.wait(file.close), file.closed
+
+
 @row("io.FileIO.truncate (file)")
 def _(scene: Scene) -> Any:
     _slow(scene, "SETATTR")
@@ -202,3 +255,13 @@ def _(scene: Scene) -> Any:
 def _(scene: Scene) -> Any:
     _slow(scene, "RMDIR")
     return scene.wait(shutil.rmtree, "slow/directory"), os.path.exists("slow/directory")
+
+
+@row("import of a module (file)")
+def _(scene: Scene) -> Any:
+    make_slow = _mount(scene, "LOOKUP")
+    pathlib.Path("slow/audited.py").write_text("value = 3\n")
+    make_slow()
+    sys.path.insert(0, os.path.abspath(_HERE))
+    sys.dont_write_bytecode = True
+    return scene.wait(importlib.import_module, "audited").value

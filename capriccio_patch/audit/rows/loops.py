@@ -155,3 +155,14 @@ def _(scene: Scene) -> Any:
         return await event.wait()
 
     return _run(scene, main)
+
+
+@row("asyncio: loop.getaddrinfo")
+def _(scene: Scene) -> Any:
+    async def main() -> Any:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+        await asyncio.sleep(DELAY)
+        return found[0][4]
+
+    return _run(scene, main)

@@ -62,6 +62,62 @@ def _(scene: Scene) -> Any:
     return scene.wait(connection.commit), connection.in_transaction
 
 
+@row("sqlite3.Connection (busy): end of a with block")
+def _(scene: Scene) -> Any:
+    holder = sqlite3.connect("data", isolation_level=None, check_same_thread=False)
+    holder.executescript("CREATE TABLE items (item); INSERT INTO items VALUES (1);")
+    connection = sqlite3.connect("data", timeout=10)
+    connection.execute("INSERT INTO items VALUES (2)")
+    holder.execute("BEGIN")
+    holder.execute("SELECT item FROM items").fetchall()
+    scene.after(holder.execute, "COMMIT")
+
+    def commit() -> bool:
+        with connection:
+            return connection.in_transaction
+
+    return scene.wait(commit), connection.in_transaction
+
+
+@row("sqlite3.Connection.backup (busy)")
+def _(scene: Scene) -> Any:
+    def copy(connection: sqlite3.Connection) -> int:
+        with sqlite3.connect("copy") as target:
+            connection.backup(target, sleep=DELAY / 10)
+            return len(target.execute("SELECT * FROM items").fetchall())
+
+    return _busy(scene, copy, "EXCLUSIVE")
+
+
+@row("sqlite3.Connection.blobopen (busy)")
+def _(scene: Scene) -> Any:
+    holder = _blobs()
+    holder.execute("BEGIN IMMEDIATE")
+    connection = sqlite3.connect("data", timeout=10)
+    scene.after(holder.execute, "COMMIT")
+    with scene.wait(connection.blobopen, "items", "item", 1) as blob:
+        return blob.read()
+
+
+@row("sqlite3.Blob.close (busy)")
+def _(scene: Scene) -> Any:
+    """Closing it commits, and a reader keeps it from that."""
+    holder = _blobs()
+    connection = sqlite3.connect("data", timeout=10, isolation_level=None)
+    blob = connection.blobopen("items", "item", 1)
+    blob.write(b"xyz")
+    holder.execute("BEGIN")
+    holder.execute("SELECT item FROM items").fetchall()
+    scene.after(holder.execute, "COMMIT")
+    return scene.wait(blob.close), connection.execute("SELECT item FROM items").fetchall()
+
+
+def _blobs() -> sqlite3.Connection:
+    holder = sqlite3.connect("data", isolation_level=None, check_same_thread=False)
+    holder.executescript("CREATE TABLE items (item BLOB); INSERT INTO items VALUES (x'616263');")
+    return holder
+
+
 @row("sqlite3.Connection.execute (busy, timeout)")
 def _(scene: Scene) -> Any:
     holder = sqlite3.connect("data", isolation_level=None)

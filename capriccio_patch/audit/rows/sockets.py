@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
 
 from ..scene import DELAY, Scene, drain, fill, row
@@ -273,3 +274,13 @@ def _(scene: Scene) -> Any:
     scene.after(drain, there.fileno(), fill(here.fileno()) + _LARGE)
     with here.makefile("wb") as file:
         return scene.wait(file.write, bytes(_LARGE))
+
+
+@row("socket.close (SO_LINGER)")
+def _(scene: Scene) -> Any:
+    """What was sent has not been taken by the other end."""
+    here, there = scene.tcp()
+    fill(here.fileno())
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
+    scene.after(there.close)
+    return scene.wait(here.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fileinput
+import getpass
 import io
 import logging
 import os
@@ -12,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..scene import Scene, drain, fill, row
+from ..scene import Scene, Skip, drain, fill, row
 
 _LARGE = 1_000_000
 
@@ -318,3 +319,25 @@ def _(scene: Scene) -> Any:
     scene.after(release.set)
     record = logging.makeLogRecord({"msg": "abc"})
     return bool(scene.wait(handler.handle, record)), handler.stream.getvalue()
+
+
+@row("input (terminal, with readline)")
+def _(scene: Scene) -> Any:
+    try:
+        import readline  # noqa: F401
+    except ImportError:
+        raise Skip("no readline here") from None
+    master, slave = os.openpty()
+    os.dup2(slave, 0)
+    os.dup2(slave, 1)
+    scene.after(os.write, master, b"abc\n")
+    return scene.wait(input, "Name? ")
+
+
+@row("getpass.getpass (terminal)")
+def _(scene: Scene) -> Any:
+    master, slave = os.openpty()
+    os.dup2(slave, 0)
+    scene.after(os.write, master, b"abc\n")
+    stream = io.StringIO()
+    return scene.wait(getpass.getpass, "Word: ", stream), stream.getvalue()

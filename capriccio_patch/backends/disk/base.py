@@ -60,6 +60,10 @@ class DiskBackend(ABC):
     """Flags of preadv2(2) with which any descriptor, a pipe too, may be tried before anything else;
     0: the scheme wants to be asked."""
 
+    asks_cache: ClassVar[bool] = False
+    """Whether a path that the kernel has in its cache of names is looked up, and a file opened,
+    directly; else that is a request too."""
+
     services: Services
 
     @property

@@ -52,6 +52,7 @@ class NowaitBackend(DiskBackend):
 
     kind = "nowait"
     try_flags = _RWF_NOWAIT
+    asks_cache = True
 
     def __init__(self, slow: DiskBackend | None = None) -> None:
         self.slow = slow or WorkersBackend()
