@@ -11,7 +11,6 @@ import pytest
 HERE = Path(__file__).parent / "conformance"
 sys.path.insert(0, str(HERE))
 try:
-    import runner
     import sets
     import table
 finally:
@@ -79,24 +78,30 @@ def run(tmp_path: Path) -> Any:
         (tmp_path / "module.py").write_text(source)
         code = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
-import runner, sets
 from pathlib import Path
-child = Path(sys.argv[2], "child.py")
-name, source = sys.argv[3:5]
-if Path(source).stat().st_size:
-    child.write_text(
-        f"import sys, importlib.util as u; s = u.spec_from_file_location('test.{name}', {source!r});"
-        f"m = u.module_from_spec(s); sys.modules[s.name] = m; s.loader.exec_module(m)\\n"
-        + f"import runpy; sys.argv[0] = {str(runner._CHILD)!r};"
-        + "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
+here, folder, name, hang = sys.argv[1:]
+sys.path.insert(0, here)
+import runner
+if Path(folder, "module.py").stat().st_size:
+    child = Path(folder, "child.py")
+    run = f"run({name!r}, {str(runner._CHILD)!r})"
+    child.write_text(Path(folder, "stand_in.py").read_text() + run)
     runner._CHILD = child
-options = runner.Options(sys.executable, "patched", [], float(sys.argv[5]), 60.0)
+options = runner.Options(sys.executable, "patched", [], float(hang), 60.0)
 print(json.dumps(runner.run_module(name, options)))
 """
+        (tmp_path / "stand_in.py").write_text("""
+import runpy, sys
+from importlib.util import module_from_spec, spec_from_file_location
+def run(name, child):
+    spec = spec_from_file_location(f"test.{name}", __file__.replace("child.py", "module.py"))
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.argv[0] = child
+    runpy.run_path(child, run_name="__main__")
+""")
         done = subprocess.run(
-            [sys.executable, "-c", code, HERE, tmp_path, name, tmp_path / "module.py", str(hang)],
+            [sys.executable, "-c", code, HERE, tmp_path, name, str(hang)],
             stdout=subprocess.PIPE,
             check=True,
         )
