@@ -16,7 +16,7 @@ from .errors import (
     ThreadsBlocked,
 )
 from .offload import offload
-from .patching import is_patched, original, patch_all, status, unpatch_all
+from .patching import is_patched, original, patch_all, set_priority, status, unpatch_all
 from .schedulers import known_schedulers, register_scheduler
 
 __version__ = "0.1.0"
@@ -42,6 +42,7 @@ __all__ = [
     "register_backend",
     "register_disk_backend",
     "register_scheduler",
+    "set_priority",
     "status",
     "unpatch_all",
 ]

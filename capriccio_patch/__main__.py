@@ -24,6 +24,7 @@ from importlib.util import MAGIC_NUMBER
 import capriccio_patch
 
 from .errors import CapriccioError
+from .patching import program_failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ options, before the program:
   --sockio NAME     I/O scheme for sockets and pipes
   --diskio NAME     I/O scheme for files
   --scheduler NAME  policy that picks the next runnable thread
+  --seed N          what the scheduler "random" begins with: the same N, the same order
   --only A,B        apply only these patches
   --exclude A,B     do not apply these patches
   --status          print as JSON, on standard error, what was patched and how
@@ -55,7 +57,7 @@ options, before the program:
 Options of the interpreter itself (-X, -W, -u, -O, -i, ...) go before -m capriccio_patch.
 The environment variables CAPRICCIO_* set the same and more; options override them.
 """
-_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler")
+_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler", "--seed")
 _LIST_OPTIONS = ("--only", "--exclude")
 
 
@@ -76,6 +78,8 @@ def main(args: list[str]) -> None:
     try:
         _RUN[kind](target, _fresh_main())
     except BaseException as error:
+        if not isinstance(error, SystemExit) or error.code not in (None, 0):
+            program_failed()
         if sys.flags.inspect or not isinstance(error, SystemExit):
             _hide_own_frames()
         raise

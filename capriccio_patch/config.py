@@ -67,11 +67,19 @@ def _blocked(value: object) -> tuple[float, str]:
     return (seconds, mode) if seconds and mode != "off" else (0.0, "off")
 
 
+def _int(value: object) -> int:
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        raise ValueError("a whole number") from None
+
+
 # field: (environment variable, reader that raises ValueError(what is allowed), default)
 _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "sockio": ("CAPRICCIO_SOCKIO", _name, "auto"),
     "diskio": ("CAPRICCIO_DISKIO", _name, "auto"),
     "scheduler": ("CAPRICCIO_SCHEDULER", _name, "fifo"),
+    "seed": ("CAPRICCIO_SEED", _int, None),
     "slice": ("CAPRICCIO_SLICE", _seconds, 0.010),
     "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
@@ -93,6 +101,8 @@ class Settings:
     """Name of the I/O scheme for files, or "auto"."""
     scheduler: str
     """Name of the policy that picks the next runnable thread."""
+    seed: int | None
+    """What a scheduler that draws lots begins with; None: it chooses."""
     slice: float
     """Seconds that a thread may compute before it is preempted; 0.0: never preempted."""
     blocked: tuple[float, str]
@@ -113,6 +123,7 @@ class Settings:
         sockio: str | None = None,
         diskio: str | None = None,
         scheduler: str | None = None,
+        seed: int | str | None = None,
         slice: float | str | None = None,  # noqa: A002
         blocked: float | str | None = None,
         offload: Names | None = None,

@@ -29,6 +29,7 @@ get_ident = clone(_thread.get_ident)
 get_native_id: Any = clone(getattr(_thread, "get_native_id", None)) or (lambda: 0)
 start_new_thread = clone(_thread.start_new_thread)
 thread_count = clone(_thread._count)
+thread_excepthook = clone(_thread._excepthook)
 TIMEOUT_MAX = _thread.TIMEOUT_MAX
 if hasattr(_thread, "_set_sentinel"):
     set_sentinel = clone(_thread._set_sentinel)

@@ -34,11 +34,19 @@ from .runtime.disk import Disk
 from .runtime.kernel import Kernel
 from .runtime.watchdog import Watchdog
 from .runtime.workers import Workers
-from .schedulers import create_scheduler
+from .scheduling import Outcome, blocked_for, create_policy, slice_for, with_checkpoints
 from .wrappers import tables
 from .wrappers.base import Patch, Runtime
 
-__all__ = ["is_patched", "original", "patch_all", "status", "unpatch_all"]
+__all__ = [
+    "is_patched",
+    "original",
+    "patch_all",
+    "program_failed",
+    "set_priority",
+    "status",
+    "unpatch_all",
+]
 
 
 class _Deferred(ModuleType):
@@ -80,6 +88,7 @@ class _Applied:
         self.originals: dict[int, Any] = {}
         """By id of what is found at a path now: the callable that was there."""
         self.keep: list[Any] = []
+        self.outcome = Outcome(runtime.kernel)
         self.offload = Offload(
             runtime,
             lambda row: _apply(self, row, interpose.self_check()),
@@ -98,6 +107,7 @@ def patch_all(
     sockio: str | None = None,
     diskio: str | None = None,
     scheduler: str | None = None,
+    seed: int | str | None = None,
     slice: float | None = None,  # noqa: A002
     blocked: float | str | None = None,
     offload: Iterable[str] | None = None,
@@ -122,24 +132,28 @@ def patch_all(
         sockio=sockio,
         diskio=diskio,
         scheduler=scheduler,
+        seed=seed,
         slice=slice,
         blocked=blocked,
         offload=offload,
     )
-    policy = create_scheduler(settings.scheduler)
+    policy = create_policy(settings)
     scheme = create_disk_backend(settings.diskio)
     backend = create_backend(settings.sockio)
     kernel = Kernel(backend, policy)
+    if hasattr(policy, "attach"):
+        policy.attach(kernel)
     workers = Workers(kernel)
     disk = Disk(kernel, workers, scheme)
     scheme.init(disk)
     runtime = Runtime(kernel, workers, disk)
-    runtime.watchdog = Watchdog(kernel, settings.slice, *settings.blocked)
+    runtime.watchdog = Watchdog(kernel, slice_for(settings, policy), *blocked_for(settings, policy))
     applied = _Applied(runtime, settings)
     try:
-        rows = tables.all_patches(runtime)
+        rows = [*tables.all_patches(runtime), *applied.outcome.patches()]
         _check_names(rows, settings)
         rows = [row for row in rows if _selected(row, settings)]
+        rows = with_checkpoints(kernel, rows)
         reason = interpose.self_check()
         for row in rows:
             _apply(applied, row, reason)
@@ -200,6 +214,35 @@ def unpatch_all() -> None:
     kernel.backend.close()
 
 
+def set_priority(value: int, thread: Any = None) -> None:
+    """Have a thread run before others (`value` above 0) or after them (below), from its next wait.
+
+    `value` is a whole number from -100 to 100; a thread begins with 0.  `thread` is a
+    `threading.Thread` that has been started, or its identifier; None: the calling one.  The
+    scheduler ``priority`` goes by it, the others don't; without a patch it does nothing.
+
+    Any OS thread.  ValueError for a value out of range, RuntimeError for a thread not yet started.
+    """
+    if not isinstance(value, int) or not -100 <= value <= 100:
+        raise ValueError("a priority is a whole number from -100 to 100")
+    ident = getattr(thread, "ident", thread)
+    if thread is not None and ident is None:
+        raise RuntimeError("cannot set the priority of a thread before it is started")
+    if _applied is None:
+        return
+    kernel = _applied.runtime.kernel
+    if thread is None:
+        ident = kernel.current.ident if kernel.is_mine() else None
+    set_ = getattr(kernel.scheduler, "set_priority", None)
+    target = kernel.threads.get(ident)  # None for an OS thread, which the system schedules
+    if set_ is None or target is None:
+        return
+    if kernel.is_mine():
+        set_(target, value)
+    else:
+        kernel.call_soon(set_, target, value)
+
+
 def is_patched(name: str) -> bool:
     """Whether the function at a dotted name (``"time.sleep"``), or anything of a module, is taken
     over.  Any OS thread."""
@@ -240,6 +283,7 @@ def status() -> dict[str, Any]:
         "sockio": kernel.backend.name,
         "diskio": _applied.runtime.disk.backend.name,
         "scheduler": _applied.settings.scheduler,
+        "seed": getattr(kernel.scheduler, "seed", None),
         "slice": _applied.settings.slice,
         "blocked": _applied.settings.blocked,
         "threads": len(kernel.threads),
@@ -248,6 +292,12 @@ def status() -> dict[str, Any]:
         "failed": dict(_applied.failed),
         "offload": dict(_applied.offload.names),
     }
+
+
+def program_failed() -> None:
+    """The program ends with an error, which the interpreter may not report: exit will tell."""
+    if _applied is not None:
+        _applied.outcome.failed = True
 
 
 # -- applying ------------------------------------------------------------------------------------
@@ -292,7 +342,8 @@ def _imported(module: ModuleType) -> None:
     reason = interpose.self_check()
     for late in tables.LATE:
         if late.module == module.__name__:
-            for row in late.patches(applied.runtime):
+            rows = with_checkpoints(applied.runtime.kernel, late.patches(applied.runtime))
+            for row in rows:
                 _groups.setdefault(row.group, []).append(row.name)
                 if _selected(row, applied.settings):
                     _apply(applied, row, reason)
@@ -460,6 +511,7 @@ def _at_exit() -> None:
     applied = _applied
     if applied is None:
         return
+    applied.outcome.tell()
     _applied = None
     interpose.leak(applied.runtime.kernel.threads)
     _undo(applied)

@@ -14,6 +14,7 @@ DEFAULTS = {
     "sockio": "auto",
     "diskio": "auto",
     "scheduler": "fifo",
+    "seed": None,
     "slice": 0.010,
     "blocked": (0.1, "warn"),
     "offload": (),

@@ -19,6 +19,7 @@ LAYERS = (
     {"runtime"},
     {"schedulers", "backends"},
     {"wrappers"},
+    {"scheduling"},
     {"offload", "patching"},
     {"__init__"},
     {"__main__"},

@@ -60,6 +60,7 @@ class Descriptor:
         "exact",
         "fd",
         "file",
+        "listens",
         "observers",
         "owned",
         "readers",
@@ -74,6 +75,7 @@ class Descriptor:
         self.exact = exact
         self.can_read = True
         self.closed = False
+        self.listens = False
         self.registered = False
         self.reused = False
         self.file: tuple[int, int] | None = None
@@ -127,6 +129,7 @@ class Descriptors:
         descriptor.owned = owned
         descriptor.exact = exact
         descriptor.can_read = True
+        descriptor.listens = False
         descriptor.registered = False
         descriptor.armed = 0
         if self._kernel.is_mine():

@@ -18,12 +18,20 @@ from enum import Enum
 from opcode import opmap
 from types import FrameType
 
-__all__ = ["Point", "is_jump", "is_own", "point"]
+__all__ = ["Point", "is_jump", "is_own", "may_yield", "point"]
 
 _PACKAGE = __name__.partition(".")[0]
 _OWN = tuple(
     f"{_PACKAGE}.{part}"
-    for part in ("runtime.", "wrappers.", "backends.", "schedulers.", "patching", "interpose")
+    for part in (
+        "runtime.",
+        "wrappers.",
+        "backends.",
+        "schedulers.",
+        "scheduling",
+        "patching",
+        "interpose",
+    )
 )
 _DELICATE = frozenset(
     {
@@ -75,6 +83,16 @@ def point(frame: FrameType | None) -> Point:
     if frame.f_globals.get("__name__") in _DELICATE:
         return Point.SOON
     return Point.SAFE if _is_undisturbed(frame) and _has_room() else Point.NOT_NOW
+
+
+def may_yield(frame: FrameType | None) -> bool:
+    """Whether the thread may be switched away from where `frame` makes a call that is taken over.
+
+    That is between two bytecodes for certain; the rest is as for `point`.
+    """
+    if frame is None or is_own(frame) or frame.f_globals.get("__name__") in _DELICATE:
+        return False
+    return _is_undisturbed(frame) and _has_room()
 
 
 def is_jump(frame: FrameType | None) -> bool:

@@ -1,11 +1,13 @@
 """Schedulers, chosen by name.
 
-`register_scheduler` adds one; so does the entry-point group ``capriccio_patch.schedulers``.
+`register_scheduler` adds one; so does the entry-point group ``capriccio_patch.schedulers``.  What
+is not this package's own is watched (`checked`): it may break the contract, but not unseen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import ConfigError
 from .base import Scheduler
@@ -16,31 +18,63 @@ __all__ = ["Scheduler", "create_scheduler", "known_schedulers", "register_schedu
 
 _ENTRY_POINTS = "capriccio_patch.schedulers"
 
-_schedulers: dict[str, Callable[[], Scheduler]] = {
+
+# Loaded when they are chosen: every patched program pays for what is imported here.
+
+
+def _priority() -> Any:
+    from .priority import PriorityScheduler
+
+    return PriorityScheduler()
+
+
+def _random() -> Any:
+    from .random import RandomScheduler
+
+    return RandomScheduler()
+
+
+_OWN: dict[str, Callable[[], Any]] = {
     "fifo": FifoScheduler,
     "lifo": LifoScheduler,
+    "priority": _priority,
+    "random": _random,
 }
+_schedulers = dict(_OWN)
 
 
 def register_scheduler(name: str, factory: Callable[[], Scheduler]) -> None:
-    """Make a scheduler available under `name` for ``CAPRICCIO_SCHEDULER``; before `patch_all`."""
+    """Make a scheduler available under `name` for ``CAPRICCIO_SCHEDULER``; before `patch_all`.
+
+    ``factory()`` returns a new one (`schedulers.base` says what it has to do).
+    """
     _schedulers[name] = factory
 
 
 def known_schedulers() -> list[str]:
-    """The names that `create_scheduler` takes."""
-    return list(_schedulers)
+    """The names that `create_scheduler` takes, those of entry points included."""
+    return list(dict.fromkeys([*_schedulers, *(entry.name for entry in _entries())]))
 
 
-def create_scheduler(name: str) -> Scheduler:
+def create_scheduler(name: str) -> Any:
     """A new scheduler; ConfigError for an unknown name."""
     if name not in _schedulers:
-        from importlib.metadata import entry_points
+        for entry in _entries():
+            if entry.name == name:
+                register_scheduler(name, entry.load())
+                break
+        else:
+            known = ", ".join(known_schedulers())
+            raise ConfigError(f"unknown scheduler {name!r}: known are {known}")
+    factory = _schedulers[name]
+    if factory is _OWN.get(name):
+        return factory()
+    from .checked import CheckedScheduler
 
-        for entry in entry_points(group=_ENTRY_POINTS):
-            if entry.name not in _schedulers:
-                register_scheduler(entry.name, entry.load())
-    if name not in _schedulers:
-        known = ", ".join(_schedulers)
-        raise ConfigError(f"unknown scheduler {name!r}: known are {known}")
-    return _schedulers[name]()
+    return CheckedScheduler(name, factory())
+
+
+def _entries() -> Any:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=_ENTRY_POINTS)

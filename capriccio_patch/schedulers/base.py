@@ -5,8 +5,26 @@ The paper's three functions, as methods: ``__init__``, ``push`` (add_thread) and
 becomes runnable and popped once.  Neither method may wait, or raise for a thread it was given; both
 are called on the scheduler's OS thread, many times a second.
 
-``push_first(thread)`` is optional: the thread is urgent (a signal handler has to run in it) and
-is to be popped next.  It is called at any moment, also between two bytecodes of the other methods.
+What a thread waited for is still written on it when it is pushed: ``thread.kind`` ("read", "write",
+"lock", "sleep", ...) and ``thread.object``; a thread that has not waited has None there.
+
+What a scheduler may have besides:
+
+``push_first(thread)``
+    The thread is urgent (a signal handler has to run in it) and is to be popped next.  It is called
+    at any moment, also between two bytecodes of the other methods.
+``attach(kernel)``
+    Called once, before the first thread is pushed.
+``set_priority(thread, value)``
+    What `capriccio_patch.set_priority` calls, with an int; a higher one is more urgent.
+``seed``
+    An int, for one that draws lots; set before the first thread is pushed if the user gives one.
+``least_slice``
+    Seconds that a thread may compute at least before the watchdog makes it step aside.
+``checkpoint()``, ``checkpoints``
+    ``checkpoint`` is called before each call that is taken over, on the scheduler's OS thread,
+    where a thread may be made to step aside; it does so when that returns true.  ``checkpoints``
+    are the only calls that are concerned (``"_socket.socket._accept"``), or None: all.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def _accept_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         d = record_of(originals.socket_fileno(self)) or mode.opened(self)
         if timeout == 0 or d is None:
             return original(self)
+        d.listens = True
         deadline = mode.deadline(timeout)
         again = False
         while True:

@@ -142,7 +142,7 @@ def test_a_registered_one_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedulers, "_schedulers", dict(schedulers._schedulers))
     made = create_scheduler("fifo")
     register_scheduler("mine", lambda: made)
-    assert create_scheduler("mine") is made
+    assert create_scheduler("mine")._scheduler is made
     assert "mine" in known_schedulers()
 
 
