@@ -33,6 +33,6 @@ print(ran, capriccio_patch.status()["scheduler"])
 
 
 def test_the_worked_example(run_script: Any) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     done = run_script(example + USE)
     assert done.stdout == "['old', 'old', 'old', 'new', 'new', 'new'] old-first\n"
