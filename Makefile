@@ -4,6 +4,7 @@
 # make lint   runs the linters alone
 # make conformance  runs CPython's own tests (core and network), stock and patched: an hour
 #             TESTS="core test_ssl" chooses sets or modules, MODE=late or undone when to patch
+# make bench  measures this runtime beside its peers; ARGS="--quick" and the like are passed on
 # make clean  removes the environments
 #
 # Needs only Python and make; the environments are made again when pyproject.toml changes.
@@ -20,7 +21,7 @@ ifeq ($(VERSIONS),)
 $(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
 endif
 
-.PHONY: demo test lint conformance clean
+.PHONY: demo test lint conformance bench clean
 .SECONDARY:
 
 demo: .venv/.stamp
@@ -33,6 +34,11 @@ lint: .venv-$(NEWEST)/.stamp
 	$(<D)/bin/ruff check
 	$(<D)/bin/ruff format --check
 	$(<D)/bin/mypy
+
+bench: bench-$(NEWEST)
+
+bench-%: .venv-bench-%/.stamp
+	$(<D)/bin/python -m capriccio_patch.bench peers --json bench-$*.json --plots bench-$* $(ARGS)
 
 test-%: .venv-%/.stamp
 	@echo "== Python $*"
@@ -50,6 +56,17 @@ conformance-%: .venv-%/.stamp
 	.venv/bin/python -m compileall -q capriccio_patch
 	touch $@
 
+# Peers that can't be installed here are left out; without plots there are tables.
+.venv-bench-%/.stamp: pyproject.toml
+	$(call python,$*) -m venv --clear .venv-bench-$*
+	.venv-bench-$*/bin/python $(PIP_INSTALL) --editable .
+	.venv-bench-$*/bin/python $(PIP_INSTALL) --editable '.[bench]' || \
+	  for peer in gevent eventlet uvloop matplotlib; do \
+	    .venv-bench-$*/bin/python $(PIP_INSTALL) $$peer || echo "$$peer can't be installed"; \
+	  done
+	.venv-bench-$*/bin/python -m compileall -q capriccio_patch
+	touch $@
+
 .venv-%/.stamp: pyproject.toml
 	$(call python,$*) -m venv --clear .venv-$*
 	.venv-$*/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
@@ -57,4 +74,4 @@ conformance-%: .venv-%/.stamp
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* bench-* *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,60 @@
+"""python loops.py echo|yields [SECONDS]: the same by callbacks and coroutines of an event loop.
+
+The loop is the one that the runtime has installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what comes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        self.write = transport.write  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        """Send it back."""
+        self.write(data)
+
+
+async def echo() -> None:
+    """Serve until standard input ends."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    done = asyncio.Event()
+    loop.add_reader(0, done.set)
+    await done.wait()
+
+
+async def yields(n: int, tasks: int = 100) -> float:
+    """asyncio.sleep(0) by a hundred tasks; the CPU seconds of `n`."""
+
+    async def loop() -> None:
+        for _ in range(n // tasks):
+            await asyncio.sleep(0)
+
+    started = time.process_time()
+    await asyncio.gather(*[loop() for _ in range(tasks)])
+    return time.process_time() - started
+
+
+def main() -> None:
+    """Run what the arguments say."""
+    if sys.argv[1] == "echo":
+        asyncio.run(echo())
+        return
+    n = 1000
+    while (took := asyncio.run(yields(n))) < float(sys.argv[2]) / 2:
+        n *= 2
+    print(json.dumps({"yields": took / n}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""python -m capriccio_patch.bench peers: this runtime beside the others, on the same programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from . import peer_results, peer_runs
+from .machine import commit, describe
+from .peer_cases import CASES, GROWTH, RUNTIMES, selected
+
+__all__ = ["add_arguments", "run"]
+
+_PACKAGES = ("greenlet", "gevent", "eventlet", "uvloop")
+_SIZES = [10, 100, 1000, 10_000, 100_000]
+_STOCK_LIMIT = 10_000
+"""OS threads beyond which the system may have no more."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "cases", nargs="*", help="only cases whose names begin so; 'growth' for the cost's growth"
+    )
+    parser.add_argument("--quick", action="store_true", help="few and short rounds, small cases")
+    parser.add_argument("--rounds", type=_positive, help="of each case (default 7; 3 with --quick)")
+    parser.add_argument("--list", action="store_true", help="print the cases and do nothing")
+    parser.add_argument("--json", metavar="FILE", help="keep the result")
+    parser.add_argument("--plots", metavar="FOLDER", help="draw it (needs matplotlib)")
+    parser.add_argument(
+        "--runtimes",
+        type=_runtimes,
+        default=list(RUNTIMES),
+        metavar="A,B",
+        help=f"only these of {', '.join(RUNTIMES)}",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
+def _runtimes(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in RUNTIMES:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(RUNTIMES)}")
+    return names
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, keep what was asked for."""
+    if args.list:
+        for case in CASES:
+            print(f"{case.name:24} {case.title}")
+        return 0
+    names = [name for name in args.cases if name != "growth"]
+    try:
+        cases = [] if args.cases and not names else selected(names, args.quick)
+        if args.json:
+            Path(args.json).touch()
+        if args.plots:
+            Path(args.plots).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        _say(str(error))
+        return 2
+    missing = {name: why for name in args.runtimes if (why := peer_runs.available(name))}
+    for name, why in missing.items():
+        _say(f"{name} is left out: {why}")
+    runtimes = [name for name in args.runtimes if name not in missing]
+    rounds = args.rounds or (3 if args.quick else 7)
+    seconds = 0.2 if args.quick else 0.5
+    result = _header(args.quick, rounds)
+    result["left_out"] = missing
+    result["cases"] = found = {}
+    for each in dict.fromkeys(case.run for case in cases):
+        mine = [case for case in cases if case.run == each]
+        _say(f"{time.strftime('%H:%M:%S')} {mine[0].title}")
+        failed = _failures(result, mine[0].name)
+        values = peer_runs.measure_run(each, runtimes, rounds, seconds, failed)
+        for case in mine:
+            if case.key in values:
+                found[case.name] = values[case.key]
+    if not args.cases or "growth" in args.cases:
+        result["growth"] = _growth(result, runtimes, args.quick, rounds, seconds)
+    for line in [*_about(result), "", *peer_results.table(result), *_growth_table(result)]:
+        print(line)
+    if args.json:
+        Path(args.json).write_text(json.dumps(result, indent=1))
+    if args.plots:
+        return _draw(result, args.plots)
+    return 0
+
+
+def _header(quick: bool, rounds: int) -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pass
+    return {
+        "format": peer_results.FORMAT,
+        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "machine": describe(),
+        "versions": versions,
+        "commit": commit(),
+        "quick": quick,
+        "rounds": rounds,
+        "failed": {},
+    }
+
+
+def _failures(result: dict[str, Any], case: str) -> Any:
+    def failed(runtime: str, why: str) -> None:
+        _say(f"{case}: {runtime} is left out: {why}")
+        result["failed"].setdefault(case, {})[runtime] = why
+
+    return failed
+
+
+def _growth(
+    result: dict[str, Any], runtimes: list[str], quick: bool, rounds: int, seconds: float
+) -> Any:
+    sizes = _SIZES[: 4 if quick else None]
+    _say(f"{time.strftime('%H:%M:%S')} growth of the costs")
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for names, some in (
+        (["capriccio", "gevent"], sizes),
+        (["stock"], [size for size in sizes if size < _STOCK_LIMIT]),
+    ):
+        chosen = [name for name in names if name in runtimes]
+        failed = _failures(result, "growth")
+        measured = peer_runs.growth(chosen, some, min(rounds, 3), seconds, failed)
+        for key, by_runtime in measured.items():
+            found.setdefault(key, {}).update(by_runtime)
+    return found
+
+
+def _about(result: dict[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    return [
+        f"{machine}; {versions}; commit {result['commit']}; {result['rounds']} rounds.",
+        "Medians with quartiles; CPU time, but for a file's (wall time).",
+    ]
+
+
+def _growth_table(result: dict[str, Any]) -> list[str]:
+    lines = []
+    for key, by_runtime in result.get("growth", {}).items():
+        sizes = sorted({int(size) for values in by_runtime.values() for size in values})
+        lines += ["", f"| {GROWTH[key]}, us, beside | {' | '.join(f'{s:,}' for s in sizes)} |"]
+        lines.append("|---|" + "---|" * len(sizes))
+        for runtime, values in by_runtime.items():
+            cells = [
+                f"{peer_results.quartiles(values[str(size)])[1] * 1e6:.2f}"
+                if str(size) in values
+                else ""
+                for size in sizes
+            ]
+            lines.append(f"| {runtime} | {' | '.join(cells)} |")
+    return lines
+
+
+def _draw(result: dict[str, Any], folder: str) -> int:
+    try:
+        from . import peer_plots
+    except ImportError as error:
+        _say(f"no plots: {error}")
+        return 1
+    for path in peer_plots.draw(result, Path(folder)):
+        _say(f"drawn: {path}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
