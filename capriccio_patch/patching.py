@@ -23,7 +23,7 @@ from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from . import interpose, originals
-from .backends import create_backend
+from .backends import create_backend, recreate_backend
 from .backends.disk import create_disk_backend
 from .config import Settings
 from .errors import PatchError, ThreadsAlive
@@ -531,8 +531,7 @@ def _after_fork_in_child() -> None:
     if _applied is not None:
         kernel = _applied.runtime.kernel
         os_threads.after_fork()
-        kernel.backend.close()  # the child's copies of the parent's descriptors
-        kernel.after_fork(create_backend(kernel.backend.name))
+        kernel.after_fork(recreate_backend(kernel.backend))
         _applied.runtime.workers.after_fork()
 
 

@@ -1,7 +1,7 @@
 """The contract of an I/O scheme.
 
 The paper's interface (section 5.1) is four functions: ``is_available``, ``init``, ``add_request``
-and ``poll``.  Here they are methods of a class, with three more that a fork, a close and other OS
+and ``poll``.  Here they are methods of a class, with more that closes, timeouts and other OS
 threads make necessary.
 
 1. ``is_available`` says why this machine can't run the scheme, or None.  It changes nothing.
@@ -14,11 +14,13 @@ threads make necessary.
    It returns the events that hold at once for descriptors which the facility can't watch (regular
    files), else 0.  Raises OSError for a bad descriptor.
 4. ``poll(timeout)`` waits up to ``timeout`` seconds (None: for ever; 0: not at all), and returns
-   (descriptor number, events) pairs.  A report may be spurious, and may come for a number that was
-   closed.  Signals are taken as CPython takes them (PEP 475).
-5. ``forget(descriptor)``: its number is about to be closed.
-6. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; else the next one.
-7. ``close`` gives everything back.
+   (descriptor number, events) pairs.  It may return early, with none.  A report may be spurious
+   and may come for a closed number.  Signals are taken as CPython takes them (PEP 475).
+5. ``forget(descriptor)``: its number is about to be closed.  The close is to have its full effect.
+6. ``withdraw(descriptor)``: nobody waits for it any longer.  It is called only where
+   ``holds_files`` says that an unanswered request keeps the file open.
+7. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; else the next one.
+8. ``close`` gives everything back.  A forked child calls it too, on its copy of the object.
 
 Events are poll(2)'s: ``runtime.descriptors``.  All but `notify` is for the scheduler's OS thread.
 """
@@ -38,9 +40,12 @@ __all__ = ["Backend", "Notifier", "notice_reuse"]
 class Backend(ABC):
     """A socket I/O scheme; see the module's text for the contract."""
 
-    name: ClassVar[str]
-    edge_triggered: ClassVar[bool] = False
+    name: str
+    """What it is chosen by."""
+    edge_triggered: bool = False
     """Owned descriptors stay registered; their changes are reported, not their states."""
+    holds_files: ClassVar[bool] = False
+    """A request that is not answered keeps the file of its descriptor open."""
 
     @classmethod
     @abstractmethod
@@ -63,6 +68,9 @@ class Backend(ABC):
     def forget(self, descriptor: Descriptor) -> None:
         """The number of `descriptor` is about to be closed."""
 
+    def withdraw(self, descriptor: Descriptor) -> None:  # noqa: B027
+        """Nobody waits for `descriptor` any longer."""
+
     @abstractmethod
     def notify(self) -> None:
         """End the `poll` that is waiting.  Any OS thread, signal handlers."""
@@ -72,18 +80,20 @@ class Backend(ABC):
         """Give everything back."""
 
 
-def notice_reuse(descriptor: Descriptor) -> None:
+def notice_reuse(descriptor: Descriptor) -> int:
     """For schemes that the kernel does not tell: whether the number stands for another file now.
 
-    One fstat(2) a request.  Descriptors whose close is seen (owned) need none.
+    One fstat(2) a request, whose ``st_mode`` this returns.  Descriptors whose close is seen (owned)
+    need none: 0.  OSError for a bad descriptor.
     """
     if descriptor.owned:
-        return
+        return 0
     status = originals.fstat(descriptor.fd)
     file = (status.st_dev, status.st_ino)
     if descriptor.file != file:
         descriptor.reused = descriptor.file is not None
         descriptor.file = file
+    return int(status.st_mode)
 
 
 class Notifier:

@@ -60,16 +60,19 @@ class PollBackend(Backend):
             if fd == reader:
                 self._notifier.drain()
             else:
-                self._unregister(fd)
+                self._discard(fd)
         return found
 
     def forget(self, descriptor: Descriptor) -> None:
         """Take it out of the set, if it is there."""
-        try:
-            self._unregister(descriptor.fd)
-        except KeyError:
-            pass
+        self._discard(descriptor.fd)
 
     def close(self) -> None:
         """Close the pipe."""
         self._notifier.close()
+
+    def _discard(self, fd: int) -> None:
+        try:
+            self._unregister(fd)
+        except KeyError:
+            pass

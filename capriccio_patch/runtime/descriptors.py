@@ -26,7 +26,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .thread import Thread
 from .waitqueue import Slot, added, contains, first_and_rest, removed, waiters
@@ -44,6 +44,8 @@ ERR = 0x008
 HUP = 0x010
 NVAL = 0x020
 RDHUP = 0x2000
+
+T = TypeVar("T")
 
 _WAKES_READERS = READ | PRI | ERR | HUP | NVAL | RDHUP
 _WAKES_WRITERS = WRITE | ERR | HUP | NVAL
@@ -103,11 +105,12 @@ class Descriptor:
 class Descriptors:
     """The records of all descriptors, and the waits on them."""
 
-    __slots__ = ("_calls", "_edge_triggered", "_kernel", "get", "table")
+    __slots__ = ("_calls", "_edge_triggered", "_holds_files", "_kernel", "get", "table")
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._edge_triggered = kernel.backend.edge_triggered
+        self._holds_files = kernel.backend.holds_files
         self._calls: dict[int, tuple[Descriptor, Callable[[], None]]] = {}
         self.table: dict[int, Descriptor] = {}
         self.get = self.table.get
@@ -160,6 +163,19 @@ class Descriptors:
         """The descriptor has been closed: whoever waits for it finds out by trying."""
         if descriptor is not None:
             self._wake_all(descriptor)
+            self._gave_up(descriptor)
+
+    def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
+        """``close(*args)``, which closes `fd`; whoever waits for it finds out.  Any OS thread."""
+        mine = self._kernel.is_mine()
+        descriptor = self.closed(fd) if mine else self.closed_outside(fd)
+        try:
+            return close(*args)
+        finally:
+            if mine:
+                self.wake_closed(descriptor)
+            elif descriptor is not None:
+                self._kernel.call_soon(self.wake_closed, descriptor)
 
     # -- the package's own -------------------------------------------------------------------
 
@@ -220,11 +236,13 @@ class Descriptors:
         except BaseException:
             waiting = contains(d.readers, me)
             d.readers = removed(d.readers, me)
+            self._gave_up(d)
             self._failed(me)
             if not waiting:
                 self.pass_on(d)
             raise
         d.readers = removed(d.readers, me)
+        self._gave_up(d)
         return False
 
     def wait_write(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
@@ -244,12 +262,19 @@ class Descriptors:
         except BaseException:
             waiting = contains(d.writers, me)
             d.writers = removed(d.writers, me)
+            self._gave_up(d)
             self._failed(me)
             if not waiting:
                 self.pass_on_write(d)
             raise
         d.writers = removed(d.writers, me)
+        self._gave_up(d)
         return False
+
+    def _gave_up(self, d: Descriptor) -> None:
+        """A wait has ended without an event: the scheme may have to let go of the descriptor."""
+        if self._holds_files and not d.interest():
+            self._kernel.backend.withdraw(d)
 
     def _failed(self, me: Thread) -> None:
         """A wait has raised; before it could park, if `me` is not the current thread again."""
@@ -281,6 +306,9 @@ class Descriptors:
                     d.observers.pop(me, None)
                     if not d.observers:
                         d.observers = None
+            if self._holds_files:
+                for d in watched:
+                    self._gave_up(d)
 
     def pass_on(self, d: Descriptor) -> None:
         """The first reader has used its turn and there may be more: the next one's turn."""

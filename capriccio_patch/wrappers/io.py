@@ -24,7 +24,7 @@ from ..runtime.disk import CHUNK
 from . import io_buffered
 from .base import Patch, Runtime
 from .opening import Opening
-from .streams import closing, is_stream
+from .streams import is_stream
 from .transfer import Transfer
 
 __all__ = ["patches"]
@@ -251,7 +251,7 @@ def _make_close(runtime: Runtime) -> Any:
             return original(self)
         fd = fileno(self)
         if fd in table:
-            return closing(kernel, fd, original, self)
+            return kernel.descriptors.close(fd, original, self)
         if type(self) is FileIO and not finalizing(self) and disk.closes_slowly(fd):
             return disk.call(original, self)
         return original(self)

@@ -22,7 +22,7 @@ from ..runtime.descriptors import READ, WRITE
 from .base import Patch, Runtime
 from .caller import as_caller
 from .socket_mode import wait_ready
-from .streams import Streams, closing, is_stream
+from .streams import Streams, is_stream
 
 __all__ = ["patches"]
 
@@ -209,7 +209,7 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
     def close(fd: Any) -> None:
         number = index(fd)
         if number in table:
-            closing(kernel, number, original_close, fd)
+            descriptors.close(number, original_close, fd)
         elif disk.closes_slowly(number):
             disk.call(original_close, number)
         else:
@@ -231,7 +231,7 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
     def dup2(fd: Any, fd2: Any, inheritable: Any = True) -> Any:
         made = original_dup2(fd, fd2, inheritable)
         if made in table and made != index(fd):
-            closing(kernel, made, _nothing)
+            descriptors.close(made, _nothing)
         return made
 
     return [_row("close", close), _row("closerange", closerange), _row("dup2", dup2)]

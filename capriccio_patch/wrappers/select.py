@@ -21,7 +21,6 @@ from typing import Any
 from .. import interpose, originals
 from ..runtime.descriptors import ERR, HUP, PRI, RDHUP, READ, WRITE
 from .base import Patch, Runtime, seconds
-from .streams import closing
 
 __all__ = ["patches"]
 
@@ -244,7 +243,7 @@ def _make_close(runtime: Runtime, original: Callable[[Any], None]) -> Callable[[
     def close(self: Any) -> None:
         """Whoever waits finds out by asking: "I/O operation on closed epoll object"."""
         if not self.closed:
-            closing(runtime.kernel, self.fileno(), original, self)
+            runtime.kernel.descriptors.close(self.fileno(), original, self)
 
     return close
 

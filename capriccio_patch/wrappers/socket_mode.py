@@ -132,16 +132,15 @@ class SocketMode:
             return mode.timeout(self) != 0
 
         def close(self: Any) -> None:
-            descriptor = descriptors.closed(fileno(self))
             timeouts.pop(id(self), None)
-            try:
-                if len(kernel.threads) > 1 and lingers(self) and kernel.is_mine():
-                    number = original_detach(self)
-                    mode._call_alone(originals.close, number)
-                else:
-                    original_close(self)
-            finally:
-                descriptors.wake_closed(descriptor)
+            descriptors.close(fileno(self), close_now, self)
+
+        def close_now(sock: Any) -> None:
+            if len(kernel.threads) > 1 and lingers(sock) and kernel.is_mine():
+                number = original_detach(sock)
+                mode._call_alone(originals.close, number)
+            else:
+                original_close(sock)
 
         def lingers(sock: Any) -> bool:
             """Whether closing waits until what was sent has arrived (SO_LINGER)."""
@@ -155,11 +154,8 @@ class SocketMode:
             return int(original_detach(self))
 
         def close_number(fd: Any, /) -> None:
-            descriptor = descriptors.closed(fd) if isinstance(fd, int) else None
-            try:
-                originals.socket_close_number(fd)
-            finally:
-                descriptors.wake_closed(descriptor)
+            number = fd if isinstance(fd, int) else -1
+            descriptors.close(number, originals.socket_close_number, fd)
 
         return [
             Patch("socket", "_socket", "socket.__init__", init),

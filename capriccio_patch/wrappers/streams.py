@@ -31,11 +31,10 @@ from typing import Any, TypeVar
 
 from .. import originals
 from ..runtime.descriptors import READ, WRITE, Descriptor
-from ..runtime.kernel import Kernel
 from .base import Runtime
 from .socket_mode import wait_ready
 
-__all__ = ["Streams", "closing", "is_stream"]
+__all__ = ["Streams", "is_stream"]
 
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
@@ -60,20 +59,6 @@ def is_stream(fd: int) -> bool:
         except OSError:
             pass
     return stat.S_IFMT(originals.fstat(fd).st_mode) not in _ON_DISK
-
-
-def closing(kernel: Kernel, fd: int, close: Callable[..., T], *args: Any) -> T:
-    """``close(*args)``, which closes `fd`; whoever waits for it finds out.  Any OS thread."""
-    descriptors = kernel.descriptors
-    mine = kernel.is_mine()
-    descriptor = descriptors.closed(fd) if mine else descriptors.closed_outside(fd)
-    try:
-        return close(*args)
-    finally:
-        if mine:
-            descriptors.wake_closed(descriptor)
-        elif descriptor is not None:
-            kernel.call_soon(descriptors.wake_closed, descriptor)
 
 
 class Streams:

@@ -31,6 +31,7 @@ class ScriptedBackend:
 
     name = "scripted"
     edge_triggered = False
+    holds_files = False
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
