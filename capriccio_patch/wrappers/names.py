@@ -54,7 +54,10 @@ def patches(runtime: Runtime) -> list[Patch]:
 
     def getnameinfo(*args: Any) -> Any:
         if not args or not isinstance(args[0], tuple):
-            return originals.getnameinfo(*args)  # raises
+            try:
+                return originals.getnameinfo(*args)  # raises
+            finally:
+                del args  # the traceback must not hold them: a C function's does not
         return pool.call(originals.getnameinfo, *args)
 
     def resolve(sock: Any, address: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -128,3 +129,14 @@ UNPATCHED = everything()
 
 def test_results_and_errors_are_those_of_stock(patched: None) -> None:
     assert everything() == UNPATCHED
+
+
+def test_what_was_refused_is_not_held_by_the_traceback(patched: None) -> None:
+    refused = "no address".upper()
+    with pytest.raises(TypeError):
+        socket.getnameinfo(refused, 0)  # type: ignore[arg-type]
+    try:
+        before = sys.getrefcount(refused)
+        socket.getnameinfo(refused, 0)  # type: ignore[arg-type]
+    except TypeError:
+        assert sys.getrefcount(refused) == before
