@@ -10,7 +10,7 @@ from ..runtime.disk import Disk
 from ..runtime.kernel import Kernel
 from ..runtime.workers import Workers
 
-__all__ = ["Late", "Patch", "Runtime", "seconds"]
+__all__ = ["Late", "Patch", "Runtime", "is_path", "seconds"]
 
 
 class Runtime:
@@ -65,6 +65,11 @@ class Late(NamedTuple):
     module: str
     """What their targets are found in, directly: ``_ssl``."""
     patches: Callable[[Runtime], list[Patch]]
+
+
+def is_path(value: Any) -> bool:
+    """Whether C code takes `value` for a path: ``os.PathLike`` asks in Python, which is traced."""
+    return isinstance(value, (str, bytes)) or hasattr(type(value), "__fspath__")
 
 
 def seconds(value: Any, refuse: Callable[[], Any]) -> float:

@@ -31,7 +31,7 @@ from .. import originals
 from ..interpose import clone
 from ..runtime.disk import CHUNK
 from . import entries
-from .base import Patch, Runtime
+from .base import Patch, Runtime, is_path
 from .caller import as_caller, has_flag_for_descriptor
 from .lookup import WAIT, Lookup
 from .opening import Opening
@@ -123,7 +123,7 @@ def _look_up(runtime: Runtime, original: Any, lookup: Lookup, follows: bool | No
         path = args[0] if args else named.get("path")
         if type(path) is int and not is_local(path):
             return disk.call(partial(away, *args, **named))
-        if not isinstance(path, (str, bytes, os.PathLike)):
+        if not is_path(path):
             return original(*args, **named)
         follow = follows is not None and named.get("follow_symlinks", True)
         if cache_first and lookup.is_cached(path, named.get("dir_fd"), follow):
@@ -194,7 +194,7 @@ def _with_paths(args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
 
 
 def _path(path: Any) -> Any:
-    return os.fspath(path) if isinstance(path, os.PathLike) else path
+    return os.fspath(path) if is_path(path) else path
 
 
 def _sync(runtime: Runtime, original: Any) -> Any:
@@ -267,7 +267,7 @@ def _open(runtime: Runtime, original: Any) -> Any:
         if (
             not kernel.is_mine()
             or type(flags) is not int
-            or not isinstance(path, (str, bytes, os.PathLike))
+            or not is_path(path)
             or not (dir_fd is None or isinstance(dir_fd, int))
         ):
             return original(path, flags, mode, dir_fd=dir_fd)

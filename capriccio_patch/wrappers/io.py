@@ -22,7 +22,7 @@ from typing import Any
 from .. import originals
 from ..runtime.disk import CHUNK
 from . import io_buffered
-from .base import Patch, Runtime
+from .base import Patch, Runtime, is_path
 from .opening import Opening
 from .streams import is_stream
 from .transfer import Transfer
@@ -208,7 +208,7 @@ def _make_init(runtime: Runtime) -> Any:
     def init(
         self: Any, file: Any, mode: Any = "r", closefd: Any = True, opener: Any = None
     ) -> None:
-        if isinstance(file, (str, bytes, os.PathLike)) and opener is None and kernel.is_mine():
+        if is_path(file) and opener is None and kernel.is_mine():
             # As C does when it is called for an object that is open: no descriptor is lost.
             creates = isinstance(mode, str) and not {"w", "x", "a"}.isdisjoint(mode)
             empties = creates and "a" not in mode

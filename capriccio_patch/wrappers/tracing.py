@@ -6,13 +6,15 @@ program sets is therefore asked about the program's frames only; what it returns
 its local trace function, is called by the interpreter directly.
 
 Cost: 0.2 us for each call of a Python function while a trace function is set.  A function that was
-set before the patch, or by C code (``PyEval_SetTrace``), sees all frames.
+set before the patch, or by C code (``PyEval_SetTrace``), sees all frames but that of `settrace`,
+which would otherwise end each such record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FrameType
+from opcode import opmap
+from types import CodeType, FrameType, MethodType
 from typing import Any
 
 from .. import originals
@@ -21,41 +23,62 @@ from .base import Patch
 
 __all__ = ["of_the_program", "patches"]
 
+_HELPERS = frozenset({"abc", "os", "posixpath"})
+"""Modules of which wrappers call functions in Python."""
 
-class _Traced:
-    """A program's trace function, for the program's frames."""
 
-    __slots__ = ("function",)
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> Any:
-        return None if is_own(frame) else self.function(frame, event, argument)
+def _traced(function: Any, frame: FrameType, event: str, argument: Any) -> Any:
+    """Bound to a program's trace function: that, for the program's frames."""
+    if is_own(frame) or (frame.f_globals.get("__name__") in _HELPERS and is_own(frame.f_back)):
+        return None
+    return function(frame, event, argument)
 
 
 def of_the_program(function: Any) -> Any:
     """What to set in the stead of a trace function; None stays None."""
-    return None if function is None else _Traced(function)
+    return None if function is None else MethodType(_traced, function)
+
+
+def _unseen(code: CodeType) -> CodeType:
+    """`code` of which no trace function is told, not one in C either.
+
+    What tells of a call is the instruction RESUME, and what comes before that is not traced
+    (``_co_firsttraceable``): without it nothing is.  To the interpreter such a frame is incomplete,
+    so that `sys._getframe` and tracebacks pass over it.
+    """
+    instructions = bytearray(code.co_code)
+    assert instructions[0] == opmap["RESUME"]
+    instructions[0] = opmap["NOP"]
+    return code.replace(co_code=bytes(instructions))
+
+
+def _program_s(found: Any) -> Any:
+    """The function that the program has set, of what is set."""
+    return found.__self__ if _is_ours(found) else found
+
+
+def _is_ours(found: Any) -> bool:
+    return type(found) is MethodType and found.__func__ is _traced
 
 
 def patches() -> list[Patch]:
     """The rows of this module."""
 
     def settrace(function: Any, /) -> None:
-        originals.settrace(of_the_program(function))
+        originals.settrace(None if function is None else MethodType(_traced, function))
+
+    settrace.__code__ = _unseen(settrace.__code__)
 
     def gettrace() -> Any:
-        found = originals.gettrace()
-        return found.function if type(found) is _Traced else found
+        return _program_s(originals.gettrace())
 
     def install() -> Callable[[], None]:
         return undo
 
     def undo() -> None:
         found = originals.gettrace()
-        if type(found) is _Traced:
-            originals.settrace(found.function)
+        if _is_ours(found):
+            originals.settrace(_program_s(found))
 
     return [
         Patch("threading", "sys", "settrace", settrace, install),

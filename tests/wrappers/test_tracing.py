@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import bdb
+import os
 import queue
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -45,6 +48,14 @@ def program() -> None:
     numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
     numbers.put(1)
     numbers.get()
+    with open(os.devnull, "rb") as file:
+        file.read()
+    os.stat(Path(os.curdir))
+    near, far = socket.socketpair()
+    near.sendall(b"x")
+    far.recv(1)
+    near.close()
+    far.close()
 
 
 def traced(events: list[Event]) -> list[Event]:
@@ -87,6 +98,21 @@ def test_a_function_set_for_all_threads_sees_the_program_only(
     threading.settrace_all_threads(None)
     assert events
     assert not [name for name, _ in events if name.startswith("capriccio_patch.")]
+
+
+def test_nobody_is_told_that_tracing_ends(untraced: None, patched: None) -> None:
+    testcapi = pytest.importorskip("_testcapi")
+    if not hasattr(testcapi, "settrace_to_record"):
+        pytest.skip("CPython 3.11.4")
+    events: list[Any] = []
+
+    def nothing() -> None: ...
+
+    testcapi.settrace_to_record(events)
+    nothing()
+    sys.settrace(None)
+    there = nothing.__code__.co_firstlineno
+    assert {line for _, line, _ in events} <= {there, there + 2, there + 3, there + 4}
 
 
 def test_the_function_that_was_set_is_told(untraced: None, patched: None) -> None:
