@@ -16,7 +16,7 @@ from ..runtime.thread import Thread
 from .base import Patch, Runtime
 from .tracing import of_the_program
 
-__all__ = ["patches"]
+__all__ = ["current_frames", "patches"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -24,7 +24,7 @@ _PACKAGE = __name__.partition(".")[0]
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
     rows = [
-        Patch("threading", "sys", "_current_frames", _current_frames(runtime)),
+        Patch("threading", "sys", "_current_frames", current_frames(runtime)),
         Patch("threading", "sys", "_current_exceptions", _current_exceptions(runtime)),
     ]
     for name, install in (
@@ -48,11 +48,12 @@ def _parked(runtime: Runtime) -> list[Thread]:
     return [each for each in kernel.threads.values() if each.started and each.ident != me]
 
 
-def _current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
+def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
+    """What tells the innermost frame of each thread by its identifier.  Any OS thread."""
     kernel = runtime.kernel
     original = clone(sys._current_frames)
 
-    def current_frames() -> dict[int, FrameType]:
+    def frames_of_all() -> dict[int, FrameType]:
         """The frames of OS threads, and of green threads where they wait."""
         frames: dict[int, FrameType] = _of_the_program(original())
         running = frames.pop(kernel.os_ident, None)
@@ -64,7 +65,7 @@ def _current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
                 frames[thread.ident] = _outside(frame)
         return frames
 
-    return current_frames
+    return frames_of_all
 
 
 def _of_the_program(found: dict[int, Any]) -> dict[int, Any]:

@@ -11,6 +11,7 @@ from . import (
     asyncio,
     builtins,
     ctypes,
+    faulthandler,
     fcntl,
     files,
     fork,
@@ -36,6 +37,7 @@ __all__ = ["LATE", "all_patches", "awaited", "patches_again"]
 
 LATE = (
     Late("asyncio", "_asyncio", asyncio.patches),
+    Late("faulthandler", "faulthandler", faulthandler.patches),
     Late("sqlite3", "_sqlite3", sqlite3.patches),
     Late("ssl", "_ssl", ssl.patches),
 )

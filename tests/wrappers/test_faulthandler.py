@@ -1,0 +1,186 @@
+"""Dumps of ``faulthandler`` show green threads where they wait, in the words of stock."""
+
+from __future__ import annotations
+
+import faulthandler
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import capriccio_patch
+
+
+@contextmanager
+def waiting(count: int) -> Iterator[list[int]]:
+    """Threads that wait in `waits_here`, and their identifiers."""
+    gate, here = threading.Lock(), threading.Semaphore(0)
+
+    def waits_here() -> None:
+        here.release()
+        with gate:
+            pass
+
+    with gate:
+        threads = [threading.Thread(target=waits_here) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            here.acquire()
+        yield [thread.ident or 0 for thread in threads]
+    for thread in threads:
+        thread.join()
+
+
+def written(dump: Callable[[Any], None]) -> str:
+    with tempfile.TemporaryFile("w+") as file:
+        dump(file)
+        file.seek(0)
+        return file.read()
+
+
+def eventually(file: Any, pattern: str) -> str:
+    """What is in the file once it has what is looked for."""
+    deadline = time.monotonic() + 20
+    while True:
+        file.seek(0)
+        text: str = file.read()
+        if re.search(pattern, text) or time.monotonic() > deadline:
+            return text
+        time.sleep(0.01)
+
+
+def plain(text: str) -> str:
+    return re.sub("0x[0-9a-f]{16}", "0x", text)
+
+
+def dumps() -> list[str]:
+    """What a program sees of each kind of dump."""
+    texts = []
+    with waiting(2):
+        texts.append(written(faulthandler.dump_traceback))
+        texts.append(written(lambda file: faulthandler.dump_traceback(file, all_threads=False)))
+        texts.append(written(lambda file: faulthandler.dump_traceback(file.fileno())))
+        with tempfile.TemporaryFile("w+") as file:
+            faulthandler.dump_traceback_later(0.05, file=file)
+            texts.append(eventually(file, "in dumps"))
+            faulthandler.cancel_dump_traceback_later()
+    return [plain(text) for text in texts]
+
+
+@contextmanager
+def in_force(wanted: bool) -> Iterator[None]:
+    if wanted:
+        capriccio_patch.patch_all()
+    try:
+        yield
+    finally:
+        capriccio_patch.unpatch_all()
+
+
+def test_the_text_is_that_of_stock() -> None:
+    texts = []
+    for wanted in (False, True):
+        with in_force(wanted):
+            texts.append(dumps())
+    stock, found = texts
+    assert found[:3] == stock[:3]
+    # Where the main thread is when the time is over differs from run to run.
+    parts = [each[3].split("\n\n") for each in texts]
+    assert parts[0][:2] == parts[1][:2]
+    assert found[3].startswith("Timeout (0:00:00.050000)!\nThread 0x (most recent call first):\n")
+    assert found[3].count("in waits_here") == 2
+    assert "capriccio_patch/" not in "".join(found)
+
+
+def test_each_thread_is_told_by_its_identifier(patched: None) -> None:
+    with waiting(3) as idents:
+        text = written(faulthandler.dump_traceback)
+    for ident in idents:
+        assert f"\nThread 0x{ident:016x} (" in f"\n{text}"
+    assert f"Current thread 0x{threading.get_ident():016x} (" in text
+
+
+def test_errors_are_those_of_stock() -> None:
+    def errors() -> list[str]:
+        found = []
+        later = faulthandler.dump_traceback_later
+        for call, arguments in (
+            *((faulthandler.dump_traceback, each) for each in ((-1,), ("x",), (-1, "x"))),
+            *((later, each) for each in ((-1,), (0,), ("x",), (1e300,), (float("nan"),))),
+            *((later, (1, False, each)) for each in (-1, "x")),
+        ):
+            with pytest.raises(Exception) as raised:  # noqa: PT011
+                call(*arguments)
+            found.append(repr(raised.value))
+        return found
+
+    found = []
+    for wanted in (False, True):
+        with in_force(wanted):
+            found.append(errors())
+    assert found[0] == found[1]
+
+
+def test_a_dump_that_is_cancelled_does_not_come(patched: None) -> None:
+    with tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback_later(0.05, file=file)
+        faulthandler.cancel_dump_traceback_later()
+        faulthandler.dump_traceback_later(0.1, repeat=True, file=file)
+        text = eventually(file, r"(?s)(Timeout.*){2}")
+        faulthandler.cancel_dump_traceback_later()
+    assert text.count("Timeout (0:00:00.100000)!") >= 2
+    assert "0.05" not in text
+
+
+def test_names_are_escaped_and_cut() -> None:
+    name = "d\u00e9j\u00e0_\u4e2d_\U00010400" + "x" * 600
+    namespace: dict[str, Any] = {}
+    exec(f"def {name}(call, file):\n    call(file)\n", namespace)
+    (function,) = (each for key, each in namespace.items() if key.startswith("d"))
+    texts = []
+    for wanted in (False, True):
+        with in_force(wanted):
+            texts.append(written(lambda file: function(faulthandler.dump_traceback, file)))
+    lines = [plain(text).split("\n") for text in texts]
+    assert lines[0][:5] == lines[1][:5]
+    assert "\\u4e2d" in lines[1][1]
+    assert lines[1][1].endswith("xxx...")
+
+
+def test_it_exits_when_the_time_is_over(run_script: Any) -> None:
+    script = """
+        import faulthandler, threading
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        lock = threading.Lock()
+        def waits_here():
+            lock.acquire()
+        lock.acquire()
+        threading.Thread(target=waits_here, daemon=True).start()
+        faulthandler.dump_traceback_later(0.1, exit=True)
+        lock.acquire()
+    """
+    done = run_script(script, status=1)
+    assert "in waits_here" in done.stderr
+    assert done.stderr.count("Timeout (0:00:00.100000)!") == 1
+
+
+def test_c_code_that_keeps_the_gil_is_dumped_all_the_same(run_script: Any) -> None:
+    script = """
+        import ctypes, faulthandler
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        def keeps_the_gil():
+            ctypes.PyDLL(None).sleep(30)
+        faulthandler.dump_traceback_later(0.1, exit=True)
+        keeps_the_gil()
+    """
+    done = run_script(script, status=1)
+    assert "Timeout (" in done.stderr
+    assert "in keeps_the_gil" in done.stderr
