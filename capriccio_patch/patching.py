@@ -158,8 +158,9 @@ def patch_all(
         for row in rows:
             _apply(applied, row, reason)
         _rehash()
-        _adopt(applied, rows, reason)
-        runtime.executed = _serve_again(applied, rows, reason)
+        serve_again = _serve_again(applied, rows, reason)
+        _adopt(applied, rows, reason, serve_again)
+        runtime.executed = serve_again
         runtime.watchdog.start()
         applied.undo.append(runtime.watchdog.stop)
     except BaseException:
@@ -349,19 +350,32 @@ def _imported(module: ModuleType) -> None:
                     _apply(applied, row, reason)
 
 
-def _serve_again(applied: _Applied, rows: list[Patch], reason: str | None) -> Callable[[Any], None]:
-    """What takes over a C module that comes in the place of one which has been taken over."""
+def _serve_again(
+    applied: _Applied, rows: list[Patch], reason: str | None
+) -> Callable[[Any], list[Patch]]:
+    """What takes over a C module made in addition to one which has been taken over; its rows."""
     served = {row.module: sys.modules[row.module] for row in rows if row.module in sys.modules}
 
-    def executed(module: Any) -> None:
-        if served.get(module.__name__, module) is module:
-            return
-        served[module.__name__] = module
-        old = [row for row in rows if row.module == module.__name__ and row.name in applied.how]
-        for row in tables.patches_again(applied.runtime, old, module):
+    def executed(module: Any) -> list[Patch]:
+        name = vars(module).get("__name__")
+        if served.get(name, module) is module or not _is_of_c(module):
+            return []
+        served[name] = module
+        old = [row for row in rows if row.module == name and row.name in applied.how]
+        again = tables.patches_again(applied.runtime, old, module)
+        for row in again:
             _apply(applied, row, reason)
+        return again
 
     return executed
+
+
+def _is_of_c(module: ModuleType) -> bool:
+    """Whether it was made by the import system of C code, and not as a stand-in by a program."""
+    from importlib.machinery import BuiltinImporter, ExtensionFileLoader
+
+    loader = getattr(vars(module).get("__spec__"), "loader", None)
+    return loader is BuiltinImporter or isinstance(loader, ExtensionFileLoader)
 
 
 def _find(row: Patch) -> tuple[Any, str, Any]:
@@ -430,8 +444,14 @@ def _apply_to_class(
     applied.how[row.name] = "in place"
 
 
-def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
-    """Serve what exists already: stored bound methods, and state kept in instances."""
+def _adopt(
+    applied: _Applied,
+    rows: list[Patch],
+    reason: str | None,
+    serve_again: Callable[[Any], list[Patch]],
+) -> None:
+    """Serve what exists already: stored bound methods, state kept in instances, and C modules that
+    were made more than once (tests do that)."""
     adopters = applied.runtime.adopters
     replaced: dict[type, dict[str, Any]] = {}
     for row in rows:
@@ -439,15 +459,14 @@ def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
             cls, attribute, found = _find(row)
             if isinstance(cls, type) and found is row.replacement:
                 replaced.setdefault(cls, {})[attribute] = found
-    found, methods = interpose.instances((*replaced, *adopters))
+    found, methods = interpose.instances((*replaced, *adopters, ModuleType))
+    again = [row for each in found if type(each) is ModuleType for row in serve_again(each)]
     for cls, adopt in adopters.items():
         if cls in replaced:
             for each in found:
                 if isinstance(each, cls):
                     adopt(each)
-    if reason is not None:
-        return
-    for method in methods:
+    for method in methods if reason is None else ():
         owner = method.__self__
         for cls in type(owner).__mro__:
             replacement = replaced.get(cls, {}).get(method.__name__)
@@ -455,6 +474,8 @@ def _adopt(applied: _Applied, rows: list[Patch], reason: str | None) -> None:
                 redirect = interpose.MethodRedirect(method, replacement.__get__(owner))
                 applied.undo.append(redirect.undo)
                 break
+    if again:
+        _adopt(applied, again, reason, lambda module: [])
 
 
 def _rehash() -> None:

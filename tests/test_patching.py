@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from time import sleep as early_sleep
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -438,6 +439,28 @@ class TestLatePatch:
                 assert items.get() == 7
         finally:
             sys.modules["_queue"] = saved
+
+    def test_modules_that_were_made_more_than_once_before_the_patch(self) -> None:
+        saved = sys.modules.pop("_queue")
+        try:
+            import _queue as another
+        finally:
+            sys.modules["_queue"] = saved
+        stand_in = ModuleType("_queue")
+        items = another.SimpleQueue()
+        get = items.get
+        before = dict(vars(another.SimpleQueue))
+        capriccio_patch.patch_all()
+        try:
+            for call in (items.get, get):
+                with Ticker().at(3, lambda: items.put(7)):
+                    assert call() == 7
+            assert "SimpleQueue" not in vars(stand_in)
+        finally:
+            capriccio_patch.unpatch_all()
+        assert dict(vars(another.SimpleQueue)) == before
+        items.put(8)
+        assert get() == 8
 
 
 class TestWholeProcesses:

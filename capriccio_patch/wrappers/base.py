@@ -32,7 +32,7 @@ class Runtime:
         """By class: what makes an offloading method of an original one, where that takes care."""
         self.socket_mode: Any = None
         """The program's timeouts of sockets (`socket_mode.SocketMode`); set by `socket`."""
-        self.executed: Callable[[Any], None] = lambda module: None
+        self.executed: Callable[[Any], Any] = lambda module: None
         """To be told of each C module that has been executed; set by `patching`."""
 
 
