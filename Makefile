@@ -34,6 +34,7 @@ lint: .venv-$(NEWEST)/.stamp
 	$(<D)/bin/ruff check
 	$(<D)/bin/ruff format --check
 	$(<D)/bin/mypy
+	$(<D)/bin/mypy --platform darwin --exclude 'capriccio_patch/(audit|bench)' capriccio_patch
 
 bench: bench-$(NEWEST)
 

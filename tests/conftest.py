@@ -8,6 +8,7 @@ proves that a call let other threads run.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,20 @@ import pytest
 import capriccio_patch
 
 ROOT = Path(__file__).resolve().parent.parent
+BSD = ROOT / "tests/fakes/bsd"
+
+SCHEMES = [name for name, reason in capriccio_patch.available_backends().items() if reason is None]
+"""The socket I/O schemes that can run here; `with_scheme` makes kqueue one."""
+if "kqueue" not in SCHEMES:
+    SCHEMES.append("kqueue")
+
+
+def with_scheme(name: str) -> dict[str, str]:
+    """The environment of a child interpreter that uses a scheme of `SCHEMES`."""
+    environ = {"CAPRICCIO_SOCKIO": name}
+    if name == "kqueue" and not hasattr(select, "kqueue"):
+        environ["PYTHONPATH"] = f"{BSD}:{ROOT}"
+    return environ
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunScript
+from tests.conftest import SCHEMES, RunScript, with_scheme
 
 SCRIPTS = sorted((Path(__file__).parent / "isolated").glob("fork_*.py"))
 EXPECTED = {
@@ -21,9 +21,9 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-@pytest.mark.parametrize("sockio", ["auto", "select"])
+@pytest.mark.parametrize("sockio", SCHEMES)
 def test_fork(run_script: RunScript, script: Path, sockio: str) -> None:
-    done = run_script(script, env={"CAPRICCIO_SOCKIO": sockio})
+    done = run_script(script, env=with_scheme(sockio))
     lines = done.stdout.splitlines()
     if script.stem == "fork_and_exit":
         # The parent's own thread may end while its child does.

@@ -19,13 +19,19 @@ the epoll descriptor, which counts microseconds, so that short sleeps are as exa
 
 from __future__ import annotations
 
-import select
+import sys
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .. import originals
 from ..runtime.descriptors import PRI, RDHUP, READ, WRITE, Descriptor
 from .base import Backend, Notifier
+
+if TYPE_CHECKING and sys.platform != "linux":
+    select: Any  # without epoll in the stubs
+else:
+    import select
 
 __all__ = ["EpollBackend"]
 

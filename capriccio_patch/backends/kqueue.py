@@ -192,7 +192,7 @@ class KqueueBackend(Backend):
         self._aside[fd] = waiting | events
         if not waiting:
             try:
-                os_threads.start(self._run_aside, (fd,))
+                os_threads.start_deaf(self._run_aside, (fd,))
             except RuntimeError as error:
                 del self._aside[fd]
                 raise OSError(errno.EAGAIN, str(error)) from None

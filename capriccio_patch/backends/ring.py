@@ -23,7 +23,7 @@ import errno
 import mmap
 import os
 import struct
-import sys
+from sys import platform
 from typing import Any
 
 from .. import originals
@@ -95,7 +95,7 @@ class _Params(ctypes.Structure):
 
 def unavailable(features: int = 0) -> str | None:
     """Why there can't be a ring with `features` here; None when there can."""
-    if not sys.platform.startswith("linux"):
+    if platform != "linux":
         return "this system has no io_uring"
     try:
         ring = Ring(1)

@@ -65,7 +65,7 @@ class ThreadBackend(Backend):
         self._stopping = False
         self._pid = originals.getpid()
         try:
-            os_threads.start(self._run, ())
+            os_threads.start_deaf(self._run, ())
         except RuntimeError as error:
             self._waiter.close()
             raise OSError(errno.EAGAIN, str(error)) from None

@@ -6,12 +6,19 @@ many live, `idents` which, and `lingering` how many the system still knows that 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # no stub
 from collections.abc import Callable
 from typing import Any
 
 from .. import originals
 
-__all__ = ["after_fork", "count", "idents", "lingering", "start"]
+__all__ = ["after_fork", "count", "idents", "lingering", "start", "start_deaf"]
+
+_OF_THE_THREAD = {
+    getattr(_signal, name, 0)
+    for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+}
+"""What a thread's own doing brings about."""
 
 _alive: dict[int, int] = {}
 """By identifier: the system's number of the thread, or 0.  Setting and deleting are atomic."""
@@ -33,6 +40,22 @@ def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
             _alive.pop(ident, None)
 
     originals.start_new_thread(run, ())
+
+
+def start_deaf(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """As `start`, on an OS thread that takes none of the process's signals.
+
+    One that is there before the program blocks a signal would get it in the program's stead.
+    """
+    if originals.pthread_sigmask is None:
+        start(function, args)
+        return
+    signums = originals.valid_signals() - _OF_THE_THREAD
+    old = originals.pthread_sigmask(_signal.SIG_BLOCK, signums)
+    try:
+        start(function, args)
+    finally:
+        originals.pthread_sigmask(_signal.SIG_SETMASK, old)
 
 
 def count() -> int:

@@ -307,7 +307,7 @@ def _splice_patch(runtime: Runtime) -> Patch:
     kernel = runtime.kernel
     original = originals.splice
     call_alone = runtime.workers.call_alone
-    nonblock = os.SPLICE_F_NONBLOCK if original is not None else 0
+    nonblock = getattr(os, "SPLICE_F_NONBLOCK", 0)
 
     def splice(
         src: Any,

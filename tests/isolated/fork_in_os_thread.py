@@ -22,9 +22,10 @@ def check() -> None:
     assert threading.main_thread() is me
     assert threading.enumerate() == [me], threading.enumerate()
     order = []
+    begin = time.monotonic()
 
     def work(number: int) -> None:
-        time.sleep(number / 500)
+        time.sleep(max(0.0, begin + number / 20 - time.monotonic()))
         order.append((number, threading.get_native_id()))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in (3, 1, 2)]

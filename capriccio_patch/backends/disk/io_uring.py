@@ -30,6 +30,7 @@ from .base import DiskBackend, Services
 __all__ = ["IoUringBackend"]
 
 _ENTRIES = 256
+_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 # linux/io_uring.h
 _FSYNC, _READ, _WRITE = 3, 22, 23
@@ -51,6 +52,8 @@ class IoUringBackend(DiskBackend):
     @classmethod
     def is_available(cls) -> str | None:
         """Linux 5.6 and later, where it is not forbidden."""
+        if not _NOWAIT or originals.preadv is None:
+            return "there is no RWF_NOWAIT here"
         return unavailable()
 
     def init(self, services: Services) -> None:
@@ -126,7 +129,7 @@ class IoUringBackend(DiskBackend):
     def _complete_read(self, request: Request, buffer: Any, count: int) -> None:
         if request.offset == -1:
             try:
-                count = originals.preadv(request.fd, (buffer,), -1, os.RWF_NOWAIT)
+                count = originals.preadv(request.fd, (buffer,), -1, _NOWAIT)
             except OSError:
                 self.services.submit(request)
                 return
