@@ -127,13 +127,18 @@ def clone(builtin: Any) -> Any:
     return _new_builtin(fields.ml, fields.self, fields.module)
 
 
-def _definition(ml: int) -> _MethodDef:
-    """The method definition at `ml`, but calling its ``self``."""
+def _definition(builtin: Any) -> _MethodDef:
+    """The method definition of `builtin`, but calling its ``self``."""
+    ml = _fields(builtin).ml
     definition = _definitions.get(ml)
     if definition is None:
         old = _MethodDef.from_address(ml)
+        doc = old.doc
+        signature = builtin.__text_signature__
+        if signature is not None:  # it may come from the old flags, which are about to change
+            doc = f"{builtin.__name__}{signature}\n--\n\n{builtin.__doc__ or ''}".encode()
         definition = _definitions[ml] = _MethodDef(
-            old.name, _vectorcall_address, _METH_FASTCALL | _METH_KEYWORDS, old.doc
+            old.name, _vectorcall_address, _METH_FASTCALL | _METH_KEYWORDS, doc
         )
     return definition
 
@@ -145,6 +150,7 @@ class Redirect:
 
     def __init__(self, builtin: Any, replacement: Callable[..., Any]) -> None:
         fields = _fields(builtin)
+        definition = _definition(builtin)
         kind = type("module", (ModuleType,), {"__call__": staticmethod(replacement)})
         self._module = kind(builtin.__module__ or "builtins")
         self.builtin = builtin
@@ -152,7 +158,7 @@ class Redirect:
         _incref(id(self._module))
         fields.self = id(self._module)
         fields.vectorcall = _fastcall_address
-        fields.ml = ctypes.addressof(_definition(fields.ml))
+        fields.ml = ctypes.addressof(definition)
 
     def undo(self) -> None:
         """Make the builtin what it was."""
@@ -172,6 +178,7 @@ class MethodRedirect:
 
     def __init__(self, method: Any, replacement: Any) -> None:
         fields = _fields(method)
+        definition = _definition(method)
         self._method = weakref.ref(method)
         self._ml = fields.ml
         self._vectorcall = fields.vectorcall
@@ -179,7 +186,7 @@ class MethodRedirect:
         _incref(id(replacement))
         fields.self = id(replacement)
         fields.vectorcall = _fastcall_address
-        fields.ml = ctypes.addressof(_definition(fields.ml))
+        fields.ml = ctypes.addressof(definition)
         _decref(owner)
 
     def undo(self) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from time import sleep as early_sleep
 from types import ModuleType
 from typing import Any
@@ -263,6 +264,19 @@ class TestLooks:
         assert "Delay execution" in pydoc.render_doc(time.sleep)
         assert pickle.loads(pickle.dumps(time.sleep)) is time.sleep
         assert time.sleep == early_sleep
+
+    @pytest.mark.parametrize("module", ["time", "posix", "select", "fcntl", "sys", "_thread"])
+    def test_signatures_and_texts(self, module: str, request: pytest.FixtureRequest) -> None:
+        def looks() -> dict[str, tuple[Any, ...]]:
+            return {
+                name: (each.__text_signature__, each.__doc__)
+                for name, each in vars(import_module(module)).items()
+                if inspect.isbuiltin(each)
+            }
+
+        expected = looks()
+        request.getfixturevalue("patched")
+        assert looks() == expected
 
     def test_locks(self, patched: None) -> None:
         lock = threading.Lock()

@@ -15,6 +15,7 @@ from . import (
     fcntl,
     files,
     fork,
+    interpreters,
     io,
     multiprocessing,
     names,
@@ -40,6 +41,7 @@ LATE = (
     Late("faulthandler", "faulthandler", faulthandler.patches),
     Late("sqlite3", "_sqlite3", sqlite3.patches),
     Late("ssl", "_ssl", ssl.patches),
+    *interpreters.LATE,
 )
 
 

@@ -1,0 +1,103 @@
+"""``_interpreters``, ``_interpchannels`` (earlier ``_xxsubinterpreters``): on worker OS threads.
+
+Facts.  Code that runs in another interpreter runs on the caller's OS thread until it ends, with the
+other interpreter's thread state.  Nothing there can park: the modules of that interpreter have
+builtins of their own, which are not taken over, and a switch to a green thread would take the wrong
+thread state along (it crashed).  Types that interpreters share, as 3.11 does ``FileIO``, lead to
+our wrappers nevertheless, which act for the scheduler's OS thread only.
+
+Decision.  Whatever runs code of another interpreter is called on a worker: creating and destroying
+one does too.  There it waits and computes as it does under stock, where other threads go on.
+
+Cost.  30-60 us a call; creating an interpreter takes milliseconds.
+
+1. An interrupt of the caller takes effect at the end of the call, as in stock.
+2. There are as many workers as calls: they may wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from .. import originals
+from ..interpose import clone
+from ..runtime.workers import Workers
+from .base import Late, Patch, Runtime
+from .offload import call_to_the_end
+
+__all__ = ["LATE"]
+
+_WORKERS = 10_000
+_RUNNING = ("create", "destroy", "decref", "run_string", "run_func", "exec", "call")
+_GROUP = "interpreters"
+
+
+def _running(module: str, runtime: Runtime) -> list[Patch]:
+    """What runs code of another interpreter."""
+    found = import_module(module)
+    rows = _offloaded(runtime, module, _RUNNING, lambda args, named: True)
+    if hasattr(found, "RunFailedError"):
+        # It counts thread states.  From 3.13 it asks whether the interpreter runs its main program.
+        rows.append(Patch(_GROUP, module, "is_running", _is_running(runtime, found)))
+    return rows
+
+
+def _sending(module: str, runtime: Runtime) -> list[Patch]:
+    """What waits until another interpreter has received an object."""
+
+    def waits(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        return bool(named.get("blocking", True))
+
+    return _offloaded(runtime, module, ("send", "send_buffer"), waits)
+
+
+LATE = (
+    Late(_GROUP, "_xxsubinterpreters", partial(_running, "_xxsubinterpreters")),
+    Late(_GROUP, "_interpreters", partial(_running, "_interpreters")),
+    Late(_GROUP, "_interpchannels", partial(_sending, "_interpchannels")),
+)
+
+
+def _offloaded(
+    runtime: Runtime,
+    module: str,
+    names: tuple[str, ...],
+    waits: Callable[[tuple[Any, ...], dict[str, Any]], bool],
+) -> list[Patch]:
+    found = import_module(module)
+    kernel = runtime.kernel
+    pool = Workers(kernel, _WORKERS)
+    kernel.on_fork(pool.after_fork)
+
+    def offloaded(original: Any) -> Any:
+        def call(*args: Any, **named: Any) -> Any:
+            if originals.get_ident() != kernel.os_ident or not waits(args, named):
+                return original(*args, **named)
+            return call_to_the_end(kernel, pool, partial(original, *args, **named))
+
+        return call
+
+    return [
+        Patch(_GROUP, module, name, offloaded(clone(getattr(found, name))))
+        for name in names
+        if hasattr(found, name)
+    ]
+
+
+def _is_running(runtime: Runtime, module: Any) -> Any:
+    kernel = runtime.kernel
+    original = clone(module.is_running)
+
+    def is_running(id: Any) -> Any:  # noqa: A002
+        """Our own OS threads are no threads of the program."""
+        try:
+            return original(id)
+        except RuntimeError:
+            if len(kernel.threads) > 1 or id != module.get_main():
+                raise
+            return True
+
+    return is_running

@@ -1,0 +1,108 @@
+"""Code in other interpreters runs, and waits, beside the threads of this one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+NAMES = [name for name in ("_interpreters", "_xxsubinterpreters") if find_spec(name)]
+pytestmark = pytest.mark.skipif(not NAMES, reason="no other interpreters")
+
+START = f"""
+import os, threading
+import capriccio_patch
+capriccio_patch.patch_all()
+import {"".join(NAMES[:1])} as interpreters
+"""
+
+
+def test_others_run_while_it_waits(run_script: Any) -> None:
+    run_script(
+        START
+        + """
+read, write = os.pipe()
+other = interpreters.create()
+code = f'''
+import os
+with open(os.devnull, "rb") as file:
+    assert file.read() == b""
+assert os.read({read}, 1) == b"x"
+'''
+thread = threading.Thread(target=interpreters.run_string, args=(other, code))
+thread.start()
+threading.Timer(0.01, os.write, (write, b"x")).start()
+thread.join()
+interpreters.destroy(other)
+""",
+        timeout=20,
+    )
+
+
+def test_what_runs_in_two_is_not_in_the_way_of_each_other(run_script: Any) -> None:
+    """Each waits for the other one, so neither is run to its end by the OS thread that began."""
+    run_script(
+        START
+        + """
+ends = [os.pipe(), os.pipe()]
+code = '''
+import os
+os.write({write}, b"x")
+assert os.read({read}, 1) == b"x"
+'''
+ids = [interpreters.create(), interpreters.create()]
+threads = [
+    threading.Thread(
+        target=interpreters.run_string,
+        args=(id, code.format(read=ends[n][0], write=ends[1 - n][1])),
+    )
+    for n, id in enumerate(ids)
+]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+for id in ids: interpreters.destroy(id)
+""",
+        timeout=20,
+    )
+
+
+@pytest.mark.skipif(not find_spec("_interpchannels"), reason="sending does not wait")
+def test_who_sends_lets_the_receiver_run(run_script: Any) -> None:
+    run_script(
+        START
+        + """
+import _interpchannels as channels
+channel = channels.create(unboundop=1)
+received = []
+def receive():
+    while not received:
+        try:
+            received.append(channels.recv(channel)[0])
+        except channels.ChannelEmptyError:
+            pass
+thread = threading.Thread(target=receive)
+thread.start()
+channels.send(channel, b"x", blocking=True)
+thread.join()
+assert received == [b"x"]
+channels.destroy(channel)
+""",
+        timeout=20,
+    )
+
+
+@pytest.mark.skipif("_xxsubinterpreters" not in NAMES, reason="thread states are not counted")
+def test_a_main_thread_alone_runs_whatever_runs_beside_it(run_script: Any) -> None:
+    assert hasattr(import_module(NAMES[0]), "RunFailedError")
+    run_script(
+        START
+        + """
+thread = threading.Thread(target=lambda: None)
+thread.start()
+thread.join()
+assert interpreters.is_running(interpreters.get_main())
+""",
+        timeout=20,
+    )
