@@ -311,7 +311,8 @@ class Kernel:
             if self.budget <= 0 or not self.ready:
                 self._refill()
             self.budget -= 1
-            new = self._pop()
+            pop = self._pop  # a call of an attribute in a slot is slower
+            new = pop()
             if new is not me:
                 if self.tsd or self.has_locals or new.c_state is not None:
                     self.c_state.exchange(me, new)
@@ -363,7 +364,8 @@ class Kernel:
             self._resume_late(thread)
             return
         thread.parked = False
-        self.push(thread)
+        push = self.push
+        push(thread)
 
     def yield_(self) -> None:
         """Let every other runnable thread have a turn."""
@@ -377,7 +379,8 @@ class Kernel:
             finalizer.host = me
             me.timed_out = False
             self.current = finalizer
-        self.push(me)
+        push = self.push
+        push(me)
         self.park(me)
 
     def sleep_until(self, deadline: float) -> None:

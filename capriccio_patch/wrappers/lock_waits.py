@@ -39,14 +39,14 @@ class LockWaits(NamedTuple):
 def lock_waits(
     kernel: Kernel,
     kind: str,
-    try_acquire: Callable[[Any], bool],
+    try_acquire: Callable[[Any, bool], bool],
     acquire_for: Callable[[Any, Thread], bool],
     release: Callable[[Any], None],
 ) -> LockWaits:
     """The waits for a type of lock, from its operations.
 
-    ``try_acquire(lock)`` takes it for the current thread, ``acquire_for(lock, thread)`` for another
-    one, both without waiting; ``release(lock)`` is the full release, which wakes the next.
+    ``try_acquire(lock, False)`` takes it for the current thread, ``acquire_for(lock, thread)`` for
+    another one, both without waiting; ``release(lock)`` is the full release, which wakes the next.
     """
     get_ident = originals.get_ident
     waiting: dict[int, Slot] = {}
@@ -72,9 +72,21 @@ def lock_waits(
         key = id(lock)
         again = False
         while True:
-            me = kernel.begin()
-            waiting[key] = added(waiting.get(key), me, first=again)
-            if try_acquire(lock):
+            # `begin`, without its call: each wait of a Condition or an Event passes here.
+            me = kernel.current
+            finalizer = kernel.finalizer
+            if me is finalizer:
+                me = kernel.begin()
+            else:
+                finalizer.host = me
+                me.parked = True
+                me.timed_out = False
+                kernel.current = finalizer
+            if key in waiting:
+                waiting[key] = added(waiting[key], me, first=again)
+            else:
+                waiting[key] = me
+            if try_acquire(lock, False):
                 leave(lock, me)
                 kernel.cancel(me)
                 return True
@@ -94,7 +106,7 @@ def lock_waits(
             if not in_time:
                 leave(lock, me)
                 return False
-            if again or try_acquire(lock):
+            if again or try_acquire(lock, False):
                 return True
             again = True
 
@@ -104,6 +116,13 @@ def lock_waits(
             return
         key = id(lock)
         slot = waiting.get(key)
+        if type(slot) is Thread and slot.parked and not starving:
+            # What follows below, and `resume`, for one who waits alone and for the first time.
+            del waiting[key]
+            slot.parked = False
+            push = kernel.push
+            push(slot)
+            return
         if slot is None:
             return
         thread = first(slot)

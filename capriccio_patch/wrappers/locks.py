@@ -100,13 +100,10 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
         if waiting and id(self) in waiting:
             wake(self)
 
-    def try_acquire(lock: Any) -> bool:
-        return original_acquire(lock, False)  # type: ignore[no-any-return]
-
     def acquire_for(lock: Any, thread: Thread) -> bool:
         return original_acquire(lock, False)  # type: ignore[no-any-return]
 
-    waiting, wait_here, wake = lock_waits(kernel, "lock", try_acquire, acquire_for, release)
+    waiting, wait_here, wake = lock_waits(kernel, "lock", original_acquire, acquire_for, release)
     return [
         # A function that replaces two has the name of the later.
         Patch("threading", "_thread", "LockType.acquire_lock", acquire),
@@ -130,26 +127,53 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
     original_restore = originals.rlock_acquire_restore
     original_repr = originals.RLockType.__repr__
     owners: dict[int, int] = {}
+    deeper: set[int] = set()
+    """Locks that may be held more than once: C tells, when they are released."""
+
+    # The three that follow do without a look at the OS thread.  Another one notes the wrong owner,
+    # but only while it holds the lock; and whoever finds a note believes C more.  Identifiers are
+    # compared as objects: it is the owner's own that is noted.
 
     def acquire(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
-        if timeout != -1 or get_ident() != kernel.os_ident:
-            return acquire_slowly(self, blocking, timeout)
-        ident = kernel.current.ident
-        if owners.setdefault(id(self), ident) == ident and original_acquire(self, False):
-            return True
+        if timeout == -1 and original_acquire(self, False):
+            key = id(self)
+            if key not in owners:
+                owners[key] = kernel.current.ident
+                return True
+            return acquired_again(self, blocking)
         return acquire_slowly(self, blocking, timeout)
+
+    def enter(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
+        if original_acquire(self, False):
+            key = id(self)
+            if key not in owners:
+                owners[key] = kernel.current.ident
+                return True
+            return acquired_again(self, True)
+        return acquire_slowly(self, blocking, timeout)
+
+    def acquired_again(lock: Any, blocking: bool) -> Any:
+        """C has given the lock to this OS thread, and somebody is noted as its owner."""
+        if get_ident() != kernel.os_ident:
+            return True
+        key = id(lock)
+        if owners[key] == kernel.current.ident:
+            deeper.add(key)
+            return True
+        original_release(lock)
+        return acquire_slowly(lock, blocking, -1)
 
     def acquire_slowly(self: Any, blocking: Any, timeout: Any) -> Any:
         if get_ident() != kernel.os_ident:
             return original_acquire(self, blocking, timeout)
         limit = _limit(blocking, timeout, lambda: original_acquire(self, blocking, timeout))
-        if try_acquire(self):
+        if try_acquire(self, False):
             return True
         if limit == 0:
             return False
         return wait(self, None if limit is None else clock() + limit)
 
-    def try_acquire(lock: Any) -> bool:
+    def try_acquire(lock: Any, blocking: bool) -> bool:
         key = id(lock)
         ident = kernel.current.ident
         owner = owners.get(key)
@@ -158,31 +182,57 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
         # Nobody's, mine, or what a lock at this address left behind that died while held.
         if original_acquire(lock, False):
             owners[key] = ident
+            if owner == ident:
+                deeper.add(key)
             return True
         owners.pop(key, None)  # held by another OS thread
         return False
 
     def release(self: Any) -> None:
-        if get_ident() == kernel.os_ident:
-            key = id(self)
-            if owners.get(key) != kernel.current.ident:
-                raise RuntimeError("cannot release un-acquired lock")
+        key = id(self)
+        mine = owners.get(key) is kernel.current.ident and is_owned(self)
+        if mine and (not deeper or key not in deeper):
+            # The note goes first: once the lock is free another OS thread may leave one of its own.
+            del owners[key]
             original_release(self)
-            if not is_owned(self):
-                owners.pop(key, None)
-                if waiting and key in waiting:
-                    wake(self)
-        else:
-            original_release(self)
-            if waiting and id(self) in waiting:
+            if waiting and key in waiting:
                 wake(self)
+        else:
+            release_slowly(self)
 
     def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
-        release(self)
+        key = id(self)
+        mine = owners.get(key) is kernel.current.ident and is_owned(self)
+        if mine and (not deeper or key not in deeper):
+            del owners[key]
+            original_release(self)
+            if waiting and key in waiting:
+                wake(self)
+        else:
+            release_slowly(self)
+
+    def release_slowly(lock: Any) -> None:
+        key = id(lock)
+        if get_ident() != kernel.os_ident:
+            original_release(lock)
+            if waiting and key in waiting:
+                wake(lock)
+            return
+        if owners.get(key) != kernel.current.ident:
+            raise RuntimeError("cannot release un-acquired lock")
+        if key not in deeper:
+            owners.pop(key, None)
+        original_release(lock)
+        if key in deeper and not is_owned(lock):
+            # Only green threads of this OS thread believe the note, and none of them runs now.
+            owners.pop(key, None)
+            deeper.discard(key)
+        if waiting and key in waiting and not is_owned(lock):
+            wake(lock)
 
     def acquire_for(lock: Any, thread: Thread) -> bool:
         key = id(lock)
-        if key in owners or not original_acquire(lock, False):
+        if (key in owners and is_owned(lock)) or not original_acquire(lock, False):
             return False
         owners[key] = thread.ident
         return True
@@ -201,8 +251,11 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
         if get_ident() != kernel.os_ident:
             state = original_save(self)
         else:
-            if not is_owned(self) or owners.pop(id(self), None) is None:
+            key = id(self)
+            if owners.get(key) != kernel.current.ident or not is_owned(self):
                 raise RuntimeError("cannot release un-acquired lock")
+            del owners[key]
+            deeper.discard(key)
             state = original_save(self)
         if waiting and id(self) in waiting:
             wake(self)
@@ -213,10 +266,11 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
             original_restore(self, state)
             return
         count, _ = state
-        if not try_acquire(self):
+        if not try_acquire(self, False):
             wait(self, None)
         for _ in range(count - 1):
             original_acquire(self, False)
+            deeper.add(id(self))
 
     def represent(self: Any) -> str:
         text = original_repr(self)
@@ -229,6 +283,7 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
         """An RLock that exists at the patch, perhaps held by the thread that patches."""
         if is_owned(lock):
             owners[id(lock)] = kernel.current.ident
+            deeper.add(id(lock))
 
     def after_fork() -> None:
         mine = kernel.current.ident
@@ -238,7 +293,7 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
     kernel.on_fork(after_fork)
     runtime.adopters[originals.RLockType] = adopt
     rows = [
-        Patch("threading", "_thread", "RLock.__enter__", acquire),
+        Patch("threading", "_thread", "RLock.__enter__", enter),
         Patch("threading", "_thread", "RLock.acquire", acquire),
         Patch("threading", "_thread", "RLock.release", release),
         Patch("threading", "_thread", "RLock.__exit__", leave),

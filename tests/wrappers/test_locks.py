@@ -488,20 +488,31 @@ def test_waiting_costs_the_lock_nothing_that_stays() -> None:
     assert alive() is None
 
 
-def test_many_of_both_kinds_hammer_one_lock() -> None:
-    lock = threading.Lock()
+def test_many_of_both_kinds_hammer_one_lock(lock: Any) -> None:
     count = 0
     ended: list[int] = []
+    nests = isinstance(lock, originals.RLockType)
+
+    def section(turn: int) -> None:
+        nonlocal count
+        before = count
+        if turn % 10 == 0:
+            time.sleep(0)
+        count = before + 1
 
     def work() -> None:
-        nonlocal count
         for turn in range(300):
-            lock.acquire()
-            before = count
-            if turn % 10 == 0:
-                time.sleep(0)
-            count = before + 1
-            lock.release()
+            if turn % 3 == 0:
+                with lock:
+                    section(turn)
+            else:
+                lock.acquire()
+                if nests and turn % 3 == 1:
+                    with lock:
+                        section(turn)
+                else:
+                    section(turn)
+                lock.release()
         ended.append(1)
 
     for _ in range(20):
@@ -510,3 +521,46 @@ def test_many_of_both_kinds_hammer_one_lock() -> None:
         start_os(work)
     spin(lambda: len(ended) == 23)
     assert count == 23 * 300
+    assert lock.acquire(blocking=False)
+    lock.release()
+
+
+def test_a_foreign_release_of_an_rlock_takes_nothing_from_its_owner() -> None:
+    lock = threading.RLock()
+    errors: list[BaseException | None] = []
+
+    def release() -> None:
+        try:
+            lock.release()
+        except BaseException as error:
+            errors.append(error)
+        else:
+            errors.append(None)
+
+    with lock:
+        start_os(release)
+        spin(lambda: len(errors) == 1)
+        start_green(release)
+        spin(lambda: len(errors) == 2)
+        assert lock._is_owned()  # type: ignore[attr-defined]
+    assert [type(error) for error in errors] == [RuntimeError, RuntimeError]
+
+
+def test_a_note_that_an_os_thread_has_left_is_not_believed() -> None:
+    lock = threading.RLock()
+    done: list[int] = []
+
+    def use() -> None:
+        lock.acquire()
+        lock.release()
+        done.append(1)
+
+    start_os(use)
+    spin(lambda: done)
+    with pytest.raises(RuntimeError):
+        lock.release()
+    holder = Holder(lock)
+    assert not lock.acquire(blocking=False)
+    holder.enough = True
+    with lock:
+        assert lock._is_owned()  # type: ignore[attr-defined]
