@@ -5,8 +5,9 @@ edge-triggered one costs one for the descriptor's life, but a change that happen
 looked is not told again, and the kernel drops a registration silently when the last copy of the
 descriptor is closed.
 
-Decision: descriptors whose close we see (owned) are registered once, for everything,
-edge-triggered.  All others are armed for one report at each wait (EPOLLONESHOT); arming looks at
+Decision: descriptors whose close we see (owned) are registered once, edge-triggered, for all that
+may be read; for room to write from the first time on that somebody waits for it, because a UNIX
+socket reports that after each message its peer takes.  All others are armed for one report at each wait (EPOLLONESHOT); arming looks at
 the present state, so a reused number can't be missed.
 
 Cost: a wait on a descriptor that we don't own is one system call more.  A copy of a closed socket
@@ -70,8 +71,8 @@ class EpollBackend(Backend):
         """One epoll_ctl(2), two when the number has changed its meaning."""
         fd = descriptor.fd
         if descriptor.owned:
-            mask = READ | WRITE | PRI | RDHUP | select.EPOLLET
-            armed = READ | WRITE | PRI | RDHUP
+            armed = READ | PRI | RDHUP | descriptor.armed | events & WRITE
+            mask = armed | select.EPOLLET
         else:
             mask = events | select.EPOLLONESHOT
             armed = events

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 
@@ -24,13 +25,13 @@ class Echo(asyncio.Protocol):
 
 
 async def echo() -> None:
-    """Serve until standard input ends."""
+    """Serve until the parent process has ended."""
+    parent = os.getppid()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
-    done = asyncio.Event()
-    loop.add_reader(0, done.set)
-    await done.wait()
+    while os.getppid() == parent:
+        await asyncio.sleep(1)
 
 
 async def yields(n: int, tasks: int = 100) -> float:
