@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import tempfile
 import time
@@ -35,7 +37,7 @@ class Child:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environ(),
@@ -46,16 +48,33 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
-    def failure(self) -> str:
-        """How it ended, with the last line of what it wrote on standard error."""
-        status = self.process.wait()
-        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self.process.stdin
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def said(self) -> str:
+        """The last line of what it wrote on standard error."""
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        return self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+
+    def failure(self) -> str:
+        """How it ended, with what it said last."""
+        status = self.process.wait()
+        how = f"ended with status {status}"
+        if status < 0:
+            how = f"was killed by {signal.Signals(-status).name}"
+        if status == -signal.SIGKILL:
+            how += " (as the kernel does when memory is out)"
+        said = self.said()
         return f"{self.title} {how}" + (f": {said}" if said else "")
 
     def close(self) -> None:
         """Release its files; it must have ended."""
+        if self.process.stdin:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
         if self.process.stdout:
             self.process.stdout.close()
         self._errors.close()

@@ -18,6 +18,8 @@ TITLES = {
     "gevent": "gevent",
     "eventlet": "eventlet",
 }
+ONE_WAITS = frozenset({"gevent", "eventlet"})
+"""Runtimes under which a second thread that waits for a socket gets an error."""
 _EVENTLET = (
     "import eventlet; eventlet.monkey_patch(); import runpy, sys; del sys.argv[0]; "
     "runpy.run_path(sys.argv[0], run_name='__main__')"

@@ -25,7 +25,7 @@ PARSER.add_argument("--threads", type=int, default=100)
 PARSER.add_argument("--first", type=int, default=0, help="number of the first thread, of all")
 PARSER.add_argument("--of", type=int, default=0, help="threads of all clients together")
 PARSER.add_argument("--addresses", default="", help="network to take source addresses from")
-PARSER.add_argument("--begin", type=float, default=0.0, help="when, seconds since the epoch")
+PARSER.add_argument("--wait", action="store_true", help="begin when a line of input names a time")
 PARSER.add_argument("--ramp", type=float, default=1.0, help="seconds over which threads begin")
 PARSER.add_argument("--duration", type=float, default=10.0, help="seconds")
 PARSER.add_argument("--delay", type=float, default=1.0, help="the server's")
@@ -42,6 +42,8 @@ class Clients:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
+        self.begin = 0.0  # seconds since the epoch
+        self.begins = threading.Event()
         self.network = ipaddress.ip_network(options.addresses) if options.addresses else None
         self.answers = [0] * options.threads
         self.bytes = [0] * options.threads
@@ -57,7 +59,8 @@ class Clients:
         source = ""
         if self.network is not None:
             source = str(self.network[1 + number % (self.network.num_addresses - 2)])
-        begin = options.begin + options.ramp * number / max(1, options.of)
+        self.begins.wait()
+        begin = self.begin + options.ramp * number / max(1, options.of)
         time.sleep(max(0.0, begin - time.time()))
         while True:
             try:
@@ -110,7 +113,6 @@ class Clients:
 
 def main() -> None:
     options = PARSER.parse_args()
-    options.begin = options.begin or time.time()
     options.of = options.of or options.threads
     parent = os.getppid()
     clients = Clients(options)
@@ -121,14 +123,15 @@ def main() -> None:
         say(error=f"a client's thread can't be started: {error}")
         os._exit(1)
     say(ready=options.threads)
-    end = options.begin + options.duration
     try:
-        second = options.begin
-        while os.getppid() == parent and second <= end:
-            time.sleep(max(0.0, second - time.time()))
+        clients.begin = float(input()) if options.wait else time.time()
+        clients.begins.set()
+        second = 0
+        while os.getppid() == parent and second <= options.duration:
+            time.sleep(max(0.0, clients.begin + second - time.time()))
             say(**clients.totals())
-            second = max(second + 1, math.floor(time.time() - options.begin) + options.begin)
-    except (KeyboardInterrupt, BrokenPipeError):
+            second = max(second + 1, math.floor(time.time() - clients.begin))
+    except (KeyboardInterrupt, BrokenPipeError, EOFError):
         pass
     os._exit(0)
 

@@ -6,6 +6,7 @@ all its OS threads) and page faults, as getrusage(2) counts them.  Ends when its
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -20,6 +21,7 @@ PARSER.add_argument("--port", type=int, default=0)
 PARSER.add_argument("--threads", type=int, default=100)
 PARSER.add_argument("--delay", type=float, default=1.0, help="seconds")
 PARSER.add_argument("--payload", type=int, default=1024, help="bytes of each answer")
+PARSER.add_argument("--one-accepts", action="store_true", help="threads take turns to accept")
 PARSER.add_argument("--stack-size", type=int, default=0, help="bytes, of each thread")
 BACKLOG = 1 << 16  # the kernel takes what net.core.somaxconn allows
 
@@ -33,6 +35,7 @@ class Server:
 
     def __init__(self, listener: socket.socket, options: argparse.Namespace) -> None:
         self.listener = listener
+        self.turn = threading.Lock() if options.one_accepts else contextlib.nullcontext()
         self.delay: float = options.delay
         self.answer = b"x" * options.payload
         self.answered = [0] * options.threads
@@ -42,7 +45,8 @@ class Server:
     def serve(self, number: int) -> None:
         while True:
             try:
-                connection, _ = self.listener.accept()
+                with self.turn:
+                    connection, _ = self.listener.accept()
             except OSError:  # no descriptor left, or the client has gone
                 self.failed[number] += 1
                 time.sleep(0.1)

@@ -1,0 +1,184 @@
+"""``python -m capriccio_patch.bench limits``: how many threads can be created, and what they take.
+
+1. Each runtime's threads are made in a process of its own, which is killed when it has told all.
+2. Neither the machine's memory nor its last task is taken: a run stops short of that and says so.
+3. What stopped a runtime is looked for while its threads are there: the setting that is used up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from . import conditions, options, runtimes
+from .capacity import SPARE_TASKS, TooLarge, check_parked, tasks_left
+from .children import Child, ChildFailed, Children
+from .load import COMPLETE, INTERRUPTED, PROGRAMS
+from .progress import Bars
+from .sampling import page_tables
+
+_LIMIT = 300.0  # seconds for a runtime
+_SPARE_MEMORY = 0.07  # of the machine's
+_KERNEL_STACK = 16 << 10  # bytes that each OS thread takes in the kernel (x86-64, arm64)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument(
+        "--threads",
+        type=options.threads,
+        default=1_000_000,
+        metavar="N",
+        help="to try for (default: 1,000,000)",
+    )
+    parser.add_argument("--runtimes", nargs="+", choices=runtimes.NAMES, default=runtimes.NAMES)
+    parser.add_argument(
+        "--stack-size", type=int, default=0, metavar="BYTES", help="of stock threads"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep limits.json there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Try each runtime, print a table; the exit status."""
+    if reason := options.need("rich"):
+        return options.fail("limits", reason)
+    found = []
+    with Bars(len(args.runtimes)) as bars:
+        for runtime in args.runtimes:
+            bars.begin(f"limits: {runtimes.TITLES[runtime]}")
+            found.append(measure(runtime, args.threads, bars, args.stack_size))
+            bars.end(line(found[-1]))
+            if found[-1]["ended"] == INTERRUPTED:
+                break
+    result = {"kind": "limits", "conditions": conditions.describe(), "runtimes": found}
+    print(*lines(found), sep="\n")
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "limits.json").write_text(json.dumps(result, indent=1))
+    return 0 if all(each["steps"] for each in found) else 1
+
+
+def measure(runtime: str, threads: int, bars: Bars, stack_size: int = 0) -> dict[str, Any]:
+    """What `threads` threads of a runtime take, in steps, and what ended them."""
+    found: dict[str, Any] = {"runtime": runtime, "asked": threads, "steps": [], "stopped_by": ""}
+    if reason := runtimes.missing(runtime):
+        return found | {"ended": reason}
+    try:
+        check_parked(runtime, threads)
+    except TooLarge as error:
+        found["stopped_by"] = f"not tried beyond: {error}"
+        threads = error.largest
+    with Children() as children:
+        try:
+            child = children.start(
+                runtimes.TITLES[runtime],
+                runtimes.command(
+                    runtime,
+                    PROGRAMS / "parked.py",
+                    f"--threads={threads}",
+                    f"--stack-size={stack_size}",
+                ),
+            )
+            _watch(children, child, threads, found, bars)
+            found["ended"] = COMPLETE
+        except KeyboardInterrupt:
+            found["ended"] = INTERRUPTED
+        except ChildFailed as error:
+            found["ended"] = str(error)
+    return found
+
+
+def _watch(
+    children: Children, child: Child, threads: int, found: dict[str, Any], bars: Bars
+) -> None:
+    began = time.monotonic()
+    total = psutil.virtual_memory().total
+    while True:
+        for _, message in children.read(0.2):
+            found["steps"].append(_step(child, message))
+            if message["refused"]:
+                found["stopped_by"] = f"{message['refused']}: {_used_up(child.pid)}"
+                return
+            if message["threads"] == threads:
+                return
+            bars.say(message["threads"] / threads, f"{message['threads']:,} threads")
+        if psutil.virtual_memory().available < _SPARE_MEMORY * total:
+            found["stopped_by"] = "memory: the rest is left for other programs"
+            return
+        left, name = tasks_left()
+        if left < SPARE_TASKS / 2:
+            found["stopped_by"] = f"{name}: the rest is left for other programs"
+            return
+        if time.monotonic() - began > _LIMIT:
+            found["stopped_by"] = f"{_LIMIT:.0f} s were over"
+            return
+
+
+def _step(child: Child, message: dict[str, Any]) -> dict[str, Any]:
+    """A step, with what the process holds now, which may be a few threads more."""
+    process = psutil.Process(child.pid)
+    os_threads = process.num_threads()
+    return {
+        "threads": message["threads"],
+        "seconds": message["seconds"],
+        "memory": process.memory_info().rss,
+        "page_tables": page_tables(child.pid),
+        "kernel_stacks": os_threads * _KERNEL_STACK,
+        "os_threads": os_threads,
+    }
+
+
+def _used_up(pid: int) -> str:
+    """Which setting keeps the process from having one more thread."""
+    try:
+        mappings = Path(f"/proc/{pid}/maps").read_bytes().count(b"\n")
+    except OSError:
+        mappings = 0
+    most = int(conditions.setting("vm.max_map_count") or 0)
+    if most and mappings >= 0.99 * most:
+        return f"vm.max_map_count = {most} ({mappings} mappings)"
+    left, name = tasks_left()
+    if left < SPARE_TASKS / 10:
+        return name
+    return f"the kernel or its memory ({mappings} mappings, room for {left} more OS threads)"
+
+
+def line(found: dict[str, Any]) -> str:
+    """A runtime's result in a few words."""
+    title = runtimes.TITLES[found["runtime"]]
+    if not found["steps"]:
+        return f"{title}: {found['ended']}"
+    last = found["steps"][-1]
+    said = f"{title}: {last['threads']:,} threads in {last['seconds']:.1f} s"
+    return said + (f"; {found['stopped_by']}" if found["stopped_by"] else "")
+
+
+def each(found: dict[str, Any], step: dict[str, Any]) -> float:
+    """Bytes of memory that a thread takes, at a step: beyond what the process takes without."""
+    first = found["steps"][0]
+    names = ("memory", "page_tables", "kernel_stacks")
+    grown = sum(step[name] - first[name] for name in names)
+    return float(grown / max(1, step["threads"]))
+
+
+def lines(results: list[dict[str, Any]]) -> list[str]:
+    """The table of all runtimes."""
+    table = [f"{'':16} {'threads':>10} {'time':>8} {'each':>9} {'KiB each':>9} {'OS threads':>11}"]
+    for found in results:
+        title = runtimes.TITLES[found["runtime"]]
+        table += [
+            f"{title:16} {step['threads']:10,} {step['seconds']:6.2f} s "
+            f"{1e6 * step['seconds'] / max(1, step['threads']):6.1f} us "
+            f"{each(found, step) / 1024:9.1f} {step['os_threads']:11,}"
+            for step in found["steps"][1:]
+        ]
+        if found["stopped_by"]:
+            table.append(f"{title:16} stopped by {found['stopped_by']}")
+        if found["ended"] != COMPLETE:
+            table.append(f"{title:16} {found['ended']}")
+    return table
