@@ -51,6 +51,8 @@ __all__ = ["Kernel"]
 TURN = 64
 PATIENCE = 0.01
 """Seconds that threads which park in time may keep preempted ones from running."""
+SLICES = 64
+"""How many preempted threads are let in together at most."""
 
 
 class Kernel:
@@ -68,6 +70,7 @@ class Kernel:
         "_push_first",
         "_run_thread",
         "_slice_ended",
+        "_slices",
         "_starting",
         "backend",
         "blocking",
@@ -111,6 +114,8 @@ class Kernel:
         self._granted: Thread | None = None
         """The preempted thread that was last handed to the scheduler; `since` is negative until it
         has had its slice."""
+        self._slices = 1
+        """How many are handed to it together next time."""
         self.wake_watchdog: Callable[[], None] | None = None
         """Called when there may be something to watch; None while the watchdog is awake."""
         self.blocking = False
@@ -446,6 +451,8 @@ class Kernel:
         """
         me = self.begin()
         me.parked = False
+        if me.since < 0.0:
+            self._slices = 1
         self._preempted.append(me)
         self.budget = 0  # the turn ends here: descriptors and timers have their say
         self.park(me)
@@ -453,7 +460,9 @@ class Kernel:
     def _grant_slice(self, idle: bool) -> None:
         """Hand the next preempted thread to the scheduler, if it is time.
 
-        `idle`: when the turn began no other was runnable.
+        `idle`: when the turn began no other was runnable.  As long as none uses up the slice that
+        it is given, twice as many are handed over each time: on a machine that is short of CPU many
+        are preempted that need next to none, and one by one they would wait ever longer.
         """
         preempted = self._preempted
         if self.ready:
@@ -465,9 +474,11 @@ class Kernel:
             granted = self._granted
             if granted is not None and granted.since < 0.0 and granted.greenlet is not None:
                 return  # it waits for its slice among the others
-        self._granted = thread = preempted.popleft()
-        thread.since = -1.0
-        self.push(thread)
+        for _ in range(min(self._slices, len(preempted))):
+            self._granted = thread = preempted.popleft()
+            thread.since = -1.0
+            self.push(thread)
+        self._slices = min(2 * self._slices, SLICES)
 
     def has_slice(self) -> bool:
         """Whether the current thread was preempted and now runs for a slice.  Any OS thread."""

@@ -267,6 +267,28 @@ def test_preempted_threads_have_their_slices_in_turn_after_the_others(kernel: Ke
     assert order[first : first + 2] == ["polite"] * 2
 
 
+def test_preempted_threads_that_need_little_do_not_wait_for_each_other(kernel: Kernel) -> None:
+    rounds: list[int] = []
+    number = 0
+    left = 60
+
+    def victim() -> None:
+        nonlocal left
+        kernel.preempt()
+        rounds.append(number)
+        left -= 1
+
+    def busy() -> None:
+        nonlocal number
+        while left:
+            number += 1
+            kernel.yield_()
+
+    for thread in started(*[victim] * left, busy, busy):
+        thread.join()
+    assert len(set(rounds)) < 10
+
+
 def test_a_preempted_thread_goes_on_at_once_if_nobody_else_can_run(kernel: Kernel) -> None:
     event = threading.Event()
     threads = started(event.wait, lambda: time.sleep(0.001))
