@@ -16,7 +16,15 @@ from .errors import (
     ThreadsBlocked,
 )
 from .offload import offload
-from .patching import is_patched, original, patch_all, set_priority, status, unpatch_all
+from .patching import (
+    blocking_graph,
+    is_patched,
+    original,
+    patch_all,
+    set_priority,
+    status,
+    unpatch_all,
+)
 from .schedulers import known_schedulers, register_scheduler
 
 __version__ = "0.1.0"
@@ -34,6 +42,7 @@ __all__ = [
     "__version__",
     "available_backends",
     "available_disk_backends",
+    "blocking_graph",
     "is_patched",
     "known_schedulers",
     "offload",

@@ -48,6 +48,7 @@ options, before the program:
   --diskio NAME     I/O scheme for files
   --scheduler NAME  policy that picks the next runnable thread
   --seed N          what the scheduler "random" begins with: the same N, the same order
+  --graph FILE      draw where threads wait, at exit: FILE.svg, .html, .dot or .json
   --only A,B        apply only these patches
   --exclude A,B     do not apply these patches
   --status          print as JSON, on standard error, what was patched and how
@@ -57,7 +58,7 @@ options, before the program:
 Options of the interpreter itself (-X, -W, -u, -O, -i, ...) go before -m capriccio_patch.
 The environment variables CAPRICCIO_* set the same and more; options override them.
 """
-_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler", "--seed")
+_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler", "--seed", "--graph")
 _LIST_OPTIONS = ("--only", "--exclude")
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PREFIX = "CAPRICCIO_"
 _BLOCKED_MODES = ("off", "warn", "raise")
 _BLOCKED_SECONDS = 0.1
+_DRAWINGS = (".svg", ".dot", ".json", ".html")
 
 
 def _name(value: object) -> str:
@@ -74,12 +75,20 @@ def _int(value: object) -> int:
         raise ValueError("a whole number") from None
 
 
+def _drawing(value: object) -> str:
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    if not isinstance(path, str) or not path.endswith(_DRAWINGS):
+        raise ValueError(f"the name of a file that ends in {', '.join(_DRAWINGS)}")
+    return path
+
+
 # field: (environment variable, reader that raises ValueError(what is allowed), default)
 _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "sockio": ("CAPRICCIO_SOCKIO", _name, "auto"),
     "diskio": ("CAPRICCIO_DISKIO", _name, "auto"),
     "scheduler": ("CAPRICCIO_SCHEDULER", _name, "fifo"),
     "seed": ("CAPRICCIO_SEED", _int, None),
+    "graph": ("CAPRICCIO_GRAPH", _drawing, None),
     "slice": ("CAPRICCIO_SLICE", _seconds, 0.010),
     "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
@@ -103,6 +112,8 @@ class Settings:
     """Name of the policy that picks the next runnable thread."""
     seed: int | None
     """What a scheduler that draws lots begins with; None: it chooses."""
+    graph: str | None
+    """Where the blocking graph is drawn at exit; the suffix says how.  None: nowhere."""
     slice: float
     """Seconds that a thread may compute before it is preempted; 0.0: never preempted."""
     blocked: tuple[float, str]
@@ -124,6 +135,7 @@ class Settings:
         diskio: str | None = None,
         scheduler: str | None = None,
         seed: int | str | None = None,
+        graph: str | None = None,
         slice: float | str | None = None,  # noqa: A002
         blocked: float | str | None = None,
         offload: Names | None = None,

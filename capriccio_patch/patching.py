@@ -34,11 +34,20 @@ from .runtime.disk import Disk
 from .runtime.kernel import Kernel
 from .runtime.watchdog import Watchdog
 from .runtime.workers import Workers
-from .scheduling import Outcome, blocked_for, create_policy, slice_for, with_checkpoints
+from .scheduling import (
+    Outcome,
+    blocked_for,
+    create_policy,
+    draw,
+    recorded,
+    slice_for,
+    with_checkpoints,
+)
 from .wrappers import tables
 from .wrappers.base import Patch, Runtime
 
 __all__ = [
+    "blocking_graph",
     "is_patched",
     "original",
     "patch_all",
@@ -47,6 +56,11 @@ __all__ = [
     "status",
     "unpatch_all",
 ]
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .runtime.blocking_graph import BlockingGraph
 
 
 class _Deferred(ModuleType):
@@ -108,6 +122,7 @@ def patch_all(
     diskio: str | None = None,
     scheduler: str | None = None,
     seed: int | str | None = None,
+    graph: str | None = None,
     slice: float | None = None,  # noqa: A002
     blocked: float | str | None = None,
     offload: Iterable[str] | None = None,
@@ -133,6 +148,7 @@ def patch_all(
         diskio=diskio,
         scheduler=scheduler,
         seed=seed,
+        graph=graph,
         slice=slice,
         blocked=blocked,
         offload=offload,
@@ -293,6 +309,25 @@ def status() -> dict[str, Any]:
         "failed": dict(_applied.failed),
         "offload": dict(_applied.offload.names),
     }
+
+
+def blocking_graph() -> BlockingGraph:
+    """Where threads wait now, and, as far as it is recorded, where they go from there.
+
+    Recorded under the scheduler ``graph``, and under any other if `patch_all` was given `graph`
+    (``--graph``); else the nodes are those where somebody is parked, and there are no edges.
+    Without a patch it is empty.
+
+    Green threads only: PatchError on any other OS thread.
+    """
+    if _applied is None:
+        from .runtime.blocking_graph import BlockingGraph
+
+        return BlockingGraph((), (), 0, 0, 0.0)
+    kernel = _applied.runtime.kernel
+    if not kernel.is_mine():
+        raise PatchError("blocking_graph() must be called in a green thread")
+    return recorded(kernel)
 
 
 def program_failed() -> None:
@@ -533,6 +568,8 @@ def _at_exit() -> None:
     if applied is None:
         return
     applied.outcome.tell()
+    if applied.settings.graph is not None:
+        draw(applied.runtime.kernel, applied.settings.graph)
     _applied = None
     interpose.leak(applied.runtime.kernel.threads)
     _undo(applied)

@@ -17,10 +17,22 @@ from .errors import ConfigError
 from .runtime.kernel import Kernel
 from .runtime.safe_point import may_yield
 from .runtime.thread import Finalizer
-from .schedulers import create_scheduler
+from .schedulers import create_scheduler, observed
 from .wrappers.base import Patch
 
-__all__ = ["Outcome", "blocked_for", "create_policy", "slice_for", "with_checkpoints"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .runtime.blocking_graph import BlockingGraph
+
+__all__ = [
+    "Outcome",
+    "blocked_for",
+    "create_policy",
+    "draw",
+    "recorded",
+    "slice_for",
+    "with_checkpoints",
+]
 
 # Answered at once from what the caller itself is: nothing can come between.
 _ABOUT_ONESELF = frozenset(
@@ -50,7 +62,7 @@ def create_policy(settings: Settings) -> Any:
                 "'random' does"
             )
         policy.seed = settings.seed
-    return policy
+    return policy if settings.graph is None else observed(policy)
 
 
 def slice_for(settings: Settings, policy: Any) -> float:
@@ -116,6 +128,26 @@ def _checked_anywhere(
         return may_yield(sys._getframe(1).f_back) and checkpoint()
 
     return _checked(kernel, where_allowed, function)
+
+
+def recorded(kernel: Kernel) -> BlockingGraph:
+    """The blocking graph, as far as the scheduler has recorded it.  Scheduler's OS thread."""
+    from .runtime.blocking_graph import Recorder
+
+    recorder = getattr(kernel.scheduler, "recorder", None) or Recorder(kernel)
+    graph: BlockingGraph = recorder.snapshot()
+    return graph
+
+
+def draw(kernel: Kernel, path: str) -> None:
+    """At exit: write the blocking graph to a file; a warning if that can't be done."""
+    from .drawing import drawn
+
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(drawn(recorded(kernel), path.rpartition(".")[2]))
+    except OSError as error:
+        print(f"capriccio_patch: no graph is drawn: {error}", file=sys.stderr)
 
 
 class Outcome:

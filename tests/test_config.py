@@ -15,6 +15,7 @@ DEFAULTS = {
     "diskio": "auto",
     "scheduler": "fifo",
     "seed": None,
+    "graph": None,
     "slice": 0.010,
     "blocked": (0.1, "warn"),
     "offload": (),

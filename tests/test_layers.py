@@ -19,6 +19,7 @@ LAYERS = (
     {"runtime"},
     {"schedulers", "backends"},
     {"wrappers"},
+    {"drawing"},
     {"scheduling"},
     {"offload", "patching"},
     {"__init__"},

@@ -14,7 +14,7 @@ from .base import Scheduler
 from .fifo import FifoScheduler
 from .lifo import LifoScheduler
 
-__all__ = ["Scheduler", "create_scheduler", "known_schedulers", "register_scheduler"]
+__all__ = ["Scheduler", "create_scheduler", "known_schedulers", "observed", "register_scheduler"]
 
 _ENTRY_POINTS = "capriccio_patch.schedulers"
 
@@ -34,10 +34,17 @@ def _random() -> Any:
     return RandomScheduler()
 
 
+def _graph() -> Any:
+    from .graph import GraphScheduler
+
+    return GraphScheduler()
+
+
 _OWN: dict[str, Callable[[], Any]] = {
     "fifo": FifoScheduler,
     "lifo": LifoScheduler,
     "priority": _priority,
+    "graph": _graph,
     "random": _random,
 }
 _schedulers = dict(_OWN)
@@ -72,6 +79,15 @@ def create_scheduler(name: str) -> Any:
     from .checked import CheckedScheduler
 
     return CheckedScheduler(name, factory())
+
+
+def observed(scheduler: Any) -> Any:
+    """`scheduler`, with the blocking graph recorded; as attribute ``recorder`` once attached."""
+    from .observed import Observed, ObservedFifo
+
+    if isinstance(scheduler, ObservedFifo):
+        return scheduler
+    return ObservedFifo() if type(scheduler) is FifoScheduler else Observed(scheduler)
 
 
 def _entries() -> Any:

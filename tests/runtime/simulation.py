@@ -59,7 +59,9 @@ class Simulation:
     def __init__(self, scheduler: Any = None) -> None:
         self.clock = Clock()
         self.backend = ScriptedBackend(self.clock)
-        self.kernel = Kernel(self.backend, scheduler or FifoScheduler(), self.clock)
+        self.kernel = Kernel(
+            self.backend, FifoScheduler() if scheduler is None else scheduler, self.clock
+        )
         self.log: list[Any] = []
 
     def during_polls(self, *events: Event) -> None:

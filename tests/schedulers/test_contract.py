@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
+from simulation import Simulation
 
 from capriccio_patch import schedulers
 from capriccio_patch.errors import ConfigError
@@ -20,7 +21,10 @@ from capriccio_patch.schedulers import (
 
 @pytest.fixture(params=known_schedulers())
 def scheduler(request: pytest.FixtureRequest) -> Scheduler:
-    return create_scheduler(request.param)
+    scheduler: Scheduler = create_scheduler(request.param)
+    if hasattr(scheduler, "attach"):
+        scheduler.attach(Simulation(scheduler).kernel)
+    return scheduler
 
 
 def threads(count: int) -> list[Thread]:
