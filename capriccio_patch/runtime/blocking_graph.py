@@ -11,9 +11,9 @@ such look costs some 10 us, so they are spaced: `SHARE` of the CPU time at most,
 `EAGER` moves.  A sampled move stands for all since the one before.  The spacing varies, or it would
 fall in step with a program that repeats itself.
 
-1. A place is told apart by the code objects and positions on the stack (`_place`), which costs 0.1 us
-   a frame; what these mean is looked up once.  Frames of this package count for that, and are not
-   part of what is told.
+1. A place is told apart by the code objects and positions on the stack (`Recorder._place`), at 0.1
+   us a frame; what these mean is looked up once.  Frames of this package count for that, but are
+   not part of what is told.
 2. Mean numbers of parked threads are Little's law: the time that sampled moves had waited, summed,
    over the time that has passed.
 3. What there is of it does not grow with the program: at most `MOST` nodes, then one for the rest.
