@@ -22,8 +22,9 @@ from .load import COMPLETE, INTERRUPTED, PROGRAMS
 from .progress import Bars
 from .sampling import page_tables
 
-_LIMIT = 300.0  # seconds for a runtime
+_LIMIT = 1200.0  # seconds for a runtime
 _SPARE_MEMORY = 0.07  # of the machine's
+_STACK = 9 << 20  # bytes that an OS thread's stack reserves at most, if nothing else is asked for
 _KERNEL_STACK = 16 << 10  # bytes that each OS thread takes in the kernel (x86-64, arm64)
 
 
@@ -107,15 +108,17 @@ def _watch(
             if message["threads"] == threads:
                 return
             bars.say(message["threads"] / threads, f"{message['threads']:,} threads")
+        if time.monotonic() - began > _LIMIT:
+            found["stopped_by"] = f"{_LIMIT:.0f} s were over"
+            return
+        if not found["steps"]:
+            continue
         if psutil.virtual_memory().available < _SPARE_MEMORY * total:
             found["stopped_by"] = "memory: the rest is left for other programs"
             return
         left, name = tasks_left()
-        if left < SPARE_TASKS / 2:
+        if found["runtime"] == "threads" and left < SPARE_TASKS / 2:
             found["stopped_by"] = f"{name}: the rest is left for other programs"
-            return
-        if time.monotonic() - began > _LIMIT:
-            found["stopped_by"] = f"{_LIMIT:.0f} s were over"
             return
 
 
@@ -126,6 +129,7 @@ def _step(child: Child, message: dict[str, Any]) -> dict[str, Any]:
     return {
         "threads": message["threads"],
         "seconds": message["seconds"],
+        "cpu": message["cpu"],
         "memory": process.memory_info().rss,
         "page_tables": page_tables(child.pid),
         "kernel_stacks": os_threads * _KERNEL_STACK,
@@ -145,16 +149,29 @@ def _used_up(pid: int) -> str:
     left, name = tasks_left()
     if left < SPARE_TASKS / 10:
         return name
+    space = _address_space_left(pid)
+    if space is not None and space < _STACK:
+        return "ulimit -v (RLIMIT_AS)"
     return f"the kernel or its memory ({mappings} mappings, room for {left} more OS threads)"
+
+
+def _address_space_left(pid: int) -> int | None:
+    """Bytes; None where there is no bound, or none that another process may ask for."""
+    if not hasattr(psutil, "RLIMIT_AS"):
+        return None
+    process = psutil.Process(pid)
+    most, _ = process.rlimit(psutil.RLIMIT_AS)
+    return None if most == psutil.RLIM_INFINITY else most - process.memory_info().vms
 
 
 def line(found: dict[str, Any]) -> str:
     """A runtime's result in a few words."""
     title = runtimes.TITLES[found["runtime"]]
     if not found["steps"]:
-        return f"{title}: {found['ended']}"
+        return f"{title}: {found['stopped_by'] or found['ended']}"
     last = found["steps"][-1]
     said = f"{title}: {last['threads']:,} threads in {last['seconds']:.1f} s"
+    said += f" ({last['cpu']:.1f} s of CPU)"
     return said + (f"; {found['stopped_by']}" if found["stopped_by"] else "")
 
 
@@ -168,12 +185,13 @@ def each(found: dict[str, Any], step: dict[str, Any]) -> float:
 
 def lines(results: list[dict[str, Any]]) -> list[str]:
     """The table of all runtimes."""
-    table = [f"{'':16} {'threads':>10} {'time':>8} {'each':>9} {'KiB each':>9} {'OS threads':>11}"]
+    heads = f"{'threads':>10} {'time':>8} {'CPU':>8} {'CPU each':>9} {'KiB each':>9}"
+    table = [f"{'':16} {heads} {'OS threads':>11}"]
     for found in results:
         title = runtimes.TITLES[found["runtime"]]
         table += [
-            f"{title:16} {step['threads']:10,} {step['seconds']:6.2f} s "
-            f"{1e6 * step['seconds'] / max(1, step['threads']):6.1f} us "
+            f"{title:16} {step['threads']:10,} {step['seconds']:6.2f} s {step['cpu']:6.2f} s "
+            f"{1e6 * step['cpu'] / max(1, step['threads']):6.1f} us "
             f"{each(found, step) / 1024:9.1f} {step['os_threads']:11,}"
             for step in found["steps"][1:]
         ]

@@ -133,7 +133,7 @@ def server(folder: Path, name: str, records: Sequence[Record]) -> Path:
 
 
 def created(folder: Path, name: str, results: Sequence[Record]) -> Path:
-    """How much memory and time it takes to have so many threads."""
+    """How much memory and CPU time it takes to have so many threads."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for found in results:
@@ -151,10 +151,10 @@ def created(folder: Path, name: str, results: Sequence[Record]) -> Path:
         numbers = [step["threads"] for step in steps]
         memory = [limits.each(found, step) * step["threads"] / (1 << 20) for step in steps]
         left.plot(numbers, memory, **style)
-        right.plot(numbers, [step["seconds"] for step in steps], **style)
+        right.plot(numbers, [step["cpu"] for step in steps], **style)
     for axes, unit, title in (
         (left, "MiB", "Memory of so many threads"),
-        (right, "seconds", "Time to create so many threads"),
+        (right, "seconds of CPU", "CPU time to create so many threads"),
     ):
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -15,8 +15,21 @@ PARSER.add_argument("--threads", type=int, required=True)
 PARSER.add_argument("--stack-size", type=int, default=0, help="bytes, of each thread")
 
 
-def say(number: int, seconds: float, refused: str = "") -> None:
-    print(json.dumps({"threads": number, "seconds": seconds, "refused": refused}), flush=True)
+class Clock:
+    """Seconds since it was made, and the CPU time among them."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.cpu = time.process_time()
+
+    def say(self, number: int, refused: str = "") -> None:
+        message = {
+            "threads": number,
+            "seconds": time.perf_counter() - self.began,
+            "cpu": time.process_time() - self.cpu,
+            "refused": refused,
+        }
+        print(json.dumps(message), flush=True)
 
 
 def steps(last: int) -> list[int]:
@@ -38,16 +51,16 @@ def main() -> None:
     gate = threading.Lock()
     gate.acquire()
     number = 0
-    began = time.perf_counter()
+    clock = Clock()
     try:
         for step in steps(options.threads):
             while number < step:
                 threading.Thread(target=gate.acquire, daemon=True).start()
                 number += 1
             time.sleep(0)  # those that only stand in a queue begin now
-            say(number, time.perf_counter() - began)
+            clock.say(number)
     except (RuntimeError, MemoryError, OSError) as error:
-        say(number, time.perf_counter() - began, str(error) or type(error).__name__)
+        clock.say(number, str(error) or type(error).__name__)
     except KeyboardInterrupt:
         os._exit(0)
     while os.getppid() == parent:
