@@ -7,8 +7,8 @@ descriptor is closed.
 
 Decision: descriptors whose close we see (owned) are registered once, edge-triggered, for all that
 may be read; for room to write from the first time on that somebody waits for it, because a UNIX
-socket reports that after each message its peer takes.  All others are armed for one report at each wait (EPOLLONESHOT); arming looks at
-the present state, so a reused number can't be missed.
+socket reports that after each message its peer takes.  All others are armed for one report at each
+wait (EPOLLONESHOT); arming looks at the present state, so a reused number can't be missed.
 
 Cost: a wait on a descriptor that we don't own is one system call more.  A copy of a closed socket
 in a child process keeps its registration alive: it may report the old number, which wakes a thread
