@@ -16,6 +16,7 @@ put off until wrapt wants them.
 from __future__ import annotations
 
 import atexit
+import gc
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -203,6 +204,7 @@ def patch_all(
             after_in_parent=_after_fork_in_parent,
             after_in_child=_after_fork_in_child,
         )
+        _move_to_front(_after_fork_in_child)
         _fork_hooks.append(_after_fork_in_child)
 
 
@@ -583,6 +585,18 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     if _applied is not None:
         _applied.runtime.kernel.end_fork()
+
+
+def _move_to_front(hook: Callable[[], None]) -> None:
+    """Have the interpreter call a hook, just registered, before those that are there already.
+
+    What C resets in a child it resets before all hooks, and so must we: a hook of the program's may
+    write, wait, or ask whether it is in the main thread (asyncio's does).  The interpreter keeps
+    its hooks in a list; where it does not, they come in the order of registration.
+    """
+    for each in gc.get_referrers(hook):
+        if type(each) is list and each[-1] is hook:
+            each.insert(0, each.pop())
 
 
 def _after_fork_in_child() -> None:

@@ -72,7 +72,7 @@ def _main_ident_patch(runtime: Runtime) -> Patch:
         """In a child that a green thread has forked, that is the main thread."""
         if not kernel.is_mine():
             return int(original())
-        # `threading` asks before the kernel has been told of the fork.
+        # A hook for forks may ask before the kernel has been told of this one.
         return kernel.main.ident if getpid() == process else kernel.current.ident
 
     def after_fork() -> None:
