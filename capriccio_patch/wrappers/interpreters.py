@@ -6,13 +6,14 @@ builtins of their own, which are not taken over, and a switch to a green thread 
 thread state along (it crashed).  Types that interpreters share, as 3.11 does ``FileIO``, lead to
 our wrappers nevertheless, which act for the scheduler's OS thread only.
 
-Decision.  Whatever runs code of another interpreter is called on a worker: creating and destroying
-one does too.  There it waits and computes as it does under stock, where other threads go on.
+Decision.  Whatever runs code of another interpreter, which creating and destroying one does too, is
+called on a worker.  There it waits and computes as it does under stock, where other threads go on.
 
 Cost.  30-60 us a call; creating an interpreter takes milliseconds.
 
 1. An interrupt of the caller takes effect at the end of the call, as in stock.
-2. There are as many workers as calls: they may wait for each other.
+2. A thread's calls are all made on one OS thread, its companion: the ``threading`` of another
+   interpreter takes the OS thread that imports it for its main thread, and must end on that.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from typing import Any
 
 from .. import originals
 from ..interpose import clone
-from ..runtime.workers import Workers
+from ..runtime import os_threads
+from ..runtime.kernel import Kernel
+from ..runtime.workers import Job
 from .base import Late, Patch, Runtime
 from .offload import call_to_the_end
 
 __all__ = ["LATE"]
 
-_WORKERS = 10_000
 _RUNNING = ("create", "destroy", "decref", "run_string", "run_func", "exec", "call")
 _GROUP = "interpreters"
 
@@ -38,7 +40,7 @@ _GROUP = "interpreters"
 def _running(module: str, runtime: Runtime) -> list[Patch]:
     """What runs code of another interpreter."""
     found = import_module(module)
-    rows = _offloaded(runtime, module, _RUNNING, lambda args, named: True)
+    rows = _offloaded(runtime, module, _RUNNING, lambda named: True)
     if hasattr(found, "RunFailedError"):
         # It counts thread states.  From 3.13 it asks whether the interpreter runs its main program.
         rows.append(Patch(_GROUP, module, "is_running", _is_running(runtime, found)))
@@ -48,7 +50,7 @@ def _running(module: str, runtime: Runtime) -> list[Patch]:
 def _sending(module: str, runtime: Runtime) -> list[Patch]:
     """What waits until another interpreter has received an object."""
 
-    def waits(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    def waits(named: dict[str, Any]) -> bool:
         return bool(named.get("blocking", True))
 
     return _offloaded(runtime, module, ("send", "send_buffer"), waits)
@@ -61,22 +63,61 @@ LATE = (
 )
 
 
+class _Companion:
+    """An OS thread that makes calls, one after the other."""
+
+    __slots__ = ("_jobs",)
+
+    def __init__(self) -> None:
+        self._jobs: Any = originals.SimpleQueueType()
+        os_threads.start(self._work, ())
+
+    def submit(self, job: Job | None) -> None:
+        """Have it call ``job.run()``; None ends it."""
+        originals.queue_put(self._jobs, job)
+
+    def _work(self) -> None:
+        while (job := originals.queue_get(self._jobs)) is not None:
+            job.run()
+            del job
+
+
+class _Companions:
+    """Those of the threads that have called another interpreter.  Scheduler's OS thread."""
+
+    __slots__ = ("_by_ident", "_kernel")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._by_ident: dict[int, _Companion] = {}
+        kernel.on_fork(self._by_ident.clear)
+
+    def mine(self) -> _Companion:
+        """That of the current thread; those of threads that have ended end when one is made."""
+        ident = self._kernel.current.ident
+        companion = self._by_ident.get(ident)
+        if companion is None:
+            for other in self._by_ident.keys() - self._kernel.threads.keys():
+                self._by_ident.pop(other).submit(None)
+            companion = self._by_ident[ident] = _Companion()
+        return companion
+
+
 def _offloaded(
     runtime: Runtime,
     module: str,
     names: tuple[str, ...],
-    waits: Callable[[tuple[Any, ...], dict[str, Any]], bool],
+    waits: Callable[[dict[str, Any]], bool],
 ) -> list[Patch]:
     found = import_module(module)
     kernel = runtime.kernel
-    pool = Workers(kernel, _WORKERS)
-    kernel.on_fork(pool.after_fork)
+    companions = _Companions(kernel)
 
     def offloaded(original: Any) -> Any:
         def call(*args: Any, **named: Any) -> Any:
-            if originals.get_ident() != kernel.os_ident or not waits(args, named):
+            if originals.get_ident() != kernel.os_ident or not waits(named):
                 return original(*args, **named)
-            return call_to_the_end(kernel, pool, partial(original, *args, **named))
+            return call_to_the_end(kernel, companions.mine(), partial(original, *args, **named))
 
         return call
 

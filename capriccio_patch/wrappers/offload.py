@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Protocol
 
 from greenlet import GreenletExit
 
 from .. import originals
 from ..runtime.kernel import Kernel
-from ..runtime.workers import Workers
+from ..runtime.workers import Job, Workers
 from .base import Runtime
 
 __all__ = ["Method", "call_to_the_end", "maker"]
@@ -62,7 +62,14 @@ def _in_context(context: Any, original: Any, args: Any, kwargs: Any) -> Any:
     return context.run(original, *args, **kwargs)
 
 
-def call_to_the_end(kernel: Kernel, pool: Workers, function: Callable[..., Any], *args: Any) -> Any:
+class Pool(Protocol):
+    """What has OS threads for jobs."""
+
+    def submit(self, job: Job) -> None:
+        """Have one call ``job.run()``."""
+
+
+def call_to_the_end(kernel: Kernel, pool: Pool, function: Callable[..., Any], *args: Any) -> Any:
     """As ``pool.call(function, *args)``, but an interrupt of the caller waits for the call's end.
 
     That is what it does in stock, where a signal handler runs when a C function has returned; so

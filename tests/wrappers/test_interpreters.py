@@ -68,6 +68,32 @@ for id in ids: interpreters.destroy(id)
     )
 
 
+def test_threads_of_another_one_end_with_it(run_script: Any) -> None:
+    """Its ``threading`` is shut down on the OS thread which has imported that."""
+    run_script(
+        START
+        + """
+try:
+    other = interpreters.create(isolated=False)
+except TypeError:
+    other = interpreters.create()
+code = '''
+import threading
+thread = threading.Thread(target=lambda: None)
+thread.start()
+thread.join()
+'''
+interpreters.run_string(other, code)
+for _ in range(3):
+    thread = threading.Thread(target=lambda: interpreters.destroy(interpreters.create()))
+    thread.start()
+    thread.join()
+interpreters.destroy(other)
+""",
+        timeout=20,
+    )
+
+
 @pytest.mark.skipif(not find_spec("_interpchannels"), reason="sending does not wait")
 def test_who_sends_lets_the_receiver_run(run_script: Any) -> None:
     run_script(
