@@ -37,7 +37,15 @@ def test_what_passes_under_stock_alone_is_lost() -> None:
 
 def test_what_passes_when_run_again_is_not_lost_but_counted() -> None:
     found = table.compare(record(a="ok"), record(a=["again", "fail", "m"]), {})
-    assert (found.lost, found.again) == ([], 1)
+    assert (found.lost, found.again) == ([], ["test_x.a"])
+
+
+def test_a_process_that_does_not_end_well_is_a_loss() -> None:
+    stock, patched = record(a="ok"), record(a="ok")
+    assert table.compare(stock, patched | {"exit": 0}, {}).lost == []
+    assert table.compare(stock, patched | {"exit": -11}, {}).lost[0][1:3] == ("<exit>", "error")
+    assert table.compare(stock, patched | {"exit": "hang"}, {}).count("hang") == 1
+    assert table.compare(stock | {"exit": 1}, patched | {"exit": 1}, {}).lost == []
 
 
 def test_an_excused_test_is_counted_as_such() -> None:

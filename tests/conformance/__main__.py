@@ -119,6 +119,8 @@ def _show(folder: Path, names: list[str], tests: Path, mode: str) -> int:
     for row in rows.values():
         for module, test, outcome, message in row.lost:
             print(f"lost: {module}.{test}: {outcome} {message[:300]}")
+        for name in row.again:
+            print(f"passed when run again: {name}")
     print(table(rows))
     return int(any(row.lost for row in rows.values()))
 

@@ -22,7 +22,7 @@ class Comparison:
     """What a mode loses of what stock passes."""
 
     passing: int = 0
-    again: int = 0
+    again: list[str] = field(default_factory=list)
     """Passed only when run once more; under stock as many may have done so."""
     lost: list[tuple[str, str, str, str]] = field(default_factory=list)
     """Module, test, outcome, message."""
@@ -50,7 +50,7 @@ def compare(stock: dict[str, Any], other: dict[str, Any], excuses: dict[str, str
         result.passing += 1
         got = outcome(other, test)
         if got == "again":
-            result.again += 1
+            result.again.append(f"{name}.{test}")
         if got in PASSED:
             continue
         if f"{name}.{test}" in excuses:
@@ -59,6 +59,9 @@ def compare(stock: dict[str, Any], other: dict[str, Any], excuses: dict[str, str
         found = other["tests"].get(test, other.get("module"))
         message = str(found[1]) if isinstance(found, list) and len(found) > 1 else ""
         result.lost.append((name, test, got, message))
+    if other.get("exit") and not stock.get("exit"):
+        # All tests ran, and then the process hung or ended with another status than stock's.
+        result.lost.append((name, "<exit>", "hang" if other["exit"] == "hang" else "error", ""))
     return result
 
 
@@ -82,7 +85,7 @@ def table(rows: dict[str, Comparison]) -> str:
     ]
     lines += [
         f"| {name} | {row.passing} | {len(row.lost)} | {row.count('hang')} | {row.count('crash')} "
-        f"| {len(row.excused)} | {row.again} |"
+        f"| {len(row.excused)} | {len(row.again)} |"
         for name, row in rows.items()
     ]
     return "\n".join(lines)
