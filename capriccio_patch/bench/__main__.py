@@ -7,6 +7,7 @@ is imported only when it is asked for.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -37,7 +38,13 @@ def main(args: list[str]) -> int:
         prog=f"python -m capriccio_patch.bench {command}", description=COMMANDS[command] + "."
     )
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(args[1:])))
+    options = parser.parse_args(args[1:])
+    # To be told to end is to be interrupted: children are ended, and what was measured is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return int(module.run(options))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

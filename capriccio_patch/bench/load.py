@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -62,7 +63,7 @@ class Load:
 
     @property
     def duration(self) -> float:
-        return self.warm + self.measured
+        return math.ceil(self.warm) + max(2.0, self.measured)  # rates need two whole seconds
 
 
 @dataclass

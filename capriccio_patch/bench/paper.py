@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,16 +119,12 @@ def run(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return options.fail("paper", f"can't write to {folder}: {error.strerror}")
-    about = {"conditions": conditions.describe(), "refused": refused, "quick": args.quick}
-    (folder / "about.json").write_text(json.dumps(about, indent=1))
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _write_about(args, folder, refused)
     try:
         with Bars(len(loads) + extra) as bars:
-            status = _measure(args, chosen, names, loads, folder, bars)
+            status = _measure(args, chosen, names, loads, refused, folder, bars)
     except KeyboardInterrupt:
         status = 130
-    finally:
-        signal.signal(signal.SIGTERM, handler)
     from . import report
 
     print("drawing", end="", flush=True)
@@ -159,9 +154,9 @@ def _loads(
             reason = f"{size:,} threads: not tried, as in the paper, unless --runtimes names it"
             if name == "threads":
                 reason = _refusal(name, size) or reason
-            refused.append({"runtime": name, "threads": size, "reason": reason})
+            refused.append(_refused(name, size, reason))
         elif reason := _refusal(name, size):
-            refused.append({"runtime": name, "threads": size, "reason": reason})
+            refused.append(_refused(name, size, reason))
         else:
             fits.append(
                 load.Load(
@@ -195,6 +190,7 @@ def _measure(
     chosen: _Set,
     names: list[str],
     loads: list[load.Load],
+    refused: list[dict[str, Any]],
     folder: Path,
     bars: Bars,
 ) -> int:
@@ -203,7 +199,13 @@ def _measure(
     cpus = conditions.usable_cpus()
     for each in loads:
         bars.begin(f"{runtimes.TITLES[each.runtime]}, {each.threads:,}, {each.delay:g} s")
-        record = load.run(each, bars.report)
+        try:
+            record = load.run(each, bars.report)
+        except TooLarge as error:  # it did fit when the set began
+            refused.append(_refused(each.runtime, each.threads, str(error)))
+            _write_about(args, folder, refused)
+            bars.end(f"{runtimes.TITLES[each.runtime]}: {error}")
+            continue
         save(folder, record)
         bars.end(_line(record, cpus))
         if record["ended"] == load.INTERRUPTED:
@@ -225,6 +227,15 @@ def _measure(
                 return 130
             status = status or int(found[-1]["ended"] != load.COMPLETE)
     return status
+
+
+def _refused(runtime: str, threads: int, reason: str) -> dict[str, Any]:
+    return {"runtime": runtime, "threads": threads, "reason": reason}
+
+
+def _write_about(args: argparse.Namespace, folder: Path, refused: list[dict[str, Any]]) -> None:
+    about = {"conditions": conditions.describe(), "refused": refused, "quick": args.quick}
+    (folder / "about.json").write_text(json.dumps(about, indent=1))
 
 
 def _line(record: dict[str, Any], cpus: int) -> str:

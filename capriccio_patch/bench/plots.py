@@ -17,7 +17,7 @@ mpl.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from . import limits
 from .results import rates
@@ -161,7 +161,7 @@ def created(folder: Path, name: str, results: Sequence[Record]) -> Path:
         _finish(axes, unit, title)
         axes.set_xlabel("threads that wait")
         axes.xaxis.set_major_formatter(FuncFormatter(_short))
-        axes.set_ylim(bottom=None)
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(fontsize=8)
     return _save(figure, folder / name)
 

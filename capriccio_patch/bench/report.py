@@ -20,6 +20,13 @@ from .load import COMPLETE
 from .results import summary
 
 PAGE = "report.html"
+_CLIENT_HEADS = (
+    "requests/s", "of the ideal", "swing", "open", "median", "99 %", "failed", "of them reset",
+)  # fmt: skip
+_SERVER_HEADS = (
+    "CPU", "for each request", "switches/s", "for each request", "memory", "OS threads",
+    "processes",
+)  # fmt: skip
 _STYLE = """
 body{font:16px/1.5 system-ui,"DejaVu Sans",sans-serif;color:#222;max-width:1000px;margin:2em auto;
 padding:0 1em}
@@ -27,6 +34,7 @@ h1{font-size:1.7em;margin-bottom:.2em}
 h2{font-size:1.3em;margin-top:2em;border-bottom:1px solid #ddd}
 img{max-width:100%;height:auto;display:block;margin:1em 0}
 table{border-collapse:collapse;font-size:.82em;margin:1em 0;display:block;overflow-x:auto}
+td{white-space:nowrap}td.text{white-space:normal}
 th,td{padding:.25em .7em;border-bottom:1px solid #e4e4e4;text-align:right;vertical-align:top}
 th:first-child,td:first-child,td.text,th.text{text-align:left}
 th{background:#f4f6f8;font-weight:600}
@@ -95,63 +103,69 @@ def _head(about: dict[str, Any]) -> str:
 
 def _overview(loads: list[dict[str, Any]], about: dict[str, Any]) -> str:
     cpus = about["conditions"]["cpus"]
-    heads = (
-        "threads", "delay", "runtime", "requests/s", "of the ideal", "swing", "open",
-        "beyond the delay: median", "99 %", "failed", "reset", "server CPU",
-        "CPU for each request", "switches for each", "memory", "OS threads", "processes",
-    )  # fmt: skip
-    rows = []
-    notes = []
+    clients = ("threads", "delay", "runtime", *_CLIENT_HEADS)
+    servers = ("threads", "delay", "runtime", *_SERVER_HEADS)
+    seen, took, notes = [], [], []
     for it in loads:
         found = summary(it, cpus)
         title = runtimes.TITLES[it["runtime"]]
-        row = [f"{it['threads']:,}", f"{it['delay']:g} s", title]
-        if found:
-            row += [
-                f"{found['requests']:,.0f}",
-                f"{100 * found['part']:.1f} %",
-                f"{100 * found['swing']:.0f} %",
-                f"{found['open']:,.0f}",
-                _time(found["median"]),
-                _time(found["p99"]),
-                f"{sum(it['failures'].values()):,}",
-                f"{it['failures'].get('ECONNRESET', 0):,}",
-                f"{100 * found['server_cpu']:.0f} %",
-                f"{1e6 * found['cpu_each']:.0f} us",
-                f"{found['switches_each']:.2f}",
-                f"{found['memory'] / (1 << 20):,.0f} MiB",
-                f"{found['os_threads']:,.0f}",
-                f"{len(it['processes']['servers'])} + {len(it['processes']['clients'])}",
-            ]
-            if found["spent"]:
-                notes.append(
-                    f"{title}, {it['threads']:,} threads, {it['delay']:g} s: "
-                    f"{100 * found['part']:.0f} % of the ideal; spent is {found['spent']}."
-                )
-        else:
-            row += ["-"] * (len(heads) - len(row))
+        which = [f"{it['threads']:,}", f"{it['delay']:g} s", title]
+        seen.append(which + (_seen(it, found) if found else ["-"] * len(_CLIENT_HEADS)))
+        took.append(which + (_took(it, found) if found else ["-"] * len(_SERVER_HEADS)))
+        which_run = f"{title}, {it['threads']:,} threads, {it['delay']:g} s"
+        if found.get("spent"):
+            part = 100 * found["part"]
+            notes.append(f"{which_run}: {part:.0f} % of the ideal; spent is {found['spent']}.")
         if it["ended"] != COMPLETE:
-            notes.append(f"{title}, {it['threads']:,} threads: ended early: {it['ended']}.")
+            notes.append(f"{which_run}: ended early: {it['ended']}.")
         if it["failures"]:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in it["failures"].items())
-            notes.append(f"{title}, {it['threads']:,} threads: failed requests: {kinds}.")
-        notes += [f"{title}, {it['threads']:,} threads said: {said}" for said in it["notes"]]
-        rows.append(row)
+            notes.append(f"{which_run}: failed requests: {kinds}.")
+        notes += [f"{which_run}: a process said: {said}" for said in it["notes"]]
     notes += [f"{runtimes.TITLES[it['runtime']]}: {it['reason']}." for it in about["refused"]]
     return (
         "<h2>Summary</h2>"
-        "<p>Once warm: after each client has had time for its first answer. <em>Swing</em> is the "
-        "standard deviation of requests/s as a part of their mean: the bursts. CPU is that of the "
-        "server's processes, as a part of one CPU; switches are context switches of their OS "
-        "threads. Memory is resident memory with page tables. Processes are the server's and the "
+        "<p>What the clients saw, once warm: after each has had time for its first answer. "
+        "<em>Swing</em> is the standard deviation of requests/s as a part of their mean: the "
+        "bursts. Median and 99 % are those of the response times, beyond the delay.</p>"
+        + _table(clients, seen, text=(2,))
+        + "<p>What the server took in that time: CPU of its processes, as a part of one CPU; "
+        "context switches of their OS threads; memory, resident and for page tables. Processes "
+        "are the server's and the "
         f"clients': one process may open {about['conditions']['descriptors']:,} files here, so "
         "larger servers are spread over several, each with its own port and its share of the "
         "threads and of the clients. Under gevent and eventlet a second thread that waits for a "
         "socket gets an error, so there the server's threads take turns by a lock to accept.</p>"
-        + _table(heads, rows, text=(2,))
+        + _table(servers, took, text=(2,))
         + _list(notes)
         + _found("What capriccio_patch loses and wins here", findings.verdicts(loads, cpus))
     )
+
+
+def _seen(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    return [
+        f"{found['requests']:,.0f}",
+        f"{100 * found['part']:.1f} %",
+        f"{100 * found['swing']:.0f} %",
+        f"{found['open']:,.0f}",
+        _time(found["median"]),
+        _time(found["p99"]),
+        f"{sum(record['failures'].values()):,}",
+        f"{record['failures'].get('ECONNRESET', 0):,}",
+    ]
+
+
+def _took(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    processes = record["processes"]
+    return [
+        f"{100 * found['server_cpu']:.0f} %",
+        f"{1e6 * found['cpu_each']:.0f} us",
+        f"{found['switches']:,.0f}",
+        f"{found['switches_each']:.2f}",
+        f"{found['memory'] / (1 << 20):,.0f} MiB",
+        f"{found['os_threads']:,.0f}",
+        f"{len(processes['servers'])} + {len(processes['clients'])}",
+    ]
 
 
 def _figures(folder: Path, loads: list[dict[str, Any]], about: dict[str, Any]) -> list[str]:
@@ -249,8 +263,9 @@ def _micro(folder: Path, result: dict[str, Any]) -> str:
     return (
         "<h2>The primitives</h2>"
         "<p>What the first paper on Capriccio (SOSP 2003, section 4) measured of thread packages, "
-        "each on one CPU. <em>hangs</em>: the call blocks all threads of that runtime, as it does "
-        "not take it over.</p>" + _table(heads, rows)
+        "each on one CPU, in CPU time, so that other programs do not count. <em>hangs</em>: the "
+        "call blocks all threads of that runtime, which does not take it over; what comes after "
+        "was not run.</p>" + _table(heads, rows)
     )
 
 

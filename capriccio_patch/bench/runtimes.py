@@ -50,7 +50,7 @@ def command(
     if runtime == "gevent":
         return [sys.executable, "-m", "gevent.monkey", *tail]
     if runtime == "eventlet":
-        return [sys.executable, "-c", _EVENTLET, *tail]
+        return [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _EVENTLET, *tail]
     options = []
     if sockio:
         options += ["--sockio", sockio]
