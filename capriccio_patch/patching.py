@@ -231,6 +231,7 @@ def unpatch_all() -> None:
     _undo(applied)
     applied.runtime.disk.backend.close()
     kernel.backend.close()
+    kernel.spare.clear()
 
 
 def set_priority(value: int, thread: Any = None) -> None:
@@ -574,6 +575,7 @@ def _at_exit() -> None:
         draw(applied.runtime.kernel, applied.settings.graph)
     _applied = None
     interpose.leak(applied.runtime.kernel.threads)
+    interpose.leak(applied.runtime.kernel.spare)
     _undo(applied)
 
 

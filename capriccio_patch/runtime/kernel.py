@@ -49,6 +49,7 @@ from .timers import Timers
 __all__ = ["Kernel"]
 
 TURN = 64
+SPARE = 64
 PATIENCE = 0.01
 """Seconds that threads which park in time may keep preempted ones from running."""
 SLICES = 64
@@ -62,6 +63,7 @@ class Kernel:
         "_after_fork",
         "_around_fork",
         "_base",
+        "_ended",
         "_granted",
         "_inbox",
         "_pop",
@@ -89,6 +91,7 @@ class Kernel:
         "ready",
         "scheduler",
         "report",
+        "spare",
         "threads",
         "timers",
         "tsd",
@@ -123,6 +126,10 @@ class Kernel:
         self._after_fork: list[Callable[[], None]] = []
         self._around_fork: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._starting: Thread | None = None
+        self.spare: list[greenlet] = []
+        """Greenlets whose threads have ended, for new threads: their stacks need not be made."""
+        self._ended: greenlet | None = None
+        """One that is about to be spare: it is still running."""
         self.finalizer = Finalizer()
         self.main = main = Thread()
         main.ident = self.os_ident
@@ -168,7 +175,11 @@ class Kernel:
         """A new thread that calls `run`; it starts when its turn comes."""
         thread = Thread()
         thread.run = run
-        thread.greenlet = greenlet(self._run_thread, self._base)
+        if self.spare:
+            thread.greenlet = self.spare.pop()
+            thread.started = True
+        else:
+            thread.greenlet = greenlet(self._run_thread, self._base)
         self.threads[thread.ident] = thread
         self.push(thread)
         if self.wake_watchdog is not None:
@@ -179,18 +190,29 @@ class Kernel:
         # A plain function with nothing on its stack but the thread: what each parked thread keeps.
         finish = self._finish
 
-        def run_thread(thread: Thread) -> None:
-            try:
-                if thread.interrupt is not None:
-                    self._interrupt_start(thread)
-                thread.run()
-            except SystemExit:
-                pass
-            except BaseException:
-                report = self.report
-                if report is not None:
-                    report(thread)
-            finish(thread)
+        def run_thread(thread: Thread | None) -> None:
+            while True:
+                assert thread is not None
+                try:
+                    if thread.interrupt is not None:
+                        self._interrupt_start(thread)
+                    thread.run()
+                except SystemExit:
+                    pass
+                except BaseException:
+                    report = self.report
+                    if report is not None:
+                        report(thread)
+                finish(thread)
+                if len(self.spare) >= SPARE:
+                    return
+                thread = None
+                getcurrent().gr_context = None  # a thread's context variables are its own
+                # Not a local, which would keep the greenlet alive; nor is it spare before the
+                # switch: between these two no signal handler and no finalizer can run.
+                self._ended = getcurrent()
+                self._base.switch()
+                thread = self.current
 
         return run_thread
 
@@ -219,6 +241,9 @@ class Kernel:
     def _base_loop(self) -> None:
         getcurrent().parent.switch()
         while True:
+            if self._ended is not None:
+                self.spare.append(self._ended)
+                self._ended = None
             thread = self._starting
             if thread is None:
                 thread = self._next()
@@ -241,6 +266,9 @@ class Kernel:
         """
         me = self.current
         interpose.leak(self.threads)
+        interpose.leak(self.spare)
+        self.spare = []
+        self._ended = None
         for thread in self.threads.values():
             interpose.leak(thread.greenlet)
         if type(me) is Finalizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextvars
 import ctypes
 import functools
 import queue
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -736,3 +738,64 @@ class TestExit:
             """
         )
         assert done.stdout == "joined\n"
+
+
+@green
+def test_a_thread_begins_with_nothing_of_one_that_has_ended() -> None:
+    variable = contextvars.ContextVar("variable", default="untouched")
+    local = threading.local()
+    seen: list[Any] = []
+
+    def work() -> None:
+        seen.append((variable.get(), getattr(local, "value", None), sys.exc_info()))
+        variable.set("changed")
+        local.value = 1
+        try:
+            raise ValueError
+        except ValueError:
+            pass
+
+    for _ in range(4):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert seen == [("untouched", None, (None, None, None))] * 4
+
+
+@green
+def test_an_ended_thread_keeps_nothing_alive() -> None:
+    class Thing:
+        pass
+
+    thing = Thing()
+    alive = weakref.ref(thing)
+    variable: contextvars.ContextVar[Thing] = contextvars.ContextVar("variable")
+
+    def work(thing: Thing) -> None:
+        variable.set(thing)
+
+    thread = threading.Thread(target=work, args=(thing,))
+    thread.start()
+    thread.join()
+    time.sleep(0)
+    del thread, thing
+    assert alive() is None
+
+
+@green
+def test_many_threads_at_once_then_few_then_many() -> None:
+    for count in (300, 1, 300):
+        gate = threading.Event()
+        passed: list[int] = []
+
+        def work(number: int, gate: Any = gate, passed: Any = passed) -> None:
+            gate.wait()
+            passed.append(number)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+        for thread in threads:
+            thread.start()
+        gate.set()
+        for thread in threads:
+            thread.join()
+        assert sorted(passed) == list(range(count))
