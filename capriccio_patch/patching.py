@@ -471,6 +471,8 @@ def _apply_to_class(
         replacement.__name__ = attribute
         replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
         replacement.__doc__ = found.__doc__
+        replacement.__module__ = cls.__module__  # where pickle looks for it
+        replacement.__annotations__ = {}  # `help` and `signature` show none of C's methods
     interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
     if own:
         applied.undo.append(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _io
 import _queue
+import _socket
 import _thread
 import functools
 import inspect
 import pickle
 import pydoc
 import queue
+import select
 import sys
 import threading
 import time
@@ -304,6 +307,20 @@ class TestLooks:
         thread.join()
         assert f"owner={seen[1]} count=1" in seen[0]
         assert "owner=0 count=0" in repr(lock)
+
+    @pytest.mark.parametrize(
+        "method", [_io.FileIO.read, _queue.SimpleQueue.get, select.epoll.poll, _socket.socket.recv]
+    )
+    def test_methods(self, method: Any, patched: None) -> None:
+        cls = method.__objclass__
+        found = getattr(cls, method.__name__)
+        assert found is not method  # it is taken over
+        assert (found.__qualname__, found.__doc__) == (method.__qualname__, method.__doc__)
+        assert pickle.loads(pickle.dumps(found)) is found
+        if method.__text_signature__:
+            names = [list(inspect.signature(each).parameters) for each in (method, found)]
+            assert names[0] == names[1]
+        assert "Any" not in str(inspect.signature(found))
 
     def test_help(self, patched: None) -> None:
         for thing in (_thread, time, queue.SimpleQueue, _thread.LockType, _thread.RLock):
