@@ -20,8 +20,10 @@ For regular files and block devices; what can be polled (pipes, sockets, termina
 from __future__ import annotations
 
 import mmap
+import stat
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from .. import originals
@@ -114,7 +116,7 @@ class Request:
         thread = self.thread
         if thread is not None:
             self.thread = None
-            self.disk.kernel.resume(thread)
+            self.disk.kernel.resume_behind(thread)
 
     def outcome(self) -> Any:
         """The result, or the error raised."""
@@ -208,10 +210,17 @@ class Disk:
         """Whether the calling thread is the only one, so that nobody minds if it blocks."""
         return len(self.kernel.threads) == 1
 
-    def closes_slowly(self, fd: int) -> bool:
-        """Whether closing `fd` may wait for another process, and somebody would mind.  Any OS
-        thread."""
-        return not self.alone() and self.kernel.is_mine() and not self.is_local(fd)
+    def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
+        """``close(*args)``, which closes `fd`.  Any OS thread.
+
+        A server may be told of it, and ext4 writes a file back that was emptied and written.
+        """
+        if self.alone() or not self.kernel.is_mine():
+            return close(*args)
+        mode = self.mounts.mode(fd)
+        if mode == -1:
+            return self.call(close, *args)
+        return self.change(partial(close, *args)) if stat.S_ISREG(mode) else close(*args)
 
     def is_prompt(self) -> bool:
         """Whether the scheme has `change` make calls directly."""
@@ -235,6 +244,7 @@ class Disk:
             return function()
         finally:
             backend.took(clock() - start)
+            self.kernel.breathe()
 
     def read(self, fd: int, size: int) -> bytes:
         """As ``os.read``."""
@@ -251,6 +261,7 @@ class Disk:
         if size <= CHUNK and fd not in self.unhurried:
             count = self._read_now(fd, buffer, offset)
         if count == size or count == 0:
+            self.kernel.breathe()
             return count
         view = memoryview(buffer)
         count = max(count, 0)
@@ -282,6 +293,7 @@ class Disk:
         if len(data) <= CHUNK and fd not in self.unhurried:
             count = self._write_now(fd, data, offset)
         if count >= 0:
+            self.kernel.breathe()
             return count
         data = _own(data)
         if offset == -1:
@@ -321,8 +333,7 @@ class Disk:
         if fd not in self.unhurried:
             count = self._read_now(fd, view, offset)
         if count >= 0:
-            if count == CHUNK and self.kernel.ready:
-                self.kernel.yield_()
+            self.kernel.breathe()
             return count
         request = Request(
             self, Operation.READ, read_owned, fd, len(view), offset, fd=fd, offset=offset

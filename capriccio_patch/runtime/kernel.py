@@ -27,7 +27,9 @@ One way to block and one to wake:
    or not threads are still runnable, so that neither starves.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
 6. A thread that had to be preempted is runnable but not in the scheduler's hands: one such thread
-   at a time gets a slice when the others have nothing to do, or have had `PATIENCE`.
+   at a time gets a slice when the others have nothing to do, or have had as much (`PATIENCE`).
+7. Calls that are complete at once don't park; who makes one after the other looks whether it has
+   had `BREATH`, and steps aside in the same way.
 
 Everything but `call_soon` and `is_mine` may be called on the scheduler's OS thread only.
 """
@@ -54,6 +56,8 @@ PATIENCE = 0.01
 """Seconds that threads which park in time may keep preempted ones from running."""
 SLICES = 64
 """How many preempted threads are let in together at most."""
+BREATH = 0.00025
+"""Seconds that a thread may go on from one call to the next before others have their say."""
 
 
 class Kernel:
@@ -65,13 +69,16 @@ class Kernel:
         "_base",
         "_ended",
         "_granted",
+        "_granted_at",
         "_inbox",
+        "_patience",
         "_pop",
         "_preempted",
         "push",
         "_push_first",
         "_run_thread",
         "_slice_ended",
+        "_slice_over",
         "_slices",
         "_starting",
         "backend",
@@ -114,6 +121,9 @@ class Kernel:
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._preempted: deque[Thread] = deque()
         self._slice_ended = 0.0
+        self._slice_over = False
+        self._granted_at = 0.0
+        self._patience = PATIENCE
         self._granted: Thread | None = None
         """The preempted thread that was last handed to the scheduler; `since` is negative until it
         has had its slice."""
@@ -400,6 +410,17 @@ class Kernel:
         push = self.push
         push(thread)
 
+    def resume_behind(self, thread: Thread) -> None:
+        """As `resume`, but the thread runs when the others have nothing to do, or have had their
+        time: as one that was preempted.  There may be many such at once, for which those that
+        answer somebody would have to wait.
+        """
+        if not thread.parked:
+            self._resume_late(thread)
+            return
+        thread.parked = False
+        self._preempted.append(thread)
+
     def yield_(self) -> None:
         """Let every other runnable thread have a turn."""
         me = self.current
@@ -477,6 +498,18 @@ class Kernel:
 
         Only at a safe point (`runtime.safe_point`).  Raises what an interrupt raises.
         """
+        self._step_aside(PATIENCE)
+
+    def breathe(self) -> None:
+        """The current thread has made a call that it might have had to wait for: let others run if
+        they have not been looked at for `BREATH`.  Raises what an interrupt raises.
+        """
+        if self.clock() - self.now > BREATH and len(self.threads) > 1:
+            self._step_aside(BREATH)
+
+    def _step_aside(self, patience: float) -> None:
+        self._patience = patience
+        self._slice_over = True
         me = self.begin()
         me.parked = False
         if me.since < 0.0:
@@ -489,24 +522,31 @@ class Kernel:
         """Hand the next preempted thread to the scheduler, if it is time.
 
         `idle`: when the turn began no other was runnable.  As long as none uses up the slice that
-        it is given, twice as many are handed over each time: on a machine that is short of CPU many
-        are preempted that need next to none, and one by one they would wait ever longer.
+        it is given, and all together are soon over, twice as many are handed over each time: on a
+        machine that is short of CPU many are preempted that need next to none, and one by one they
+        would wait ever longer.
         """
         preempted = self._preempted
         if self.ready:
-            if preempted[-1] is self.finalizer.host:
+            if self._slice_over:
+                self._slice_over = False
                 self._slice_ended = self.now
                 return  # preempted just now, for the others
-            if not idle and self.now < self._slice_ended + PATIENCE:
+            if not idle and self.now < self._slice_ended + self._patience:
                 return
             granted = self._granted
             if granted is not None and granted.since < 0.0 and granted.greenlet is not None:
                 return  # it waits for its slice among the others
+        self._slice_over = False
+        if self.now - self._granted_at > 2 * BREATH:
+            self._slices = max(1, self._slices // 2)
+        else:
+            self._slices = min(2 * self._slices, SLICES)
+        self._granted_at = self.now
         for _ in range(min(self._slices, len(preempted))):
             self._granted = thread = preempted.popleft()
             thread.since = -1.0
             self.push(thread)
-        self._slices = min(2 * self._slices, SLICES)
 
     def has_slice(self) -> bool:
         """Whether the current thread was preempted and now runs for a slice.  Any OS thread."""

@@ -68,11 +68,14 @@ class Mounts:
         return self._is_local(buffer)
 
     def mode(self, fd: int) -> int:
-        """``st_mode`` of an open file that is local; -1 of one that is not."""
+        """``st_mode`` of an open file that is local; -1 of one that is not; 0 if it is closed."""
         statx = self._statx
         buffer = self._buffer
         if statx is None or statx(fd, b"", _FLAGS, _WANTED, buffer):
-            return int(originals.fstat(fd).st_mode)
+            try:
+                return int(originals.fstat(fd).st_mode)
+            except OSError:
+                return 0
         return int(_MODE.unpack_from(buffer, _MODE_AT)[0]) if self._is_local(buffer) else -1
 
     def _is_local(self, buffer: Any) -> bool:

@@ -243,6 +243,7 @@ def _make_close(runtime: Runtime) -> Any:
     closes = originals.fileio_closefd
     original = originals.fileio_close
     disk = runtime.disk
+    alone = disk.alone
     FileIO: Any = _io.FileIO
     finalizing = FileIO.__dict__["_finalizing"].__get__
 
@@ -252,9 +253,9 @@ def _make_close(runtime: Runtime) -> Any:
         fd = fileno(self)
         if fd in table:
             return kernel.descriptors.close(fd, original, self)
-        if type(self) is FileIO and not finalizing(self) and disk.closes_slowly(fd):
-            return disk.call(original, self)
-        return original(self)
+        if alone() or type(self) is not FileIO or finalizing(self):
+            return original(self)
+        return disk.close(fd, original, self)
 
     return close
 

@@ -30,6 +30,7 @@ class Opening:
     def __init__(self, runtime: Runtime) -> None:
         self._disk = runtime.disk
         self._workers = runtime.workers
+        self._breathe = runtime.kernel.breathe
         self.lookup = Lookup(runtime.disk.mounts)
 
     def call(
@@ -66,6 +67,8 @@ class Opening:
             if stat.S_ISREG(mode) and not disk.alone() and (not empties or disk.is_prompt()):
                 found = disk.change(now) if empties else now()
                 if found >= 0:
+                    if not empties:
+                        self._breathe()
                     return None
                 if found == WAIT:
                     return disk.call(function, *args)

@@ -205,15 +205,16 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
     original_closerange = originals.closerange
     original_dup2 = originals.dup2
     disk = runtime.disk
+    alone = disk.alone
 
     def close(fd: Any) -> None:
         number = index(fd)
         if number in table:
             descriptors.close(number, original_close, fd)
-        elif disk.closes_slowly(number):
-            disk.call(original_close, number)
-        else:
+        elif alone():
             original_close(fd)
+        else:
+            disk.close(number, original_close, fd)
 
     def closerange(fd_low: Any, fd_high: Any, /) -> None:
         low, high = index(fd_low), index(fd_high)

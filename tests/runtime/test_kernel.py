@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from simulation import Deadlock, Simulation
 
-from capriccio_patch.runtime.kernel import TURN
+from capriccio_patch.runtime.kernel import BREATH, TURN
 from capriccio_patch.runtime.thread import Finalizer, Thread
 from capriccio_patch.schedulers.lifo import LifoScheduler
 
@@ -592,3 +592,101 @@ def test_any_scheduler_will_do() -> None:
     sim = Simulation(LifoScheduler())
     sim.run([lambda: sim.kernel.yield_() or sim.log.append(1) for _ in range(5)])  # type: ignore[func-returns-value]
     assert sim.log == [1] * 5
+
+
+def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simulation) -> None:
+    kernel = sim.kernel
+    parked: list[Any] = []
+
+    def answer() -> None:
+        parked.append(kernel.begin())
+        kernel.park(parked[0])
+        sim.log.append("answer")
+
+    def work(name: str) -> None:
+        for number in range(3):
+            sim.log.append(f"{name}{number}")
+            sim.clock.now += 3 * BREATH
+            kernel.breathe()
+
+    def ask() -> None:
+        sim.log.append("asked")
+        kernel.resume(parked[0])
+
+    sim.during_polls(_nothing, _nothing, _nothing, _nothing, ask)
+    sim.run([answer, lambda: work("a"), lambda: work("b"), lambda: work("c")])
+    at = sim.log.index("asked")
+    assert sim.log[at + 1] == "answer"
+    assert {"a0", "b0", "c0"} <= set(sim.log[:at])  # they take turns
+    assert sorted(sim.log) == sorted(
+        ["asked", "answer", *(f"{name}{number}" for name in "abc" for number in range(3))]
+    )
+
+
+def test_who_steps_aside_gets_as_much_time_as_the_others(sim: Simulation) -> None:
+    kernel = sim.kernel
+
+    def work() -> None:
+        for _ in range(10):
+            sim.log.append("work")
+            sim.clock.now += 3 * BREATH
+            kernel.breathe()
+
+    def answer() -> None:
+        while "work" not in sim.log or sim.log.count("work") < 10:
+            sim.log.append("answer")
+            sim.clock.now += BREATH / 2
+            kernel.yield_()
+
+    sim.run([work, answer])
+    assert sim.log.count("answer") < 10 * TURN  # not for ever behind those that are never idle
+
+
+def test_a_breath_is_taken_only_when_it_is_time(sim: Simulation) -> None:
+    kernel = sim.kernel
+
+    def work(name: str) -> None:
+        for number in range(3):
+            sim.log.append(f"{name}{number}")
+            sim.clock.now += BREATH / 8
+            kernel.breathe()
+
+    sim.run([lambda: work("a"), lambda: work("b")])
+    assert sim.log == ["a0", "a1", "a2", "b0", "b1", "b2"]
+
+
+def test_who_is_resumed_behind_runs_when_the_others_have(sim: Simulation) -> None:
+    kernel = sim.kernel
+    parked: dict[str, Any] = {}
+
+    def wait(name: str) -> None:
+        parked[name] = me = kernel.begin()
+        kernel.park(me)
+        sim.log.append(name)
+
+    def resume_all() -> None:
+        kernel.resume_behind(parked["file"])
+        kernel.resume_behind(parked["other"])
+        kernel.resume(parked["socket"])
+
+    sim.during_polls(resume_all)
+    sim.run([lambda: wait("file"), lambda: wait("other"), lambda: wait("socket")])
+    assert sim.log[-1] == "other"
+    assert sim.log.index("socket") < 2
+
+
+def test_a_deadline_that_crosses_a_resume_behind(sim: Simulation) -> None:
+    kernel = sim.kernel
+
+    def run() -> None:
+        me = kernel.begin()
+        deadline = sim.clock() + 1
+        sim.during_polls(lambda: (setattr(sim.clock, "now", deadline), kernel.resume_behind(me)))
+        sim.log.append(kernel.park(me, deadline))
+
+    sim.run([run])
+    assert sim.log == [True]
+
+
+def _nothing() -> None:
+    """A poll in which nothing happens."""
