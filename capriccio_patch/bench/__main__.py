@@ -18,6 +18,7 @@ COMMANDS = {
     "limits": "how many threads can be created",
     "micro": "the primitives: creation, switches, locks, pipes",
     "report": "the report of what was measured before",
+    "schemes": "the socket I/O schemes beside each other",
     "peers": "this runtime beside stock threads, gevent, eventlet, asyncio and uvloop",
     "compare": "two results of `peers` side by side",
 }

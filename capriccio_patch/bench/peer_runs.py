@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
 from .peer_cases import Run
 
-__all__ = ["PeerError", "available", "growth", "measure_run"]
+__all__ = ["PeerError", "Service", "available", "growth", "measure_run"]
 
 _PROGRAMS = Path(__file__).parent / "cases"
 _PACKAGE = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def _turn(
     if run.kind == "startup":
         return lambda: {"": _startup(runtime)}
     if run.kind == "server":
-        service = _Service(run, runtime)
+        service = Service(run, runtime)
         ends.append(service.close)
         service.open(seconds)
         return service.turn
@@ -188,37 +188,40 @@ def cpu_clock(process: subprocess.Popen[str]) -> Callable[[], float]:
     return lambda: time.clock_gettime(number)
 
 
-class _Service:
+class Service:
     """A server and who asks it."""
 
-    def __init__(self, run: Run, runtime: str) -> None:
+    def __init__(self, run: Run, runtime: str, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are variables of the server's environment."""
         self._run = run
+        self._settings = dict(settings or {})
         self._kind = run.args[0]
         program = "loops.py" if runtime in ("asyncio", "uvloop") else "servers.py"
         self._server = self._start(_command(runtime, program, self._kind))
         self._clock = cpu_clock(self._server)
         self._load: subprocess.Popen[str] | None = None
+        self._idle: subprocess.Popen[str] | None = None
         self._work = 0
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command,
-            env=_environment(),
+            env=_environment() | self._settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
 
-    def open(self, seconds: float) -> None:
-        """Connect, and find out how much is a round of about `seconds`."""
+    def open(self, seconds: float, idle: int = 0) -> None:
+        """Connect, and find out how much is a round of about `seconds`.
+
+        So many connections more are open and `idle`.
+        """
         port = self._answer(self._server)
-        load = str(_PROGRAMS / "load.py")
-        self._load = self._start(
-            [sys.executable, "-P", load, self._kind, port, str(self._run.size)]
-        )
-        if self._answer(self._load) != "ready":
-            raise PeerError("it does not answer")
+        if idle:
+            self._idle = self._ask_from(port, idle)
+        self._load = self._ask_from(port, self._run.size)
         if self._kind == "stream":
             self._work = _GIB if seconds >= 0.5 else _GIB // 8
             return
@@ -231,6 +234,14 @@ class _Service:
                 self._work = max(self._work, int(self._work * seconds / took))
                 return
             self._work *= 2
+
+    def _ask_from(self, port: str, connections: int) -> subprocess.Popen[str]:
+        load = str(_PROGRAMS / "load.py")
+        process = self._start([sys.executable, "-P", load, self._kind, port, str(connections)])
+        if self._answer(process) != "ready":
+            process.kill()
+            raise PeerError("it does not answer")
+        return process
 
     def turn(self) -> dict[str, float]:
         """The server's CPU seconds for one request, or for a GiB."""
@@ -257,7 +268,7 @@ class _Service:
 
     def close(self) -> None:
         """End both."""
-        for process in (self._load, self._server):
+        for process in (self._load, self._idle, self._server):
             if process is not None:
                 process.kill()
                 process.wait()

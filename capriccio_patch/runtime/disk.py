@@ -32,7 +32,7 @@ from .mounts import Mounts
 from .thread import Thread
 from .workers import Workers
 
-__all__ = ["CHUNK", "Disk", "Operation", "Request", "memory", "read_owned"]
+__all__ = ["CHUNK", "Disk", "Operation", "Request", "memory", "read_into", "read_owned"]
 
 CHUNK = 1 << 20
 """Bytes that are copied at once: some 40 us, about what handing them to a worker would cost."""
@@ -390,6 +390,15 @@ def _own(data: Any) -> Any:
 def read_owned(fd: int, size: int, offset: int) -> memoryview:
     """The blocking read, into memory of its own.  Any OS thread."""
     data = memory(size)
-    readv, preadv = originals.readv, originals.preadv
-    count = readv(fd, [data]) if offset == -1 else preadv(fd, [data], offset)
-    return memoryview(data)[:count]
+    return memoryview(data)[: read_into(fd, data, offset)]
+
+
+def read_into(fd: int, buffer: Any, offset: int) -> int:
+    """The blocking read into `buffer`; -1: at the current position.  Any OS thread."""
+    if offset == -1:
+        return int(originals.readv(fd, [buffer]))
+    if originals.preadv is None:
+        data = originals.pread(fd, len(buffer), offset)
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
+    return int(originals.preadv(fd, [buffer], offset))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import originals
-from ...runtime.disk import Request
+from ...runtime.disk import Request, read_into
 from .base import DiskBackend
 
 __all__ = ["BlockingBackend"]
@@ -31,9 +31,7 @@ class BlockingBackend(DiskBackend):
         """One readv(2) or preadv(2)."""
         if not self.services.is_local(fd):
             return -1
-        if offset == -1:
-            return int(originals.readv(fd, [buffer]))
-        return int(originals.preadv(fd, [buffer], offset))
+        return read_into(fd, buffer, offset)
 
     def write_now(self, fd: int, data: Any, offset: int) -> int:
         """One write(2) or pwrite(2)."""
