@@ -359,6 +359,29 @@ def test_a_poll_ends_with_its_timeout(backend: Backend) -> None:
     assert time.monotonic() - start >= 0.035  # may be early: the kernel looks at the clock again
 
 
+def test_a_short_wait_is_not_rounded_up(backend: Backend, pipe: tuple[int, int]) -> None:
+    """To milliseconds, that is.  The best of many, as the machine may be busy."""
+    backend.add_request(Descriptor(pipe[0]), READ)
+    best = 1.0
+    for _ in range(200):
+        start = time.perf_counter()
+        backend.poll(0.0003)
+        took = time.perf_counter() - start
+        if took >= 0.0003:  # it may return early
+            best = min(best, took)
+    assert best < 0.0009
+
+
+def test_a_short_wait_ends_with_an_event(backend: Backend, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    backend.add_request(Descriptor(reader), READ)
+    backend.poll(0.0003)
+    os.write(writer, b"x")
+    deadline = time.monotonic() + 5
+    while reader not in dict(backend.poll(0.0009)):
+        assert time.monotonic() < deadline
+
+
 def test_notify_ends_a_poll_that_waits(backend: Backend) -> None:
     thread = threading.Thread(target=backend.notify)
     thread.start()
