@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import resource
 import socket
 import tempfile
 import threading
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from capriccio_patch import BackendUnavailable
 from capriccio_patch.backends import available_backends, create_backend
 from capriccio_patch.backends.base import Backend
 from capriccio_patch.runtime.descriptors import (
@@ -403,6 +406,29 @@ def test_closing_gives_every_descriptor_back(scheme: str) -> None:
     before = set(os.listdir("/dev/fd"))
     create_backend(scheme).close()
     assert set(os.listdir("/dev/fd")) == before
+
+
+def test_where_no_descriptors_are_left(scheme: str) -> None:
+    """It is an error, and what had been opened is closed."""
+    before = set(os.listdir("/dev/fd"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    errors: list[str] = []
+    spare = os.dup(0)
+    os.close(spare)
+    for more in range(8):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare + more, limits[1]))
+        try:
+            made = create_backend(scheme)
+        except (OSError, BackendUnavailable) as error:
+            errors.append(str(error))
+        else:
+            made.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        gc.collect()
+        assert set(os.listdir("/dev/fd")) == before
+    assert 0 < len(errors) < 8
+    assert all("Too many open files" in error for error in errors)
 
 
 def test_after_exec_no_descriptor_is_left(scheme: str) -> None:

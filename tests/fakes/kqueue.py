@@ -159,8 +159,9 @@ class kqueue:
     """How often `control` was called, of all queues."""
 
     def __init__(self) -> None:
-        self._fd = _call("epoll_create1", _CLOEXEC)
+        self._fd = -1
         self._sets = {READ: -1, WRITE: -1}
+        self._fd = _call("epoll_create1", _CLOEXEC)
         for number in self._sets:
             self._sets[number] = inner = _call("epoll_create1", _CLOEXEC)
             self._ctl(self._fd, _CTL_ADD, inner, _EPOLLIN)
