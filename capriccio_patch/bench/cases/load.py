@@ -32,7 +32,10 @@ def answer_size(sock: socket.socket, request: bytes) -> int:
 def _exactly(sock: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
-        data += sock.recv(size - len(data))
+        received = sock.recv(size - len(data))
+        if not received:
+            raise ConnectionError("the server has hung up")
+        data += received
     return data
 
 
