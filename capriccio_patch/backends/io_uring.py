@@ -16,7 +16,7 @@ Facts:
 Decision: requests of POLL_ADD, each for one report.  What nobody waits for any longer is cancelled:
 with the next wait, or at once where its number is about to be closed.
 
-Cost: a fifth to a third more CPU than epoll for each request of a client (`docs/schemes.md`),
+Cost: about half as much CPU again as epoll for each request of a client (`docs/schemes.md`),
 because what C does for the other schemes is Python over shared memory here.  So it is not chosen
 automatically.
 
