@@ -222,7 +222,7 @@ def test_why_there_is_no_ring(
         raise OSError(number, "Too many open files")
 
     monkeypatch.setattr(ring, "_set_up", refused)
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(ring, "platform", "linux")
     assert text in str(ring.unavailable())
 
 
@@ -232,7 +232,7 @@ def test_a_ring_that_is_too_old() -> None:
 
 
 def test_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr(ring, "platform", "darwin")
     assert ring.unavailable() == "this system has no io_uring"
 
 
