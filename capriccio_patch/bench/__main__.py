@@ -28,9 +28,10 @@ def main(args: list[str]) -> int:
     """Run the command that `args` name; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m capriccio_patch.bench",
-        description=__doc__.split(":")[0] + ".",
+        description="Measures the runtime beside others, and repeats the paper's experiments.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(f"  {name:8}  {meaning}" for name, meaning in COMMANDS.items()),
+        epilog="commands (COMMAND --help tells of its options):\n"
+        + "\n".join(f"  {name:8}  {meaning}" for name, meaning in COMMANDS.items()),
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     command = parser.parse_args(args[:1]).command

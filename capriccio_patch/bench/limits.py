@@ -49,18 +49,20 @@ def run(args: argparse.Namespace) -> int:
     if reason := options.need("rich"):
         return options.fail("limits", reason)
     found = []
+    about = conditions.describe()
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
     with Bars(len(args.runtimes)) as bars:
         for runtime in args.runtimes:
             bars.begin(f"limits: {runtimes.TITLES[runtime]}")
             found.append(measure(runtime, args.threads, bars, args.stack_size))
             bars.end(line(found[-1]))
+            if args.output:
+                result = {"kind": "limits", "conditions": about, "runtimes": found}
+                (args.output / "limits.json").write_text(json.dumps(result, indent=1))
             if found[-1]["ended"] == INTERRUPTED:
                 break
-    result = {"kind": "limits", "conditions": conditions.describe(), "runtimes": found}
     print(*lines(found), sep="\n")
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / "limits.json").write_text(json.dumps(result, indent=1))
     return 0 if all(each["steps"] for each in found) else 1
 
 

@@ -48,18 +48,20 @@ def run(args: argparse.Namespace) -> int:
     if reason := options.need("rich"):
         return options.fail("micro", reason)
     found = []
+    about = conditions.describe()
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
     with Bars(len(args.runtimes)) as bars:
         for runtime in args.runtimes:
             bars.begin(f"micro: {runtimes.TITLES[runtime]}")
             found.append(measure(runtime, args.quick, bars))
             bars.end(f"{runtimes.TITLES[runtime]}: {found[-1]['ended']}")
+            if args.output:
+                result = {"kind": "micro", "conditions": about, "runtimes": found}
+                (args.output / "micro.json").write_text(json.dumps(result, indent=1))
             if found[-1]["ended"] == INTERRUPTED:
                 break
     print(*lines(found), sep="\n")
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-        result = {"kind": "micro", "conditions": conditions.describe(), "runtimes": found}
-        (args.output / "micro.json").write_text(json.dumps(result, indent=1))
     return 0 if all(each["ended"] == COMPLETE for each in found) else 1
 
 
@@ -99,6 +101,9 @@ def measure(runtime: str, quick: bool, bars: Bars) -> dict[str, Any]:
                     found["refused"][row] = _HANGS
                     break
                 if silence.seconds() > _LIMIT:
+                    if row:
+                        found["refused"][row] = f"over {_LIMIT:.0f} s"
+                        break
                     raise ChildFailed(f"it says nothing for {_LIMIT:.0f} s")
             found["ended"] = COMPLETE
         except KeyboardInterrupt:

@@ -111,6 +111,17 @@ def test_ctrl_c_leaves_what_was_measured_and_no_process(tmp_path: Path, name: st
     assert not child.is_running()
 
 
+def test_no_process_stays_when_its_parent_is_killed() -> None:
+    process = subprocess.Popen(command("--threads=9000000", "--runtimes=capriccio"))
+    try:
+        child = await_child(process.pid)
+        await_threads(child)
+    finally:
+        process.kill()
+        process.wait()
+    child.wait(60)
+
+
 def await_child(pid: int) -> psutil.Process:
     """The process that makes the threads."""
     while not (children := psutil.Process(pid).children()):

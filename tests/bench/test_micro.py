@@ -71,6 +71,20 @@ def test_a_program_that_says_nothing_is_an_error(
     assert any("says nothing" in line for line in micro.lines([found]))
 
 
+def test_a_row_that_takes_too_long_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(micro, "_LIMIT", 1.5)
+    program = """
+print(json.dumps({"begins": "switch"}), flush=True)
+while True:
+    pass
+"""
+    found = measured(monkeypatch, program, tmp_path)
+    assert found["refused"] == {"switch": "over 2 s"}
+    assert found["ended"] == "complete"
+
+
 def test_a_program_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = measured(monkeypatch, "raise SystemExit('no luck')", tmp_path)
     assert "no luck" in found["ended"]
