@@ -59,10 +59,11 @@ def run(args: argparse.Namespace) -> int:
     schemes = args.schemes or [name for name, reason in known.items() if reason is None]
     columns = [(f"{n:,} asking", n, 0) for n in args.connections]
     columns += [(f"1 asking, {n:,} idle", 1, n) for n in args.idle]
-    results = {
-        title: _measure(schemes, title, size, idle, args.rounds, args.seconds)
-        for title, size, idle in columns
-    }
+    results: dict[str, dict[str, list[float]]] = {}
+    for title, size, idle in columns:
+        results[title] = _measure(schemes, title, size, idle, args.rounds, args.seconds)
+        cells = (f"{scheme} {_cell(scheme, results[title])}" for scheme in schemes)
+        print(f"{title}: {', '.join(cells)}", file=sys.stderr, flush=True)
     print("; ".join(describe().values()) + f"; commit {commit()}; {args.rounds} rounds.")
     print(f"Microseconds of CPU for one request, median; in brackets that of {_BASE} = 1.")
     print(f"\n| scheme | {' | '.join(results)} |")

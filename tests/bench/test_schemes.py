@@ -20,6 +20,7 @@ def test_a_small_run() -> None:
         "--schemes", ",".join(schemes),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("3 asking: ")
     header, _, *rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert header == "| scheme | 3 asking | 1 asking, 20 idle |"
     assert [row.split("`")[1] for row in rows] == schemes
