@@ -57,7 +57,7 @@ def _runtimes(text: str) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table, keep what was asked for."""
+    """Measure, print the table, keep what was asked for; after Ctrl-C, what there is by then."""
     if args.list:
         for case in CASES:
             print(f"{case.name:24} {case.title}")
@@ -81,16 +81,19 @@ def run(args: argparse.Namespace) -> int:
     result = _header(args.quick, rounds)
     result["left_out"] = missing
     result["cases"] = found = {}
-    for each in dict.fromkeys(case.run for case in cases):
-        mine = [case for case in cases if case.run == each]
-        _say(f"{time.strftime('%H:%M:%S')} {mine[0].title}")
-        failed = _failures(result, mine[0].name)
-        values = peer_runs.measure_run(each, runtimes, rounds, seconds, failed)
-        for case in mine:
-            if case.key in values:
-                found[case.name] = values[case.key]
-    if not args.cases or "growth" in args.cases:
-        result["growth"] = _growth(result, runtimes, args.quick, rounds, seconds)
+    try:
+        for each in dict.fromkeys(case.run for case in cases):
+            mine = [case for case in cases if case.run == each]
+            _say(f"{time.strftime('%H:%M:%S')} {mine[0].title}")
+            failed = _failures(result, mine[0].name)
+            values = peer_runs.measure_run(each, runtimes, rounds, seconds, failed)
+            for case in mine:
+                if case.key in values:
+                    found[case.name] = values[case.key]
+        if not args.cases or "growth" in args.cases:
+            result["growth"] = _growth(result, runtimes, args.quick, rounds, seconds)
+    except KeyboardInterrupt:
+        _say("interrupted: what follows is not all")
     for line in [*_about(result), "", *peer_results.table(result), *_growth_table(result)]:
         print(line)
     if args.json:
