@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 
+import psutil
+
 WORK = 200  # what a request takes to answer
 
 
@@ -80,6 +82,11 @@ def measure(scheduler: str, descriptors: int, clients: int, requests: int) -> tu
             served, seconds = done.stdout.split()
         except (subprocess.TimeoutExpired, ValueError):
             served, seconds = "0", "60"
+        try:
+            usage = psutil.Process(server.pid).cpu_times()
+            cpu = usage.user + usage.system
+        except psutil.Error:
+            cpu = 0.0
     finally:
         server.kill()
         errors = server.communicate()[1]
@@ -87,7 +94,7 @@ def measure(scheduler: str, descriptors: int, clients: int, requests: int) -> tu
     rate = int(served) * requests / float(seconds)
     print(
         f"{scheduler:6} {descriptors:5} descriptors: {int(served):5} of {clients} clients served, "
-        f"{rate:7.0f} requests/s{'  ' * bool(last)}{last}",
+        f"{rate:7.0f} requests/s, server's CPU {cpu:.2f} s{'  ' * bool(last)}{last}",
         flush=True,
     )
     return int(served), rate

@@ -226,7 +226,8 @@ class Recorder:
             return  # a finalizer or a signal handler came in between
         before, memory, descriptors = self._counters
         descriptors = count_descriptors() - descriptors
-        grown = _memory() - memory if memory else None
+        now_used = _memory() if memory else 0
+        grown = now_used - memory if now_used else None
         target = self._end if thread.greenlet is None else self._place(thread, sys._getframe(1))
         weight = self._since_last
         cpu = now - before
@@ -405,7 +406,10 @@ def _count_descriptors_by_psutil() -> int:
 
 
 def _memory_of_statm() -> int:
-    fd = originals.os_open("/proc/self/statm", _O_RDONLY)
+    try:
+        fd = originals.os_open("/proc/self/statm", _O_RDONLY)
+    except OSError:  # no descriptor is left
+        return 0
     try:
         return int(originals.read(fd, 64).split()[1]) * _PAGE
     finally:

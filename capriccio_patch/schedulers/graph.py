@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["CHECKPOINTS", "GraphScheduler"]
 
 CHECKPOINTS = frozenset({"_socket.socket._accept", "_io.FileIO.__init__", "posix.open"})
+_HELPED = ("disk", "worker")
+"""Waits for OS threads that work for a thread: what it takes has been taken."""
 CHECK = 64  # switches between looks at what there is
 HOLD = 1.0  # seconds
 QUIET = 1.0  # seconds
@@ -182,7 +184,7 @@ class _Constrained(GraphScheduler):
 
     def _use(self, place: Place) -> int:
         """1 if who goes on from `place` takes what is scarce, -1 if it gives some back, else 0."""
-        if not place.samples:
+        if not place.samples or place.kind in _HELPED:
             return 0
         scarcity = self.scarcity
         uses = []
@@ -229,6 +231,10 @@ class _Constrained(GraphScheduler):
         """Whether one that is held may go on, as nobody else is runnable."""
         if not self._held:
             return False
+        if self.scarcity_level() is Level.NONE:
+            self._look_around()  # what has just run may have given some back
+            if type(self) is not _Constrained:
+                return True  # all may
         if self.scarcity_level() is Level.NONE:
             due = self._last_run + QUIET
             if self._kernel.clock() < due:

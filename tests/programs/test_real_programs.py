@@ -144,6 +144,29 @@ def test_servers_answer_many_at_once(
     assert helpers < (10 if hasattr(os, "RWF_NOWAIT") and scheme != "kqueue" else 70)
 
 
+@pytest.mark.parametrize("scheduler", ["lifo", "priority", "graph", "random"])
+@pytest.mark.parametrize(
+    ("code", "needs"),
+    [(SLOW_SERVER, None), (FLASK_SERVER, "flask"), (CHEROOT_SERVER, "cheroot")],
+    ids=["http.server", "flask", "cheroot"],
+)
+def test_under_every_scheduler(
+    code: str,
+    needs: str | None,
+    scheduler: str,
+    tmp_path: Path,
+    environ: dict[str, str],
+    run_script: Any,
+) -> None:
+    """Both sides of the connections, with `requests` on the client's."""
+    pytest.importorskip("requests")
+    if needs:
+        pytest.importorskip(needs)
+    env = {"CAPRICCIO_SCHEDULER": scheduler}
+    with serving(code, tmp_path, environ | env) as port:
+        run_script(DOWNLOAD, "auto", str(port), "30", env=env)
+
+
 def test_keep_alive_connections_of_the_stock_server(
     tmp_path: Path, environ: dict[str, str]
 ) -> None:
