@@ -162,9 +162,9 @@ def test_under_every_scheduler(
     pytest.importorskip("requests")
     if needs:
         pytest.importorskip(needs)
-    env = {"CAPRICCIO_SCHEDULER": scheduler}
+    env = {"CAPRICCIO_SCHEDULER": scheduler} | with_scheme("poll")
     with serving(code, tmp_path, environ | env) as port:
-        run_script(DOWNLOAD, "auto", str(port), "30", env=env)
+        run_script(DOWNLOAD, "poll", str(port), "30", env=env)
 
 
 def test_keep_alive_connections_of_the_stock_server(
