@@ -33,6 +33,7 @@ from typing import ClassVar
 
 from .. import originals
 from ..runtime.descriptors import Descriptor
+from ..runtime.reserved import RESERVED
 
 __all__ = ["Backend", "Notifier", "notice_reuse"]
 
@@ -105,6 +106,7 @@ class Notifier:
         self.reader, self._writer = originals.pipe()
         originals.set_blocking(self.reader, False)
         originals.set_blocking(self._writer, False)
+        RESERVED.update((self.reader, self._writer))
 
     def notify(self) -> None:
         """Make `reader` readable.  Any OS thread, signal handlers."""
@@ -122,5 +124,6 @@ class Notifier:
 
     def close(self) -> None:
         """Close both ends."""
+        RESERVED.difference_update((self.reader, self._writer))
         originals.close(self.reader)
         originals.close(self._writer)

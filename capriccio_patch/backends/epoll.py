@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import originals
 from ..runtime.descriptors import PRI, RDHUP, READ, WRITE, Descriptor
+from ..runtime.reserved import RESERVED
 from .base import Backend, Notifier
 
 if TYPE_CHECKING and sys.platform != "linux":
@@ -59,6 +60,7 @@ class EpollBackend(Backend):
         """One epoll instance and one pipe."""
         self._epoll = epoll = select.epoll()
         self._fd = epoll.fileno()
+        RESERVED.add(self._fd)
         self._register = epoll.register
         self._modify = epoll.modify
         # Not a bound method: those of epoll objects are made cooperative where they are stored.
@@ -117,5 +119,6 @@ class EpollBackend(Backend):
 
     def close(self) -> None:
         """Close the epoll instance and the pipe."""
+        RESERVED.discard(self._fd)
         self._epoll.close()
         self._notifier.close()

@@ -27,6 +27,7 @@ from sys import platform
 from typing import Any
 
 from .. import originals
+from ..runtime.reserved import RESERVED
 
 __all__ = ["FEAT_EXT_ARG", "FOREVER", "Ring", "unavailable"]
 
@@ -146,6 +147,7 @@ class Ring:
         except BaseException:
             originals.close(self.fd)
             raise
+        RESERVED.add(self.fd)
         self.features: int = params.features
         self._words = words = memoryview(self._rings)[: size // 4 * 4].cast("I")
         self._sq_head = params.sq.head // 4
@@ -229,6 +231,7 @@ class Ring:
 
     def close(self) -> None:
         """Unmap and close."""
+        RESERVED.discard(self.fd)
         self._words.release()
         self._rings.close()
         self._entries.close()

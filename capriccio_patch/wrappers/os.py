@@ -3,12 +3,14 @@
 What a call does about a descriptor that can be waited for is in `streams`; it answers None for a
 file on a disk, which is `runtime.disk`'s.
 
+The runtime's own descriptors are not the program's, and can't be closed (`runtime.reserved`).
 Closing tells whoever waits: they get EBADF.  Stock leaves a thread in read(2) on a closed
 descriptor, with a file that nobody else can reach.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -19,6 +21,7 @@ from typing import Any
 
 from .. import originals
 from ..runtime.descriptors import READ, WRITE
+from ..runtime.reserved import RESERVED
 from .base import Patch, Runtime
 from .caller import as_caller
 from .socket_mode import wait_ready
@@ -209,8 +212,10 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
 
     def close(fd: Any) -> None:
         number = index(fd)
-        if number in table:
+        if number in table and number not in RESERVED:
             descriptors.close(number, original_close, fd)
+        elif number in RESERVED:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         elif alone():
             original_close(fd)
         else:
@@ -218,11 +223,15 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
 
     def closerange(fd_low: Any, fd_high: Any, /) -> None:
         low, high = index(fd_low), index(fd_high)
+        kept = sorted(fd for fd in RESERVED if low <= fd < high)
+        for fd in kept:
+            closerange(low, fd)
+            low = fd + 1
         if kernel.is_mine():
             closed = [descriptors.closed(fd) for fd in list(table) if low <= fd < high]
         else:
             closed = [descriptors.closed_outside(fd) for fd in list(table) if low <= fd < high]
-        original_closerange(fd_low, fd_high)
+        original_closerange(low, high)
         for descriptor in closed:
             if kernel.is_mine():
                 descriptors.wake_closed(descriptor)
