@@ -1,8 +1,9 @@
 """Socket I/O schemes, chosen by name.
 
 ``auto`` is the first of `PREFERRED` that can run here: the kernel's own queues of events, then what
-every Unix has.  ``io_uring`` and ``thread`` cost more than epoll wherever they were measured
-(`docs/schemes.md`), so they, and schemes that others have added, are for who names them.
+every Unix has.  ``io_uring`` and ``thread`` save
+next to nothing, and cost up to 1.5 and 6 times what epoll does (`docs/schemes.md`), so they, and
+schemes that others have added, are for who names them.
 
 `register_backend` adds one; so does the entry-point group ``capriccio_patch.backends``.
 """

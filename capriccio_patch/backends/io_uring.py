@@ -16,8 +16,8 @@ Facts:
 Decision: requests of POLL_ADD, each for one report.  What nobody waits for any longer is cancelled:
 with the next wait, or at once where its number is about to be closed.
 
-Cost: about half as much CPU again as epoll for each request of a client (`docs/schemes.md`),
-because what C does for the other schemes is Python over shared memory here.  So it is not chosen
+Cost: a quarter to a half more CPU than epoll for a request of a client (`docs/schemes.md`), because
+what C does for the other schemes is Python over shared memory here.  So it is not chosen
 automatically.
 
 Needs Linux 5.11, for timeouts with the wait.

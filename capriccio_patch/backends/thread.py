@@ -9,8 +9,9 @@ Decision: epoll, or kqueue, whose registrations take effect on a wait that has b
 made on the scheduler's OS thread, and only the waiting is done on the other.  What was reported
 lies in a queue; a bell, which is a lock, ends the scheduler's wait.
 
-Cost: more than epoll alone for each request (`docs/schemes.md`), so it is not chosen automatically.
-An OS thread more, started at once, as there would be no other way to learn of anything.
+Cost: level with epoll where many requests come at a time, six times as much where one does
+(`docs/schemes.md`), so it is not chosen automatically.  An OS thread more, started at once, as
+there would be no other way to learn of anything.
 
 1. The OS thread only waits, appends to the queue and rings.
 2. It does not exist in a forked child, which starts its own.
