@@ -55,9 +55,10 @@ class Child:
         self.process.stdin.flush()
 
     def said(self) -> str:
-        """The last line of what it wrote on standard error."""
+        """The last line of what it wrote on standard error, but for lines of code."""
         self._errors.seek(0)
-        return self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+        lines = self._errors.read().decode(errors="replace").rstrip().splitlines()
+        return next((line for line in reversed(lines) if line[:1].strip()), "")
 
     def failure(self) -> str:
         """How it ended, with what it said last."""

@@ -121,7 +121,9 @@ def _overview(loads: list[dict[str, Any]], about: dict[str, Any]) -> str:
         if it["failures"]:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in it["failures"].items())
             notes.append(f"{which_run}: failed requests: {kinds}.")
-        notes += [f"{which_run}: a process said: {said}" for said in it["notes"]]
+        if it["notes"]:
+            more = f" ({len(it['notes']) - 1} others too)" if len(it["notes"]) > 1 else ""
+            notes.append(f"{which_run}: a process said: {it['notes'][0][:200]}{more}")
     notes += [f"{runtimes.TITLES[it['runtime']]}: {it['reason']}." for it in about["refused"]]
     return (
         "<h2>Summary</h2>"
