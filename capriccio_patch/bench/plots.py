@@ -188,7 +188,7 @@ def _panels(
             draw(axes, record)
         axes.axvspan(0, records[0]["warm"], color=_GREY, alpha=0.12, linewidth=0)
         _finish(axes, unit, f"{size:,} threads, a delay of {records[0]['delay']:g} s")
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="best")
     for axes in grid:
         axes.remove()
     return _save(figure, path)
