@@ -116,7 +116,8 @@ def rates(record: dict[str, Any], column: str) -> list[float]:
 def summary(record: dict[str, Any], cpus: int) -> dict[str, Any]:
     """The warm part of a run in a few figures; `cpus` are those that it could use."""
     columns = record["columns"]
-    warm = [second for second in columns["second"] if second >= record["warm"]]
+    # What late clients do after their time, one by one, is no load of so many threads.
+    warm = [it for it in columns["second"] if record["warm"] <= it <= record["duration"]]
     if len(warm) < 2:
         return {}
     first, last = int(warm[0]), int(warm[-1])
