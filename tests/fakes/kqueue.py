@@ -159,6 +159,7 @@ class kqueue:
     """How often `control` was called, of all queues."""
 
     def __init__(self) -> None:
+        self._pid = os.getpid()
         self._fd = -1
         self._sets = {READ: -1, WRITE: -1}
         self._fd = _call("epoll_create1", _CLOEXEC)
@@ -393,7 +394,7 @@ def _available(fd: int) -> int:
 
 def _lose_all() -> None:
     for queue in list(_queues):
-        if not queue.closed:
+        if not queue.closed and queue._pid != os.getpid():  # else of the child's own, by a hook
             queue._lose()
 
 
