@@ -396,6 +396,7 @@ def _lose_all() -> None:
     for queue in list(_queues):
         if not queue.closed and queue._pid != os.getpid():  # else of the child's own, by a hook
             queue._lose()
+            _queues.discard(queue)  # its numbers may be others' in a child of this child
 
 
 os.register_at_fork(after_in_child=_lose_all)
