@@ -14,6 +14,7 @@ Neither changes nor calls anything of the program's.  Scheduler's OS thread, sig
 
 from __future__ import annotations
 
+import opcode
 from enum import Enum
 from opcode import opmap
 from types import FrameType
@@ -48,6 +49,12 @@ _JUMPS = frozenset(
     for name, number in opmap.items()
     if name == "RESUME" or ("JUMP_BACKWARD" in name and "NO_INTERRUPT" not in name)
 )
+
+# CPython 3.11 makes one instruction of a comparison and the jump behind it once the code is warm; a
+# loop's frame then stands at the comparison.
+_COMPARE = opmap["COMPARE_OP"]
+_FUSED = frozenset(opmap[name] for name in opmap if name.startswith("POP_JUMP_BACKWARD"))
+_BEHIND = 2 + 2 * opcode._inline_cache_entries[_COMPARE] if _FUSED else 2  # type: ignore[attr-defined]
 
 # Our frames that call the program's code for good: the bottom of a thread, and of a signal handler
 # that runs in the suspended main thread.
@@ -97,7 +104,11 @@ def may_yield(frame: FrameType | None) -> bool:
 
 def is_jump(frame: FrameType | None) -> bool:
     """Whether `frame` is at a backward jump, or at its start or the resumption of a generator."""
-    return frame is not None and frame.f_code.co_code[frame.f_lasti] in _JUMPS
+    if frame is None:
+        return False
+    code = frame.f_code.co_code
+    at = frame.f_lasti
+    return code[at] in _JUMPS or (code[at] == _COMPARE and code[at + _BEHIND] in _FUSED)
 
 
 def is_own(frame: FrameType | None) -> bool:
