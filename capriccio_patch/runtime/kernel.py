@@ -196,12 +196,14 @@ class Kernel:
             self.wake_watchdog()
         return thread
 
-    def _make_run_thread(self) -> Callable[[Thread], None]:
+    def _make_run_thread(self) -> Callable[[], None]:
         # A plain function with nothing on its stack but the thread: what each parked thread keeps.
         finish = self._finish
 
-        def run_thread(thread: Thread | None) -> None:
+        def run_thread() -> None:
+            # No argument: the greenlet would keep the first thread as long as it lives itself.
             while True:
+                thread: Thread | None = self.current
                 assert thread is not None
                 try:
                     if thread.interrupt is not None:
@@ -222,7 +224,6 @@ class Kernel:
                 # switch: between these two no signal handler and no finalizer can run.
                 self._ended = getcurrent()
                 self._base.switch()
-                thread = self.current
 
         return run_thread
 
@@ -262,11 +263,8 @@ class Kernel:
                 self.current = thread
             else:
                 self._starting = None
-            if thread.started:
-                thread.greenlet.switch()
-            else:
-                thread.started = True
-                thread.greenlet.switch(thread)
+            thread.started = True
+            thread.greenlet.switch()
 
     def after_fork(self, backend: Any) -> None:
         """In a forked child: the current thread is the only one, and nobody waits.

@@ -306,7 +306,10 @@ def _report_uncaught(thread: Thread) -> None:
         text = "Exception ignored in sys.unraisablehook"
         trace = raised.__traceback__
         args = (type(raised), raised, trace and trace.tb_next, text, hook)
-        sys.__unraisablehook__(_unraisable_type()(args))
+        try:
+            sys.__unraisablehook__(_unraisable_type()(args))
+        except BaseException:
+            pass  # as in C: whoever switched to this thread must not get what it can't print
 
 
 @cache

@@ -6,6 +6,7 @@ import _thread
 import contextvars
 import ctypes
 import functools
+import io
 import queue
 import sys
 import threading
@@ -398,9 +399,21 @@ class TestUncaught:
 
         monkeypatch.setattr(sys, "unraisablehook", hook)
         _thread.start_new_thread(lambda: 1 / 0, ())
-        time.sleep(0)
+        spin(lambda: status()["threads"] == 1)  # printing a traceback reads files
         assert "Exception ignored in sys.unraisablehook" in capsys.readouterr().err
         assert in_thread(lambda: "alive") == "alive"
+
+    def test_where_nothing_can_be_printed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def hook(_: Any) -> None:
+            raise ValueError("in the hook")
+
+        closed = io.StringIO()
+        closed.close()
+        monkeypatch.setattr(sys, "unraisablehook", hook)
+        monkeypatch.setattr(sys, "stderr", closed)
+        _thread.start_new_thread(lambda: 1 / 0, ())
+        spin(lambda: status()["threads"] == 1)
+        assert threading.current_thread() is threading.main_thread()
 
     @pytest.mark.parametrize("leave", [sys.exit, _thread.exit])
     def test_leaving_is_no_error(self, leave: Callable[[], Any]) -> None:
