@@ -11,16 +11,19 @@ import os
 import shlex
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from capriccio_patch.audit import report
 from capriccio_patch.audit.rows import FAMILIES, all_rows
-from capriccio_patch.audit.runner import Outcome, Result, Verdict, judge
-from capriccio_patch.audit.scene import DELAY, Kind
+from capriccio_patch.audit.runner import Outcome, Result, Runner, Verdict, judge
+from capriccio_patch.audit.scene import DELAY, Kind, Row, Scene
 from capriccio_patch.backends import available_backends
 
 Audit = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -92,6 +95,62 @@ def test_table_is_coloured_on_demand() -> None:
     assert "\033[32mcooperative" in report.line(result, 20, coloured=True)
 
 
+def _runs(monkeypatch: pytest.MonkeyPatch, *gaps: float) -> Result:
+    """What is said of one row whose runs with the patch have these gaps."""
+    left = [*gaps]
+
+    def observe(self: Runner, row: Row, how: str, environ: dict[str, str]) -> Outcome:
+        return replace(_WELL, gap=left.pop(0)) if how == "patched" else _WELL
+
+    monkeypatch.setattr(Runner, "_observe", observe)
+    (result,) = Runner({}).run(all_rows()[:1], 1, lambda result: None)
+    assert not left
+    return result
+
+
+def test_a_row_that_looks_bad_is_run_again_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = _runs(monkeypatch, DELAY, 2 * DELAY, 0.01)
+    assert result.verdict is Verdict.COOPERATIVE
+    assert result.before == ("blocks no tick for 0.150 s", "blocks no tick for 0.300 s")
+    assert "1 cooperative (1 of them not until run again, alone)" in report.summary([result])
+    assert "0.150" in report.again(result)[0]
+
+    result = _runs(monkeypatch, 0.01)
+    assert not result.before
+    assert "again" not in report.summary([result])
+
+
+def test_a_row_that_blocks_each_time_is_said_to_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _runs(monkeypatch, DELAY, DELAY, 2 * DELAY)
+    assert result.verdict is Verdict.BLOCKS
+    assert "0.300" in result.reason
+    assert report.again(result) == []
+    assert report.summary([result]).endswith("1 blocks")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_time_without_a_cpu_is_not_the_calls(share: float) -> None:
+    """The call keeps the ticker off; `share` of that time the process could run and did not."""
+    starved = 0.0
+    scene = Scene(lambda: starved)
+
+    def call() -> None:
+        nonlocal starved
+        begun = time.perf_counter()
+        while (passed := time.perf_counter() - begun) < DELAY:
+            pass
+        starved += share * passed
+
+    slept = threading.Event()
+    with patch.object(time, "sleep", lambda seconds: slept.wait()):
+        scene.wait(call)
+    slept.set()
+    assert scene.waited >= DELAY
+    assert scene.longest < DELAY / 2 if share else scene.longest >= DELAY
+
+
 def test_every_family_has_rows_and_every_row_a_name(audit: Audit) -> None:
     names = audit("--list").stdout.splitlines()
     assert len(set(names)) == len(names) == len(all_rows()) >= 90
@@ -148,21 +207,22 @@ def test_several_schemes_make_one_table(audit: Audit) -> None:
 
 def test_a_bad_row_in_one_column_is_an_error(audit: Audit) -> None:
     env = {"CAPRICCIO_EXCLUDE": "os.read"}
-    done = audit("--diskio", "all", "--only", "os.read (pipe)", status=1, env=env)
+    done = audit("--diskio", "all", "--again", "0", "--only", "os.read (pipe)", status=1, env=env)
     assert "os.read (pipe)  B" in done.stdout
 
 
 def test_a_call_that_is_not_taken_over_blocks(audit: Audit) -> None:
     env = {"CAPRICCIO_EXCLUDE": "os.read"}
-    done = audit("--json", "--only", "os.read (pipe)", status=1, env=env)
+    done = audit("--json", "--only", "os.read (pipe)", "--again", "1", status=1, env=env)
     (row,) = _rows(done).values()
     assert row["verdict"] == "blocks"
+    assert len(row["before"]) == 1
     assert row["gap"] >= 2 * DELAY  # nobody but an OS thread could end the wait
     assert row["result"] == row["stock_result"]
 
 
 def test_a_row_that_does_not_end_tells_where_it_hangs(audit: Audit) -> None:
-    done = audit("--only", "threading.Event.wait", "--limit", "0.1", status=1)
+    done = audit("--only", "threading.Event.wait", "--limit", "0.1", "--again", "0", status=1)
     assert "hangs" in done.stdout
     assert "in wait" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("hangs")

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from . import report
 from .matrix import ALL, as_json, settings, table
 from .rows import FAMILIES, all_rows
-from .runner import LIMIT, Outcome, Result, Runner, Verdict
+from .runner import AGAIN, LIMIT, Outcome, Result, Runner
 from .scene import Row
 
 
@@ -44,14 +44,14 @@ def main(args: list[str] | None = None) -> int:
     for column in columns:
         known = stock[column.python]
         if options.stock:
-            runner = Runner({}, True, options.limit, column.python, known)
+            runner = Runner({}, True, options.limit, column.python, known, options.again)
             found.append(runner.run(rows, options.jobs, tell))
         else:
-            found.append(column.run(rows, options.jobs, options.limit, known, tell))
+            limits = (options.jobs, options.limit, options.again)
+            found.append(column.run(rows, *limits, known, tell))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-    good = (Verdict.COOPERATIVE, Verdict.SKIPPED)
-    bad = [result for results in found for result in results if result.verdict not in good]
+    bad = [result for results in found for result in results if not result.good]
     if len(columns) > 1:
         print(json.dumps(as_json(found), indent=1) if options.json else "\n".join(table(found)))
     elif options.json:
@@ -82,9 +82,9 @@ def _options(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=os.cpu_count() or 1,
+        default=2 * (os.cpu_count() or 1),
         metavar="N",
-        help="rows to run at once (default: %(default)s)",
+        help="rows to run at once (default: %(default)s); they wait for most of their time",
     )
     parser.add_argument(
         "--limit",
@@ -92,6 +92,13 @@ def _options(args: list[str] | None) -> argparse.Namespace:
         default=LIMIT,
         metavar="SECONDS",
         help="a row that takes longer hangs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--again",
+        type=int,
+        default=AGAIN,
+        metavar="N",
+        help="run a row that is not cooperative again, alone, up to N times (default: %(default)s)",
     )
     parser.add_argument(
         "--python",
@@ -125,6 +132,9 @@ def _print_table(results: list[Result], bad: list[Result]) -> None:
     print()
     for result in bad:
         for text in report.details(result):
+            print(text)
+    for result in results:
+        for text in report.again(result):
             print(text)
     print(report.summary(results))
 

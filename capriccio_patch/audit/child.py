@@ -21,6 +21,7 @@ from typing import Any
 
 import capriccio_patch
 from capriccio_patch import originals
+from capriccio_patch.runtime.lateness import cpu_delay
 
 _LINES = 8
 _IN_NAMESPACE = "disks"
@@ -43,7 +44,7 @@ def main(how: str, family: str, name: str, limit: str) -> None:
     row = scene_module.ROWS[name]
     if patch and row.offload:
         capriccio_patch.offload(*row.offload)
-    scene = scene_module.Scene()
+    scene = scene_module.Scene(_starved) if patch else scene_module.Scene()
     report: dict[str, Any] = {"skip": ""}
     try:
         report["outcome"] = repr(row.run(scene))
@@ -59,6 +60,11 @@ def main(how: str, family: str, name: str, limit: str) -> None:
         status = capriccio_patch.status()
         report |= {key: status[key] for key in ("sockio", "diskio", "scheduler")}
     _finish(report_to, report)
+
+
+def _starved() -> float:
+    """As `Scene` wants it: under the patch all threads tick on the process's first OS thread."""
+    return cpu_delay(os.getpid()) or 0.0
 
 
 def _enter_namespace() -> None:

@@ -51,11 +51,12 @@ class Setting(NamedTuple):
         rows: list[Row],
         jobs: int,
         limit: float,
+        again: int,
         stock: dict[str, Outcome],
         tell: Callable[[Result], None],
     ) -> list[Result]:
         """Run the rows; `stock` is what was found without the patch, and is added to."""
-        runner = Runner(self.environ(), limit=limit, python=self.python, stock=stock)
+        runner = Runner(self.environ(), limit=limit, python=self.python, stock=stock, again=again)
         return runner.run(rows, jobs, tell)
 
 
@@ -91,15 +92,16 @@ def table(columns: list[list[Result]]) -> list[str]:
         names = ", ".join(f"{key} {about[key]}" for key in ("sockio", "diskio", "scheduler"))
         lines.append(f"{number:3}: Python {about['python']}, {names}: {report.summary(results)}")
     lines += ["", f"{'call':{width}}  {' '.join(ends)}"]
-    remarks: Counter[tuple[str, str]] = Counter()
+    remarks: Counter[str] = Counter()
     for at, row in enumerate(rows):
         marks = " ".join(_MARKS[results[at].verdict] for results in columns)
         lines.append(f"{row.name:{width}}  {marks}")
         for results in columns:
             result = results[at]
             if result.verdict is not Verdict.COOPERATIVE:
-                remarks[row.name, f"{result.verdict.value} {result.reason}".strip()] += 1
-    lines += ["", *(f"{name}: {what} ({count}x)" for (name, what), count in remarks.items())]
+                remarks[f"{row.name}: {result}"] += 1
+            remarks.update(report.again(result))
+    lines += ["", *(f"{text} ({count}x)" for text, count in remarks.items())]
     lines.append("+ cooperative, B blocks, F fails, H hangs, - skipped")
     return lines
 

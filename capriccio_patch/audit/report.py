@@ -8,7 +8,7 @@ from typing import Any
 
 from .runner import Outcome, Result, Verdict
 
-__all__ = ["about", "as_json", "details", "header", "line", "summary"]
+__all__ = ["about", "again", "as_json", "details", "header", "line", "summary"]
 
 _COLOURS = {
     Verdict.COOPERATIVE: "\033[32m",
@@ -51,7 +51,16 @@ def summary(results: list[Result]) -> str:
     """How many of each verdict."""
     counts = Counter(result.verdict for result in results)
     parts = [f"{counts[verdict]} {verdict.value}" for verdict in Verdict if counts[verdict]]
-    return f"{len(results)} calls: " + ", ".join(parts)
+    text = f"{len(results)} calls: " + ", ".join(parts)
+    again = sum(result.good and bool(result.before) for result in results)
+    return f"{text} ({again} of them not until run again, alone)" if again else text
+
+
+def again(result: Result) -> list[str]:
+    """What was said of a good row before it was run again, alone."""
+    if not (result.good and result.before):
+        return []
+    return [f"{result.row.name}: before it was run again, alone: {', then '.join(result.before)}"]
 
 
 def as_json(results: list[Result]) -> dict[str, Any]:
@@ -64,20 +73,18 @@ def as_json(results: list[Result]) -> dict[str, Any]:
                 "name": result.row.name,
                 "verdict": result.verdict.value,
                 "reason": result.reason,
+                "before": result.before,
                 "gap": result.patched.gap,
                 "time": result.patched.waited,
                 "result": result.patched.outcome,
                 "stock_gap": result.stock.gap,
                 "stock_time": result.stock.waited,
                 "stock_result": result.stock.outcome,
-                "errors": result.patched.errors if result.verdict in _BAD else "",
+                "errors": result.patched.errors if not result.good else "",
             }
             for result in results
         ],
     }
-
-
-_BAD = (Verdict.BLOCKS, Verdict.FAILS, Verdict.HANGS)
 
 
 def about(results: list[Result]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """All rows, each in interpreters of its own, with the patch and under stock; the verdict on each.
 
-1. A row that is not cooperative in the crowd is run once more, alone, when all others are over;
-   only then is it called so.  A machine that is busy with something else makes any thread late.
+1. A row that is not cooperative in the crowd is run again, alone, when all others are over, up to
+   `AGAIN` times; only then is it called so.  A machine that is busy with something else makes any
+   thread late; a call that blocks does so each time.  What was said of the runs before is kept.
 2. Nothing of a row is left behind: its children share a process group, which is killed, and its
    files a directory, which is removed.
 3. The interpreters are started with the environment of this one, except that what would patch them
@@ -19,17 +20,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from .scene import DELAY, Kind, Row
 
-__all__ = ["LIMIT", "Outcome", "Result", "Runner", "Verdict", "judge"]
+__all__ = ["AGAIN", "LIMIT", "Outcome", "Result", "Runner", "Verdict", "judge"]
 
 LIMIT = 10.0
 """Seconds that one interpreter has, normally; then it tells where it hangs, and ends."""
+AGAIN = 2
+"""How often, normally, a row is run again that does not look cooperative."""
 _GRACE = 10.0
 _LEAST = 0.05
 """Seconds that a device must take for anything to be told."""
@@ -79,6 +82,16 @@ class Result:
     reason: str
     patched: Outcome
     stock: Outcome
+    before: tuple[str, ...] = ()
+    """What was said of it in the runs before this one, none of which was good."""
+
+    @property
+    def good(self) -> bool:
+        """Whether there is nothing to be mended."""
+        return self.verdict in (Verdict.COOPERATIVE, Verdict.SKIPPED)
+
+    def __str__(self) -> str:
+        return f"{self.verdict.value} {self.reason}".strip()
 
 
 def judge(kind: Kind, patched: Outcome, stock: Outcome) -> tuple[Verdict, str]:
@@ -100,13 +113,15 @@ def judge(kind: Kind, patched: Outcome, stock: Outcome) -> tuple[Verdict, str]:
     if kind is Kind.ENDED and waited < DELAY / 2:
         return Verdict.FAILS, f"did not wait ({patched.waited:.3f} s, stock {stock.waited:.3f} s)"
     limit = min(patched.waited, DELAY) / 2
-    if patched.gap >= limit or patched.ticks < _TICKS:
+    if patched.gap >= limit:
         return Verdict.BLOCKS, f"no tick for {patched.gap:.3f} s"
+    if patched.ticks < _TICKS:
+        return Verdict.BLOCKS, f"{patched.ticks} ticks in {patched.waited:.3f} s"
     return Verdict.COOPERATIVE, ""
 
 
 class Runner:
-    """Runs rows, each for `limit` seconds at most.
+    """Runs rows, each for `limit` seconds at most, and up to `again` times more.
 
     `environ` is added to what the patched interpreters find in theirs.  `stock` has by name of the
     row what is known of it without the patch, and is added to.
@@ -119,8 +134,10 @@ class Runner:
         limit: float = LIMIT,
         python: str = sys.executable,
         stock: dict[str, Outcome] | None = None,
+        again: int = AGAIN,
     ) -> None:
         self._limit = limit
+        self._again_at_most = again
         self._python = os.path.abspath(shutil.which(python) or python)
         self._known = {} if stock is None else stock
         self._stock = {
@@ -134,21 +151,25 @@ class Runner:
         self._stock_only = stock_only
 
     def run(self, rows: Iterable[Row], jobs: int, tell: Callable[[Result], None]) -> list[Result]:
-        """Run the rows, `jobs` at once, and those that look bad once more, one at a time.
+        """Run the rows, `jobs` at once, and those that look bad again, one at a time.
 
-        `tell` hears of each row that is settled, in the order of `rows`, before the second runs.
+        `tell` hears of each row that is settled, in the order of `rows`, before any runs again.
         """
         with ThreadPoolExecutor(jobs) as pool, ThreadPoolExecutor(jobs) as others:
             results = []
             for result in pool.map(lambda row: self._run_one(row, others), rows):
                 results.append(result)
                 tell(result)
-            return [
-                result
-                if result.verdict in (Verdict.COOPERATIVE, Verdict.SKIPPED)
-                else self._run_one(result.row, None)
-                for result in results
-            ]
+        return [self._again(result) for result in results]
+
+    def _again(self, result: Result) -> Result:
+        """The first good one of some more runs, or the last."""
+        for _ in range(self._again_at_most):
+            if result.good:
+                break
+            before = (*result.before, str(result))
+            result = replace(self._run_one(result.row, None), before=before)
+        return result
 
     def _run_one(self, row: Row, others: ThreadPoolExecutor | None) -> Result:
         """Run one row with the patch and without: at the same time if there is a pool for it."""

@@ -4,7 +4,9 @@
 2. Whoever ends the wait is a thread of `threading`, after `DELAY`.  If the call keeps it from
    running, a real OS thread does the same after `RESCUE`: a call that blocks is measured, and does
    not hang.
-3. Rows and this module use the standard library as any program does, with the patch in force or
+3. Time for which the system gave the OS thread that ticks no CPU is not the call's: where that is
+   known, it is taken off a gap.
+4. Rows and this module use the standard library as any program does, with the patch in force or
    without; only the OS thread that comes to the rescue uses originals.
 """
 
@@ -79,7 +81,11 @@ def row(
 class Scene:
     """What surrounds the one call that a row makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, starved: Callable[[], float] = float) -> None:
+        """`starved` tells for how many seconds, ever, the OS thread that ticks was left without a
+        CPU by the system."""
+        self._starved = starved
+        self._starved_before = 0.0
         self.waited = 0.0
         """Seconds that the call took."""
         self.longest = 0.0
@@ -103,6 +109,7 @@ class Scene:
             originals.start_new_thread(self._rescue, ())
             threading.Thread(target=self._end, name="ender", daemon=True).start()
         self._ticking.wait()
+        self._starved_before = self._starved()
         begun = self._last = time.perf_counter()
         self.longest = 0.0
         self.ticks = 0
@@ -112,7 +119,7 @@ class Scene:
             now = time.perf_counter()
             self.over = True
             self.waited = now - begun
-            self.longest = max(self.longest, now - self._last)
+            self._note(now)
 
     def _tick(self) -> None:
         self._ticking.set()
@@ -120,9 +127,15 @@ class Scene:
             time.sleep(PERIOD)
             now = time.perf_counter()
             if not self.over:
-                self.longest = max(self.longest, now - self._last)
-                self._last = now
+                self._note(now)
                 self.ticks += 1
+
+    def _note(self, now: float) -> None:
+        starved = self._starved()
+        gap = now - self._last - (starved - self._starved_before)
+        self.longest = max(self.longest, gap)
+        self._last = now
+        self._starved_before = starved
 
     def _end(self) -> None:
         time.sleep(DELAY)

@@ -8,7 +8,7 @@ the clock nor a look at the thread tells which; these do:
   own sleeps tells how long it has waited at least.
 * A thread that keeps the GIL without a break, in C, uses the CPU or sleeps.  One that is kept from
   running is switched away from involuntarily: then only its CPU time counts.
-* Linux tells for how long a thread could run and had no CPU (`delay`).
+* Linux tells for how long a thread could run and had no CPU (`cpu_delay`).
 
 Where the system does not tell any of this, the CPU time of the process is what there is.
 """
@@ -19,7 +19,7 @@ import time
 
 from .. import originals
 
-__all__ = ["Lateness"]
+__all__ = ["Lateness", "cpu_delay"]
 
 _SLOW = 5
 """How much longer than a switch interval each turn of the wait for the GIL may take."""
@@ -31,6 +31,23 @@ except ImportError:
     _usage = None
 else:
     _usage = getattr(resource, "RUSAGE_THREAD", None)
+
+
+def cpu_delay(native_id: int) -> float | None:
+    """For how many seconds, ever, an OS thread of this process could run but had no CPU.
+
+    None where nobody knows.  Any OS thread; a green one is not switched from.
+    """
+    try:
+        fd = originals.os_open(f"/proc/self/task/{native_id}/schedstat", 0)
+    except OSError:
+        return None
+    try:
+        return int(originals.read(fd, 100).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
+    finally:
+        originals.close(fd)
 
 
 class Lateness:
@@ -66,20 +83,8 @@ class Lateness:
         return float(min(self._looked - looked, pause + late))
 
     def delay(self) -> float | None:
-        """For how many seconds, ever, the scheduler's OS thread could run but had no CPU.
-
-        None where nobody knows.
-        """
-        try:
-            fd = originals.os_open(f"/proc/self/task/{self._native_id}/schedstat", 0)
-        except OSError:
-            return None
-        try:
-            return int(originals.read(fd, 100).split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return None
-        finally:
-            originals.close(fd)
+        """`cpu_delay` of the scheduler's OS thread."""
+        return cpu_delay(self._native_id)
 
     def _cpu_time(self) -> float:
         if self._clock is None:
