@@ -26,8 +26,8 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
-from typing import Any
+from types import BuiltinFunctionType, BuiltinMethodType, FrameType, ModuleType
+from typing import Any, cast
 
 __all__ = [
     "MethodRedirect",
@@ -35,7 +35,9 @@ __all__ = [
     "ask_later",
     "clone",
     "del_attribute",
+    "frame_teller",
     "instances",
+    "is_only_interpreter",
     "is_set",
     "leak",
     "local_words",
@@ -92,6 +94,9 @@ _decref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_DecRef", _api))
 _type_modified = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("PyType_Modified", _api))
 _get_state_dict = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", _api))
 _get_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
+_get_frame = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyThreadState_GetFrame", _api))
+_last_interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Head", _api))
+_main_interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", _api))
 _enter_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_EnterTracing", _api))
 _leave_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_LeaveTracing", _api))
 _add_pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
@@ -342,6 +347,34 @@ def trace_words() -> memoryview[int]:
             offset = _find_in_state([id(found)])
         _offsets[_TRACE] = offset - 2 * ctypes.sizeof(ctypes.c_size_t)
     return _state_words(_offsets[_TRACE], 4)
+
+
+def frame_teller() -> Callable[[], FrameType | None]:
+    """What tells the calling OS thread's innermost frame, on any OS thread, while this one lives.
+
+    ``sys._current_frames`` makes a frame object for each OS thread of every interpreter; those of
+    an interpreter that has a GIL of its own then free memory that is not theirs, and crash.
+    """
+    state = _thread_state()
+
+    def frame() -> FrameType | None:
+        address = _get_frame(state)
+        if not address:
+            return None
+        try:
+            # Kept in no local variable: it may be this very frame.
+            return cast(FrameType, ctypes.cast(address, ctypes.py_object).value)
+        finally:
+            _decref(address)
+
+    return frame
+
+
+def is_only_interpreter() -> bool:
+    """Whether the process has no other interpreter now."""
+    made_last: int = _last_interpreter()
+    main: int = _main_interpreter()
+    return made_last == main
 
 
 def settle_tracing() -> None:

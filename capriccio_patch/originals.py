@@ -206,6 +206,5 @@ gethostbyaddr = clone(_socket.gethostbyaddr)
 getnameinfo = clone(_socket.getnameinfo)
 inet_pton = clone(_socket.inet_pton)
 
-current_frames = clone(sys._current_frames)
 getswitchinterval = clone(sys.getswitchinterval)
 setswitchinterval = clone(sys.setswitchinterval)

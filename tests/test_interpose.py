@@ -411,6 +411,27 @@ class TestThreadState:
         assert not flag
         assert words.tolist() == [0, 0, 0, 0]
 
+    def test_the_frame_is_told_to_other_threads(self) -> None:
+        tell = interpose.frame_teller()
+        found: list[Any] = []
+        thread = threading.Thread(target=lambda: found.append(tell()))
+        thread.start()
+        thread.join()
+        while found[0] is not None and found[0].f_code.co_name != sys._getframe().f_code.co_name:
+            found[0] = found[0].f_back
+        assert found[0] is sys._getframe()
+
+    def test_a_frame_that_was_told_is_not_kept(self) -> None:
+        class Kept:
+            pass
+
+        def tell() -> weakref.ref[Kept]:
+            kept = Kept()
+            assert interpose.frame_teller()() is not None
+            return weakref.ref(kept)
+
+        assert tell()() is None
+
 
 def test_leaked_objects_stay() -> None:
     class Leaked:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
-from .. import originals
 from ..errors import CapriccioWarning, ThreadsBlocked
 from .kernel import Kernel
 from .safe_point import is_jump, is_own
@@ -38,7 +37,7 @@ class Blocked:
         Unless that is `sure`, it may be that the system did not let us run: nobody is blamed who
         is at a backward jump.  Returns what is to be raised in the thread, if anything.
         """
-        innermost = originals.current_frames().get(self._kernel.os_ident)
+        innermost = self._kernel.c_state.frame()
         frame = _innermost(innermost)
         if frame is None or (not sure and is_jump(innermost)):
             return None

@@ -19,7 +19,7 @@ the loop is taken out and put back through its own functions, and what they leav
 outlives the switch in ``_keep``.  Where the loop is not in the dictionary `wrappers.asyncio` notes
 there that there is one.
 
-Scheduler's OS thread only.
+Scheduler's OS thread only, but for `CState.frame`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class CState:
     """The state of the scheduler's OS thread, which is the calling one, and whose it is.
 
     `current`, `has_locals`, `is_profiled` and `is_traced` are true while there is something in the
-    respective place.
+    respective place.  ``frame()`` is the innermost frame there; any OS thread.
     """
 
     __slots__ = (
@@ -53,6 +53,7 @@ class CState:
         "_local",
         "_trace",
         "current",
+        "frame",
         "has_locals",
         "is_profiled",
         "is_traced",
@@ -60,6 +61,7 @@ class CState:
 
     def __init__(self) -> None:
         self.current = interpose.thread_state_dict()
+        self.frame = interpose.frame_teller()
         self._local = interpose.local_words()
         self._trace = interpose.trace_words()
         self.has_locals: Any = None if self._local is None else interpose.is_set(self._local)

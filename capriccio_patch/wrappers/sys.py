@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..interpose import clone
+from ..interpose import clone, is_only_interpreter
 from ..runtime import os_threads
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
@@ -54,9 +54,15 @@ def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
     original = clone(sys._current_frames)
 
     def frames_of_all() -> dict[int, FrameType]:
-        """The frames of OS threads, and of green threads where they wait."""
-        frames: dict[int, FrameType] = _of_the_program(original())
-        running = frames.pop(kernel.os_ident, None)
+        """The frames of OS threads, and of green threads where they wait.
+
+        Not of OS threads while there are other interpreters: see `interpose.frame_teller`.
+        """
+        frames: dict[int, FrameType] = {}
+        if is_only_interpreter():
+            frames = _of_the_program(original())
+            frames.pop(kernel.os_ident, None)
+        running = kernel.c_state.frame()
         if running is not None:
             frames[kernel.current.ident] = _outside(running)
         for thread in _parked(runtime):

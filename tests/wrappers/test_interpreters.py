@@ -132,3 +132,29 @@ assert interpreters.is_running(interpreters.get_main())
 """,
         timeout=20,
     )
+
+
+@pytest.mark.skipif(not find_spec("_interpreters"), reason="they share one heap")
+def test_who_tells_of_threads_leaves_other_interpreters_alone(run_script: Any) -> None:
+    """A frame of theirs, made an object by us, would be freed in a heap that is not its own."""
+    done = run_script(
+        START
+        + """
+import faulthandler, sys
+began, end = os.pipe(), os.pipe()
+other = interpreters.create("isolated")
+code = f"import os; os.write({began[1]}, b'x'); os.read({end[0]}, 1)"
+thread = threading.Thread(target=interpreters.exec, args=(other, code), daemon=True)
+thread.start()
+os.read(began[0], 1)
+faulthandler.dump_traceback()
+assert set(sys._current_frames()) == {threading.get_ident(), thread.ident}
+capriccio_patch.original("time.sleep")(0.2)
+os.write(end[1], b"x")
+thread.join()
+interpreters.destroy(other)
+""",
+        env={"CAPRICCIO_BLOCKED": "0.05"},
+        timeout=20,
+    )
+    assert "has kept all other threads" in done.stderr
