@@ -40,6 +40,23 @@ def test_what_passes_when_run_again_is_not_lost_but_counted() -> None:
     assert (found.lost, found.again) == ([], ["test_x.a"])
 
 
+def test_what_fails_under_stock_too_when_run_again_is_not_lost() -> None:
+    stock = record(a="ok", b="ok", c="ok", d="ok")
+    patched = record(a=["fail", "m"], b=["fail", "m"], c=["fail", "m"], d=["hang", None])
+    patched["repeats"] = {
+        "a": [["ok", "fail"], ["ok", "ok"]],
+        "b": [["ok", "fail"], ["fail", "fail"]],
+        "c": [["ok", "fail"], ["ok", "fail"]],
+    }
+    found = table.compare(stock, patched, {})
+    assert (found.again, found.unsure) == (["test_x.a"], ["test_x.b"])
+    assert [test for _, test, _, _ in found.lost] == ["c", "d"]
+    patched = record(a="ok", b="ok", c="ok", d="ok")
+    patched |= {"exit": "hang", "repeats": {"<exit>": [["hang", "hang"]]}}
+    found = table.compare(stock, patched, {})
+    assert (found.lost, found.unsure) == ([], ["test_x.<exit>"])
+
+
 def test_a_process_that_does_not_end_well_is_a_loss() -> None:
     stock, patched = record(a="ok"), record(a="ok")
     assert table.compare(stock, patched | {"exit": 0}, {}).lost == []
@@ -82,12 +99,14 @@ def run(tmp_path: Path) -> Any:
     import json
     import subprocess
 
-    def run(name: str, source: str = "", hang: float = 60.0) -> dict[str, Any]:
+    def run(
+        name: str, source: str = "", hang: float = 60.0, repeat: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         (tmp_path / "module.py").write_text(source)
         code = """
 import json, sys
 from pathlib import Path
-here, folder, name, hang = sys.argv[1:]
+here, folder, name, hang, *tests = sys.argv[1:]
 sys.path.insert(0, here)
 import runner
 if Path(folder, "module.py").stat().st_size:
@@ -96,7 +115,10 @@ if Path(folder, "module.py").stat().st_size:
     child.write_text(Path(folder, "stand_in.py").read_text() + run)
     runner._CHILD = child
 options = runner.Options(sys.executable, "patched", [], float(hang), 60.0)
-print(json.dumps(runner.run_module(name, options)))
+if tests:
+    print(json.dumps(runner.repeat_module(name, options, tests)))
+else:
+    print(json.dumps(runner.run_module(name, options)))
 """
         (tmp_path / "stand_in.py").write_text("""
 import runpy, sys
@@ -109,7 +131,7 @@ def run(name, child):
     runpy.run_path(child, run_name="__main__")
 """)
         done = subprocess.run(
-            [sys.executable, "-c", code, HERE, tmp_path, name, str(hang)],
+            [sys.executable, "-c", code, HERE, tmp_path, name, str(hang), *repeat],
             stdout=subprocess.PIPE,
             check=True,
         )
@@ -146,3 +168,20 @@ class Tests(unittest.TestCase):
         "_4_fails": "fail",
         "5_passes": "ok",
     }
+
+
+def test_some_tests_are_run_again_by_themselves(run: Any, tmp_path: Path) -> None:
+    pytest.importorskip("test.support")
+    source = f"""
+import os, unittest
+class Tests(unittest.TestCase):
+    def test_1_passes(self): pass
+    def test_2_crashes(self): os.abort()
+    def test_3_is_not_asked_for(self): open({str(tmp_path / "ran")!r}, "w").close()
+    def test_4_fails(self): self.fail("so")
+"""
+    names = ("Tests.test_1_passes", "Tests.test_2_crashes", "Tests.test_4_fails")
+    found = run("test_given", source, repeat=names)
+    outcomes = {name: table.outcome(found, name) in table.PASSED for name in names}
+    assert outcomes == dict.fromkeys(names, False) | {names[0]: True}
+    assert not (tmp_path / "ran").exists()

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Comparison", "compare", "read_excuses", "table"]
+__all__ = ["EXIT", "PASSED", "Comparison", "compare", "outcome", "read_excuses", "table"]
 
+EXIT = "<exit>"
+"""Stands for a test: that the process ends as it should."""
 PASSED = ("ok", "xfail", "again")
 
 
@@ -24,6 +26,8 @@ class Comparison:
     passing: int = 0
     again: list[str] = field(default_factory=list)
     """Passed only when run once more; under stock as many may have done so."""
+    unsure: list[str] = field(default_factory=list)
+    """Lost but for failing under stock as well, when run once more beside each other."""
     lost: list[tuple[str, str, str, str]] = field(default_factory=list)
     """Module, test, outcome, message."""
     excused: list[str] = field(default_factory=list)
@@ -36,6 +40,7 @@ class Comparison:
         """Take another module's in."""
         self.passing += other.passing
         self.again += other.again
+        self.unsure += other.unsure
         self.lost += other.lost
         self.excused += other.excused
 
@@ -56,13 +61,29 @@ def compare(stock: dict[str, Any], other: dict[str, Any], excuses: dict[str, str
         if f"{name}.{test}" in excuses:
             result.excused.append(f"{name}.{test}")
             continue
+        if settled := _settled(other, test):
+            getattr(result, settled).append(f"{name}.{test}")
+            continue
         found = other["tests"].get(test, other.get("module"))
         message = str(found[1]) if isinstance(found, list) and len(found) > 1 else ""
         result.lost.append((name, test, got, message))
     if other.get("exit") and not stock.get("exit"):
         # All tests ran, and then the process hung or ended with another status than stock's.
-        result.lost.append((name, "<exit>", "hang" if other["exit"] == "hang" else "error", ""))
+        if settled := _settled(other, EXIT):
+            getattr(result, settled).append(f"{name}.{EXIT}")
+        else:
+            result.lost.append((name, EXIT, "hang" if other["exit"] == "hang" else "error", ""))
     return result
+
+
+def _settled(other: dict[str, Any], test: str) -> str:
+    """``again`` or ``unsure`` if the repeats of a lost test tell so: pairs, stock's first."""
+    for under_stock, got in other.get("repeats", {}).get(test, ()):
+        if got in PASSED:
+            return "again"
+        if under_stock not in PASSED:
+            return "unsure"
+    return ""
 
 
 def read_excuses(path: Path) -> dict[str, str]:
@@ -80,12 +101,12 @@ def read_excuses(path: Path) -> dict[str, str]:
 def table(rows: dict[str, Comparison]) -> str:
     """A table in Markdown, a row for each of `rows`."""
     lines = [
-        "| | pass under stock | lost | hangs | crashes | excused | passed when run again |",
-        "|---|---|---|---|---|---|---|",
+        "| | pass in stock | lost | hangs | crashes | excused | passed again | stock too fails |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {name} | {row.passing} | {len(row.lost)} | {row.count('hang')} | {row.count('crash')} "
-        f"| {len(row.excused)} | {len(row.again)} |"
+        f"| {len(row.excused)} | {len(row.again)} | {len(row.unsure)} |"
         for name, row in rows.items()
     ]
     return "\n".join(lines)
