@@ -14,10 +14,14 @@ Cost.  30-60 us a call; creating an interpreter takes milliseconds.
 1. An interrupt of the caller takes effect at the end of the call, as in stock.
 2. A thread's calls are all made on one OS thread, its companion: the ``threading`` of another
    interpreter takes the OS thread that imports it for its main thread, and must end on that.
+3. Where the last reference to an interpreter's id ends it (`_IDENTIFIED`), that happens on the OS
+   thread of the green ones.  Until 3.12 its ``threading._shutdown`` waits there for the lock of the
+   main thread that it means to ignore: so the lock is taken off the list after each call.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -33,8 +37,19 @@ from .offload import call_to_the_end
 
 __all__ = ["LATE"]
 
+_IDENTIFIED = "InterpreterID"
 _RUNNING = ("create", "destroy", "decref", "run_string", "run_func", "exec", "call")
+_CODE = ("run_string", "run_func", "exec", "call")
+"""Those that run the program's code there."""
 _GROUP = "interpreters"
+_LEAVE_MAIN_THREAD_OUT = """exec('''
+import sys
+threading = sys.modules.get("threading")
+locks = getattr(threading, "_shutdown_locks", None)
+if locks:
+    with threading._shutdown_locks_lock:
+        locks.discard(threading._main_thread._tstate_lock)
+''', {})"""
 
 
 def _running(module: str, runtime: Runtime) -> list[Patch]:
@@ -113,19 +128,39 @@ def _offloaded(
     kernel = runtime.kernel
     companions = _Companions(kernel)
 
-    def offloaded(original: Any) -> Any:
+    def offloaded(original: Any, made: Any) -> Any:
         def call(*args: Any, **named: Any) -> Any:
             if originals.get_ident() != kernel.os_ident or not waits(named):
                 return original(*args, **named)
-            return call_to_the_end(kernel, companions.mine(), partial(original, *args, **named))
+            return call_to_the_end(kernel, companions.mine(), partial(made, *args, **named))
 
         return call
 
-    return [
-        Patch(_GROUP, module, name, offloaded(clone(getattr(found, name))))
-        for name in names
-        if hasattr(found, name)
-    ]
+    rows = []
+    for name in names:
+        if hasattr(found, name):
+            original = clone(getattr(found, name))
+            made = _with_end(found, original) if name in _CODE else original
+            rows.append(Patch(_GROUP, module, name, offloaded(original, made)))
+    return rows
+
+
+def _with_end(module: Any, original: Any) -> Any:
+    """What does on a companion as `original`, and then what point 3 says."""
+    if not hasattr(module, _IDENTIFIED) or not hasattr(threading, "_shutdown_locks"):
+        return original
+    run_string = clone(module.run_string)
+
+    def call(*args: Any, **named: Any) -> Any:
+        try:
+            return original(*args, **named)
+        finally:
+            try:
+                run_string(args[0] if args else named["id"], _LEAVE_MAIN_THREAD_OUT)
+            except (LookupError, TypeError, ValueError, RuntimeError):
+                pass  # there is no such interpreter, or it runs something else
+
+    return call
 
 
 def _is_running(runtime: Runtime, module: Any) -> Any:

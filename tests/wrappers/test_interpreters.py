@@ -158,3 +158,22 @@ interpreters.destroy(other)
         timeout=20,
     )
     assert "has kept all other threads" in done.stderr
+
+
+def test_one_that_has_threads_ends_with_the_last_reference_to_it(run_script: Any) -> None:
+    """What it takes for its main thread is a companion, and the references end elsewhere."""
+    run_script(
+        START
+        + """
+id = interpreters.create()
+interpreters.run_string(id, "import threading; mine = threading.current_thread()")
+interpreters.run_string(id, "assert mine is threading.main_thread()")
+interpreters.run_string(id, "assert 'locks' not in globals()")
+if hasattr(interpreters, "InterpreterID"):
+    del id
+    assert interpreters.list_all() == [interpreters.get_main()]
+else:
+    interpreters.destroy(id)
+""",
+        timeout=20,
+    )
