@@ -17,8 +17,8 @@ threads make necessary.
    (descriptor number, events) pairs.  It may return early, with none.  A report may be spurious
    and may come for a closed number.  Signals are taken as CPython takes them (PEP 475).
 5. ``forget(descriptor)``: its number is about to be closed.  The close is to have its full effect.
-6. ``withdraw(descriptor)``: nobody waits for it any longer.  It is called only where
-   ``holds_files`` says that an unanswered request keeps the file open.
+6. ``withdraw(descriptor)``: nobody waits for it any longer.  It is called where ``holds_files``
+   says that an unanswered request keeps the file open, and for what the runtime itself has watched.
 7. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; else the next one.
 8. ``close`` gives everything back.  A forked child calls it too, on its copy of the object.
 
@@ -28,12 +28,12 @@ Events are poll(2)'s: ``runtime.descriptors``.  All but `notify` is for the sche
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from .. import originals
 from ..runtime.descriptors import Descriptor
-from ..runtime.reserved import RESERVED
+from ..runtime.reserved import Own
 
 __all__ = ["Backend", "Notifier", "notice_reuse"]
 
@@ -100,13 +100,24 @@ def notice_reuse(descriptor: Descriptor) -> int:
 class Notifier:
     """A pipe that makes a waiting system call return."""
 
-    __slots__ = ("_writer", "reader")
+    __slots__ = ("_moved", "_own", "_writer", "reader")
 
-    def __init__(self) -> None:
+    def __init__(self, moved: Callable[[int], None] | None = None) -> None:
+        """``moved(old)`` is called when `reader` has become another number (`Own`); a scheme that
+        gives none looks at `reader` with each poll."""
         self.reader, self._writer = originals.pipe()
         originals.set_blocking(self.reader, False)
         originals.set_blocking(self._writer, False)
-        RESERVED.update((self.reader, self._writer))
+        self._moved = moved
+        self._own = (Own(self.reader, self._reader_moved), Own(self._writer, self._writer_moved))
+
+    def _reader_moved(self, old: int) -> None:
+        self.reader = self._own[0].fd
+        if self._moved is not None:
+            self._moved(old)
+
+    def _writer_moved(self, old: int) -> None:
+        self._writer = self._own[1].fd
 
     def notify(self) -> None:
         """Make `reader` readable.  Any OS thread, signal handlers."""
@@ -124,6 +135,5 @@ class Notifier:
 
     def close(self) -> None:
         """Close both ends."""
-        RESERVED.difference_update((self.reader, self._writer))
-        originals.close(self.reader)
-        originals.close(self._writer)
+        for own in self._own:
+            originals.close(own.release())

@@ -25,9 +25,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .. import originals
+from .. import interpose, originals
 from ..runtime.descriptors import PRI, RDHUP, READ, WRITE, Descriptor
-from ..runtime.reserved import RESERVED
+from ..runtime.reserved import Own
 from .base import Backend, Notifier
 
 if TYPE_CHECKING and sys.platform != "linux":
@@ -49,7 +49,7 @@ class EpollBackend(Backend):
     name = "epoll"
     edge_triggered = True
 
-    __slots__ = ("_epoll", "_fd", "_modify", "_notifier", "_poll", "_register", "notify")
+    __slots__ = ("_epoll", "_fd", "_modify", "_notifier", "_own", "_poll", "_register", "notify")
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -58,16 +58,34 @@ class EpollBackend(Backend):
 
     def init(self) -> None:
         """One epoll instance and one pipe."""
-        self._epoll = epoll = select.epoll()
+        epoll = select.epoll()
+        self._own = Own(epoll.fileno(), self._moved)
+        self._use(epoll)
+        try:
+            self._notifier = Notifier(self._notifier_moved)
+        except OSError:
+            self._own.release()
+            epoll.close()
+            raise
+        self.notify = self._notifier.notify  # type: ignore[method-assign]
+        epoll.register(self._notifier.reader, select.EPOLLIN | select.EPOLLET)
+
+    def _use(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
         self._fd = epoll.fileno()
-        RESERVED.add(self._fd)
         self._register = epoll.register
         self._modify = epoll.modify
         # Not a bound method: those of epoll objects are made cooperative where they are stored.
         self._poll = partial(originals.epoll_poll, epoll)
-        self._notifier = Notifier()
-        self.notify = self._notifier.notify  # type: ignore[method-assign]
-        epoll.register(self._notifier.reader, select.EPOLLIN | select.EPOLLET)
+
+    def _moved(self, old: int) -> None:
+        """What is registered is the file's.  The object before would close the number one day."""
+        interpose.leak(self._epoll)
+        self._use(select.epoll.fromfd(self._own.fd))
+
+    def _notifier_moved(self, old: int) -> None:
+        self._epoll.unregister(old)
+        self._register(self._notifier.reader, select.EPOLLIN | select.EPOLLET)
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """One epoll_ctl(2), two when the number has changed its meaning."""
@@ -117,8 +135,12 @@ class EpollBackend(Backend):
     def forget(self, descriptor: Descriptor) -> None:
         """Nothing to do: the kernel drops the registration with the last copy of the descriptor."""
 
+    def withdraw(self, descriptor: Descriptor) -> None:
+        """Whatever keeps the file, its number reports no more."""
+        self._epoll.unregister(descriptor.fd)
+
     def close(self) -> None:
         """Close the epoll instance and the pipe."""
-        RESERVED.discard(self._fd)
+        self._own.release()
         self._epoll.close()
         self._notifier.close()

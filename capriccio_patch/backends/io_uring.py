@@ -79,11 +79,16 @@ class IoUringBackend(Backend):
         self._requests: dict[int, _Request] = {}
         self._serial = 0
         try:
-            self._notifier = Notifier()
+            self._notifier = Notifier(self._watch_notifier)
         except OSError:
             self._ring.close()
             raise
         self.notify = self._notifier.notify  # type: ignore[method-assign]
+        self._watch_notifier()
+
+    def _watch_notifier(self, old: int = -1) -> None:
+        if old in self._requests:
+            self._cancel(self._requests[old])
         self._reader = Descriptor(self._notifier.reader, owned=True)
         self.add_request(self._reader, READ)
 

@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from .. import interpose, originals
 from ..runtime import os_threads
 from ..runtime.descriptors import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
+from ..runtime.reserved import Own
 from .base import Backend, Notifier, notice_reuse
 
 if TYPE_CHECKING and sys.platform == "linux":
@@ -75,6 +76,7 @@ class KqueueBackend(Backend):
         "_kqueue",
         "_notifier",
         "_once",
+        "_own",
         "_pid",
         "notify",
     )
@@ -86,10 +88,9 @@ class KqueueBackend(Backend):
 
     def init(self) -> None:
         """One kqueue and one pipe."""
-        self._kqueue: kqueue = select.kqueue()
+        self._use(select.kqueue())
+        self._own = Own(self._kqueue.fileno(), self._moved)
         self._kevent: type[kevent] = select.kevent
-        # Not a bound method: those of kqueue objects are made cooperative where they are stored.
-        self._control = partial(originals.kqueue_control, self._kqueue)
         self._once = select.KQ_EV_ADD | select.KQ_EV_ONESHOT
         self._changes: dict[int, kevent] = {}
         """By descriptor, or its complement for writing: what the next `poll` hands over."""
@@ -99,11 +100,26 @@ class KqueueBackend(Backend):
         """What those have seen."""
         self._pid = originals.getpid()
         try:
-            self._notifier = Notifier()
+            self._notifier = Notifier(self._watch_notifier)
         except OSError:
+            self._own.release()
             originals.kqueue_close(self._kqueue)
             raise
         self.notify = self._notifier.notify  # type: ignore[method-assign]
+        self._watch_notifier()
+
+    def _use(self, queue: kqueue) -> None:
+        self._kqueue = queue
+        # Not a bound method: those of kqueue objects are made cooperative where they are stored.
+        self._control = partial(originals.kqueue_control, queue)
+
+    def _moved(self, old: int) -> None:
+        """What is registered is the file's.  The object before would close the number one day."""
+        interpose.leak(self._kqueue)
+        self._use(select.kqueue.fromfd(self._own.fd))
+
+    def _watch_notifier(self, old: int = -1) -> None:
+        """The filter of an `old` number goes when that is closed."""
         reader = self._kevent(self._notifier.reader, select.KQ_FILTER_READ, select.KQ_EV_ADD)
         self._control([reader], 0, 0)
 
@@ -178,6 +194,7 @@ class KqueueBackend(Backend):
     def close(self) -> None:
         """Close the kqueue, unless this is a forked child, and the pipe."""
         self._aside.clear()
+        self._own.release()
         if originals.getpid() == self._pid:
             originals.kqueue_close(self._kqueue)
         else:
@@ -192,7 +209,7 @@ class KqueueBackend(Backend):
         self._aside[fd] = waiting | events
         if not waiting:
             try:
-                os_threads.start_deaf(self._run_aside, (fd,))
+                os_threads.start(self._run_aside, (fd,))
             except RuntimeError as error:
                 del self._aside[fd]
                 raise OSError(errno.EAGAIN, str(error)) from None

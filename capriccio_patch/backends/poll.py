@@ -43,9 +43,13 @@ class PollBackend(Backend):
         self._registered = interpose.poll_registrations(poller)
         # Not a bound method: those of poll objects are made cooperative where they are stored.
         self._poll = partial(originals.poll_poll, poller)
-        self._notifier = Notifier()
+        self._notifier = Notifier(self._notifier_moved)
         self.notify = self._notifier.notify  # type: ignore[method-assign]
         poller.register(self._notifier.reader, select.POLLIN)
+
+    def _notifier_moved(self, old: int) -> None:
+        self._discard(old)
+        self._register(self._notifier.reader, select.POLLIN)
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call: the next `poll` hands it over."""

@@ -23,11 +23,12 @@ import errno
 import mmap
 import os
 import struct
+from collections.abc import Callable
 from sys import platform
 from typing import Any
 
 from .. import originals
-from ..runtime.reserved import RESERVED
+from ..runtime.reserved import Own
 
 __all__ = ["FEAT_EXT_ARG", "FOREVER", "Ring", "unavailable"]
 
@@ -51,6 +52,12 @@ FOREVER = -1.0
 _syscall = ctypes.PyDLL(None, use_errno=True).syscall
 _waiting_syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = _waiting_syscall.restype = ctypes.c_long
+_mmap = ctypes.PyDLL(None, use_errno=True).mmap
+_mmap.restype = ctypes.c_void_p
+_mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_munmap = ctypes.PyDLL(None).munmap
+_munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_FAILED = ctypes.c_void_p(-1).value
 
 
 class _SubmissionOffsets(ctypes.Structure):
@@ -126,8 +133,11 @@ def _reason(error: OSError) -> str:
 class Ring:
     """A ring with room for `entries` operations in one submission."""
 
-    def __init__(self, entries: int, completions: int = 0) -> None:
-        """OSError when there can't be one.  `completions`: room for them, twice `entries` if 0."""
+    def __init__(
+        self, entries: int, completions: int = 0, moved: Callable[[int], None] | None = None
+    ) -> None:
+        """OSError when there can't be one.  `completions`: room for them, twice `entries` if 0.
+        ``moved(old)`` is called when `fd` has become another number (`Own`)."""
         params = _Params(flags=_COOP_TASKRUN | _SINGLE_ISSUER)
         try:
             self.fd = _set_up(params, entries, completions)
@@ -136,20 +146,24 @@ class Ring:
                 raise
             params = _Params()  # a kernel before 6.0 does not know the flags
             self.fd = _set_up(params, entries, completions)
+        self._memory: list[_Memory] = []
         try:
             if ~params.features & (_FEAT_SINGLE_MMAP | _FEAT_NODROP):
                 raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
             size = max(
                 params.sq.array + 4 * params.sq_entries, params.cq.cqes + 16 * params.cq_entries
             )
-            self._rings = _map(self.fd, size, 0)
-            self._entries = _map(self.fd, 64 * params.sq_entries, _OFFSET_SQES)
+            self._memory.append(_Memory(self.fd, size, 0))
+            self._memory.append(_Memory(self.fd, 64 * params.sq_entries, _OFFSET_SQES))
         except BaseException:
+            self._unmap()
             originals.close(self.fd)
             raise
-        RESERVED.add(self.fd)
+        self._own = Own(self.fd, self._follow)
+        self._moved = moved
         self.features: int = params.features
-        self._words = words = memoryview(self._rings)[: size // 4 * 4].cast("I")
+        self._words = words = self._memory[0].bytes[: size // 4 * 4].cast("I")
+        self._entries = self._memory[1].bytes
         self._sq_head = params.sq.head // 4
         self._sq_tail = params.sq.tail // 4
         self._sq_mask = params.sq_entries - 1
@@ -166,6 +180,11 @@ class Ring:
         self._wait = ctypes.create_string_buffer(
             _WAIT.pack(0, 8, 0, ctypes.addressof(self._timespec))
         )
+
+    def _follow(self, old: int) -> None:
+        self.fd = self._own.fd
+        if self._moved is not None:
+            self._moved(old)
 
     def push(
         self, opcode: int, fd: int, offset: int, address: int, length: int, flags: int, key: int
@@ -231,11 +250,13 @@ class Ring:
 
     def close(self) -> None:
         """Unmap and close."""
-        RESERVED.discard(self.fd)
         self._words.release()
-        self._rings.close()
-        self._entries.close()
-        originals.close(self.fd)
+        self._unmap()
+        originals.close(self._own.release())
+
+    def _unmap(self) -> None:
+        while self._memory:
+            self._memory.pop().close()
 
 
 def _set_up(params: _Params, entries: int, completions: int) -> int:
@@ -249,6 +270,27 @@ def _set_up(params: _Params, entries: int, completions: int) -> int:
     return fd
 
 
-def _map(fd: int, size: int, offset: int) -> mmap.mmap:
-    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-    return mmap.mmap(fd, size, flags, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset)
+class _Memory:
+    """A part of the ring's memory, as bytes.
+
+    `mmap.mmap` would keep a copy of the descriptor, which a program that closes all that it does
+    not know takes from it.
+    """
+
+    __slots__ = ("_address", "_size", "bytes")
+
+    def __init__(self, fd: int, size: int, offset: int) -> None:
+        """OSError when there is not enough of it."""
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        address = _mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, offset)
+        if address in (None, _FAILED):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error))
+        self._address = address
+        self._size = size
+        self.bytes = memoryview((ctypes.c_ubyte * size).from_address(address)).cast("B")
+
+    def close(self) -> None:
+        """Unmap it: nobody uses it after this."""
+        self.bytes.release()
+        _munmap(self._address, self._size)

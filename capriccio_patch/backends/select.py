@@ -30,11 +30,15 @@ class SelectBackend(Backend):
 
     def init(self) -> None:
         """One pipe."""
-        self._notifier = Notifier()
+        self._notifier = Notifier(self._notifier_moved)
         self.notify = self._notifier.notify  # type: ignore[method-assign]
         self._readers = {self._notifier.reader}
         self._writers: set[int] = set()
         self._urgent: set[int] = set()
+
+    def _notifier_moved(self, old: int) -> None:
+        self._readers.discard(old)
+        self._readers.add(self._notifier.reader)
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call: the next `poll` hands it over."""

@@ -66,7 +66,7 @@ class ThreadBackend(Backend):
         self._stopping = False
         self._pid = originals.getpid()
         try:
-            os_threads.start_deaf(self._run, ())
+            os_threads.start(self._run, ())
         except RuntimeError as error:
             self._waiter.close()
             raise OSError(errno.EAGAIN, str(error)) from None
@@ -100,6 +100,10 @@ class ThreadBackend(Backend):
     def forget(self, descriptor: Descriptor) -> None:
         """That of the scheme that waits."""
         self._waiter.forget(descriptor)
+
+    def withdraw(self, descriptor: Descriptor) -> None:
+        """That of the scheme that waits."""
+        self._waiter.withdraw(descriptor)
 
     def notify(self) -> None:
         """Ring the bell."""

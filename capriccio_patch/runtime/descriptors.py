@@ -189,8 +189,9 @@ class Descriptors:
         self._kernel.backend.add_request(descriptor, READ)
 
     def unwatch(self, fd: int) -> None:
-        """`fd` is about to be closed."""
+        """`fd` is about to be closed, or to be the program's."""
         descriptor, _ = self._calls.pop(fd)
+        self._kernel.backend.withdraw(descriptor)
         self._kernel.backend.forget(descriptor)
 
     def _call(self, fd: int) -> None:

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # no stub
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import originals
 
-__all__ = ["after_fork", "count", "idents", "lingering", "start", "start_deaf"]
+__all__ = [
+    "after_fork",
+    "count",
+    "idents",
+    "lingering",
+    "mask",
+    "start",
+    "start_hearing",
+    "with_mask",
+]
+
+T = TypeVar("T")
 
 _OF_THE_THREAD = {
     getattr(_signal, name, 0)
-    for name in ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+    for name in (
+        *("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"),
+        *("SIGPIPE", "SIGXFSZ", "SIGTTIN", "SIGTTOU"),
+    )
 }
 """What a thread's own doing brings about."""
+_OF_THE_PROCESS = originals.valid_signals() - _OF_THE_THREAD
 
 _alive: dict[int, int] = {}
 """By identifier: the system's number of the thread, or 0.  Setting and deleting are atomic."""
@@ -27,7 +42,23 @@ _ended: list[int] = []
 
 
 def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Call ``function(*args)`` on a new OS thread.  RuntimeError when the system has no more."""
+    """Call ``function(*args)`` on a new OS thread.  RuntimeError when the system has no more.
+
+    It takes none of the process's signals: one that is there before the program blocks a signal
+    would get it in the program's stead.
+    """
+    if originals.pthread_sigmask is None:
+        start_hearing(function, args)
+        return
+    old = originals.pthread_sigmask(_signal.SIG_BLOCK, _OF_THE_PROCESS)
+    try:
+        start_hearing(function, args)
+    finally:
+        originals.pthread_sigmask(_signal.SIG_SETMASK, old)
+
+
+def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """As `start`, with the caller's signal mask, which a program that it executes inherits."""
 
     def run() -> None:
         ident = originals.get_ident()
@@ -42,20 +73,22 @@ def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     originals.start_new_thread(run, ())
 
 
-def start_deaf(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """As `start`, on an OS thread that takes none of the process's signals.
+def mask() -> Any:
+    """The signal mask of the calling OS thread, for `with_mask`."""
+    sigmask = originals.pthread_sigmask
+    return None if sigmask is None else sigmask(_signal.SIG_BLOCK, ())
 
-    One that is there before the program blocks a signal would get it in the program's stead.
-    """
-    if originals.pthread_sigmask is None:
-        start(function, args)
-        return
-    signums = originals.valid_signals() - _OF_THE_THREAD
-    old = originals.pthread_sigmask(_signal.SIG_BLOCK, signums)
+
+def with_mask(mask: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """``function(*args, **kwargs)``, on an OS thread that `start` has started."""
+    sigmask = originals.pthread_sigmask
+    if sigmask is None:
+        return function(*args, **kwargs)
+    old = sigmask(_signal.SIG_SETMASK, mask)
     try:
-        start(function, args)
+        return function(*args, **kwargs)
     finally:
-        originals.pthread_sigmask(_signal.SIG_SETMASK, old)
+        sigmask(_signal.SIG_SETMASK, old)
 
 
 def count() -> int:

@@ -23,6 +23,7 @@ from .. import originals
 from . import signalfd
 from .descriptors import READ
 from .kernel import Kernel
+from .reserved import Own
 from .signals import Signals
 from .thread import Thread
 
@@ -82,38 +83,39 @@ class SignalWaits:
         """Park until one of `signums` comes, and take it; None when `deadline` passed."""
         blocked = signums & originals.pthread_sigmask(originals.SIG_BLOCK, ())
         wait = _Wait(signums - blocked)
-        fd = -1
+        own: Own | None = None
         self._waits.append(wait)
         try:
             for signum in wait.unblocked:
                 self._keep(signum)
             if blocked and signalfd.is_available():
-                fd = signalfd.open_signalfd(blocked)
+                own = Own(signalfd.open_signalfd(blocked))
             while wait.received is None:
                 found = take(blocked)
                 if found is not None:
                     return found
-                if not self._park(wait, blocked, fd, deadline) and wait.received is None:
+                if not self._park(wait, blocked, own, deadline) and wait.received is None:
                     return None
             received, wait.received = wait.received, None
             return received, _information(received)
         finally:
             self._waits.remove(wait)
-            if fd >= 0:
-                descriptor = self._kernel.descriptors.closed(fd)
-                originals.close(fd)
-                self._kernel.descriptors.wake_closed(descriptor)
+            if own is not None:
+                fd = own.release()
+                self._kernel.descriptors.close(fd, originals.close, fd)
             if wait.received is not None:
                 self._surplus.add(wait.received)
             self._restore(wait.unblocked)
 
-    def _park(self, wait: _Wait, blocked: set[int], fd: int, deadline: float | None) -> bool:
+    def _park(
+        self, wait: _Wait, blocked: set[int], own: Own | None, deadline: float | None
+    ) -> bool:
         """Wait until there may be a signal; False when `deadline` passed."""
         kernel = self._kernel
         wait.thread = kernel.current
         try:
-            if fd >= 0:
-                return kernel.descriptors.observe({fd: READ}, deadline)
+            if own is not None:
+                return kernel.descriptors.observe({own.fd: READ}, deadline)
             me = kernel.begin()
             me.kind = "signal"
             if not blocked:

@@ -22,6 +22,7 @@ from operator import call
 from typing import Any
 
 from .. import interpose, originals
+from .reserved import Own
 
 __all__ = ["Wakeup"]
 
@@ -52,7 +53,7 @@ class Wakeup:
         """What the program has set; -1 for none."""
         self._request = _Request(self)
         interpose.leak(self._request)  # it may be asked after all else is gone
-        self._pipe: tuple[int, int] | None = None
+        self._pipe: tuple[Own, Own] | None = None
         self._aside: Callable[[], Any] | None = None
         self._back: Callable[[], Any] | None = None
 
@@ -70,14 +71,12 @@ class Wakeup:
             (*_,) = map(_interrupt_main, signums)
             return
         if self._pipe is None:
-            self._pipe = reader, writer = originals.pipe()
-            originals.set_blocking(reader, False)
-            originals.set_blocking(writer, False)
-            self._aside = partial(originals.set_wakeup_fd, writer, warn_on_full_buffer=False)
+            self._open()
+            assert self._pipe is not None
         expected = bytes(signums)
         steps: list[Any] = [self._aside]
         steps += [partial(_interrupt_main, signum) for signum in signums]
-        steps += [self._back, partial(originals.read, self._pipe[0], 4096)]
+        steps += [self._back, partial(originals.read, self._pipe[0].fd, 4096)]
         try:
             (*_, written) = map(call, steps)
         except BlockingIOError:
@@ -107,9 +106,23 @@ class Wakeup:
     def close(self) -> None:
         """Close the pipe; in a forked child too, where it is the parent's."""
         if self._pipe is not None:
-            originals.close(self._pipe[0])
-            originals.close(self._pipe[1])
+            for own in self._pipe:
+                originals.close(own.release())
             self._pipe = None
+
+    def _open(self) -> None:
+        reader, writer = originals.pipe()
+        originals.set_blocking(reader, False)
+        originals.set_blocking(writer, False)
+        self._pipe = Own(reader), Own(writer, self._writer_moved)
+        self._set_aside(writer)
+
+    def _writer_moved(self, old: int) -> None:
+        assert self._pipe is not None
+        self._set_aside(self._pipe[1].fd)
+
+    def _set_aside(self, writer: int) -> None:
+        self._aside = partial(originals.set_wakeup_fd, writer, warn_on_full_buffer=False)
 
     def _closed(self) -> None:
         """The program has closed the descriptor without a word."""

@@ -116,6 +116,15 @@ class Workers:
 
     def call_alone(self, function: Callable[..., T], *args: Any) -> T:
         """As `call`, on an OS thread of its own: for calls that may wait for ever."""
+        return self._call_on(os_threads.start, function, args)
+
+    def call_hearing(self, function: Callable[..., T], *args: Any) -> T:
+        """As `call_alone`, with the caller's signal mask."""
+        return self._call_on(os_threads.start_hearing, function, args)
+
+    def _call_on(
+        self, start: Callable[..., None], function: Callable[..., T], args: tuple[Any, ...]
+    ) -> T:
         kernel = self._kernel
         if not kernel.is_mine():
             return function(*args)
@@ -124,7 +133,7 @@ class Workers:
         me.kind = "worker"
         me.object = function
         try:
-            os_threads.start(job.run, ())
+            start(job.run, ())
         except BaseException:
             kernel.cancel(me)
             raise

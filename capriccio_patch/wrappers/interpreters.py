@@ -85,7 +85,7 @@ class _Companion:
 
     def __init__(self) -> None:
         self._jobs: Any = originals.SimpleQueueType()
-        os_threads.start(self._work, ())
+        os_threads.start_hearing(self._work, ())
 
     def submit(self, job: Job | None) -> None:
         """Have it call ``job.run()``; None ends it."""

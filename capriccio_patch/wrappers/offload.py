@@ -2,8 +2,9 @@
 
 1. A call on any other OS thread than the scheduler's goes straight to the original; so does one
    that an offloaded function makes.
-2. The function sees the caller's context variables, in a copy.  Its OS thread is a worker's: it has
-   other thread-locals, another identity, and it must not take a lock that its caller holds.
+2. The function sees the caller's context variables, in a copy, and its signal mask.  Its OS
+   thread is a worker's: it has other thread-locals, another identity, and it must not take a lock
+   that its caller holds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from greenlet import GreenletExit
 
 from .. import originals
+from ..runtime import os_threads
 from ..runtime.kernel import Kernel
 from ..runtime.workers import Job, Workers
 from .base import Runtime
@@ -51,15 +53,16 @@ def maker(runtime: Runtime) -> Callable[[Any], Callable[..., Any]]:
         def call(*args: Any, **kwargs: Any) -> Any:
             if get_ident() != kernel.os_ident:
                 return original(*args, **kwargs)
-            return pool.call(_in_context, copy_context(), original, args, kwargs)
+            mask = os_threads.mask()
+            return pool.call(_in_context, copy_context(), mask, original, args, kwargs)
 
         return call
 
     return offloaded
 
 
-def _in_context(context: Any, original: Any, args: Any, kwargs: Any) -> Any:
-    return context.run(original, *args, **kwargs)
+def _in_context(context: Any, mask: Any, original: Any, args: Any, kwargs: Any) -> Any:
+    return os_threads.with_mask(mask, context.run, original, *args, **kwargs)
 
 
 class Pool(Protocol):

@@ -3,7 +3,8 @@
 What a call does about a descriptor that can be waited for is in `streams`; it answers None for a
 file on a disk, which is `runtime.disk`'s.
 
-The runtime's own descriptors are not the program's, and can't be closed (`runtime.reserved`).
+The runtime's own descriptors are not the program's, and can't be closed; a number that the program
+wants for something else they leave (`runtime.reserved`).
 Closing tells whoever waits: they get EBADF.  Stock leaves a thread in read(2) on a closed
 descriptor, with a file that nobody else can reach.
 """
@@ -31,6 +32,7 @@ __all__ = ["patches"]
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _CHUNK = 1 << 18
+_PATIENCE = 5.0
 _NOT_A_BUFFER = (TypeError, BufferError, ValueError)
 
 
@@ -239,12 +241,53 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
                 kernel.call_soon(descriptors.wake_closed, descriptor)
 
     def dup2(fd: Any, fd2: Any, inheritable: Any = True) -> Any:
-        made = original_dup2(fd, fd2, inheritable)
+        if _is_reserved(fd2) and fd != fd2:
+            made = take_over(fd, index(fd2), inheritable)
+        else:
+            made = original_dup2(fd, fd2, inheritable)
         if made in table and made != index(fd):
             descriptors.close(made, _nothing)
         return made
 
+    def take_over(fd: Any, fd2: int, inheritable: Any) -> Any:
+        """`original_dup2` onto a number that the runtime has to leave."""
+        if kernel.is_mine():
+            RESERVED[fd2].move()
+        else:
+            move_there(fd2)
+        try:
+            return original_dup2(fd, fd2, inheritable)
+        except BaseException:
+            original_close(fd2)
+            raise
+
+    def move_there(fd: int) -> None:
+        """Have it moved by the scheduler; EBUSY, which dup2(2) knows, if that does not do it."""
+        over = originals.allocate_lock()
+        originals.lock_acquire(over)
+
+        def move() -> None:
+            try:
+                RESERVED[fd].move()
+            except (KeyError, OSError):
+                pass
+            finally:
+                originals.lock_release(over)
+
+        kernel.call_soon(move)
+        originals.lock_acquire(over, True, _PATIENCE)
+        if fd in RESERVED:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
     return [_row("close", close), _row("closerange", closerange), _row("dup2", dup2)]
+
+
+def _is_reserved(fd: Any) -> bool:
+    """Whether a call that takes `fd` would take a descriptor of the runtime's."""
+    try:
+        return index(fd) in RESERVED
+    except TypeError:
+        return False  # the original has an error for it
 
 
 def _nothing() -> None:

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from .. import originals
 from ..runtime import os_threads
 from ..runtime.descriptors import READ
+from ..runtime.reserved import Own
 from ..runtime.thread import Thread
 from .base import Patch, Runtime
 
@@ -175,7 +176,7 @@ def _make_wait(runtime: Runtime) -> Wait:
     descriptors = kernel.descriptors
     watch = _make_watch(runtime)
     pidfd_open: Any = originals.pidfd_open
-    opened: set[int] = set()
+    opened: set[Own] = set()
 
     def wait(attempt: Callable[[], Any], change: _Change, block: Callable[[], Any]) -> Any:
         found = None
@@ -194,28 +195,29 @@ def _make_wait(runtime: Runtime) -> Wait:
     def wait_for_exit(attempt: Callable[[], Any], pid: int) -> Any:
         """None where a descriptor can't be had, or does not tell (the child is being traced)."""
         try:
-            pidfd = pidfd_open(pid)
+            own = Own(pidfd_open(pid))
         except OSError:
             return None
-        opened.add(pidfd)
+        opened.add(own)
         try:
             found = attempt()
-            if found is None:
-                descriptors.observe({pidfd: READ}, None)
+            fd = -1
+            while found is None and fd != own.fd:
+                fd = own.fd
+                descriptors.observe({fd: READ}, None)
                 found = attempt()
             return found
         finally:
-            close(pidfd)
+            close(own)
 
-    def close(pidfd: int) -> None:
-        opened.discard(pidfd)
-        descriptor = descriptors.closed(pidfd)
-        originals.close(pidfd)
-        descriptors.wake_closed(descriptor)
+    def close(own: Own) -> None:
+        opened.discard(own)
+        fd = own.release()
+        descriptors.close(fd, originals.close, fd)
 
     def after_fork() -> None:
-        for pidfd in list(opened):
-            close(pidfd)
+        for own in list(opened):
+            close(own)
 
     kernel.on_fork(after_fork)
     return wait
@@ -271,11 +273,10 @@ def _make_watch(runtime: Runtime) -> Callable[[_Change], bool]:
 
 
 def _system_patch(runtime: Runtime) -> Patch:
-    call_alone = runtime.workers.call_alone
+    call_hearing = runtime.workers.call_hearing
     original = originals.system
 
     def system(command: Any) -> int:
-        # A new OS thread has its creator's signal mask, which the command inherits.
-        return int(call_alone(original, command))
+        return int(call_hearing(original, command))  # the command inherits the signal mask
 
     return Patch("os", "posix", "system", system)

@@ -257,6 +257,6 @@ def test_the_thread_scheme_without_an_os_thread(monkeypatch: pytest.MonkeyPatch)
     def none_left(*args: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("capriccio_patch.runtime.os_threads.start_deaf", none_left)
+    monkeypatch.setattr("capriccio_patch.runtime.os_threads.start", none_left)
     with pytest.raises(OSError, match="can't start new thread"):
         create_backend("thread")

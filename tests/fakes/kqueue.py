@@ -58,6 +58,7 @@ _EPOLLIN, _EPOLLOUT, _EPOLLERR, _EPOLLHUP = 0x1, 0x4, 0x8, 0x10
 _EPOLLRDHUP, _EPOLLONESHOT, _EPOLLET = 0x2000, 1 << 30, 1 << 31
 _CTL_ADD, _CTL_DEL, _CTL_MOD = 1, 2, 3
 _CLOEXEC = 0o2000000
+_KCMP = 312 if platform.machine() == "x86_64" else 272
 _FIONREAD = 0x541B
 _SEEK_CUR, _SEEK_END, _SEEK_SET = 1, 2, 0
 _SLICE = 0.02
@@ -171,6 +172,22 @@ class kqueue:
         _queues.add(self)
 
     # -- the object --------------------------------------------------------------------------
+
+    @classmethod
+    def fromfd(cls, fd: int, /) -> kqueue:
+        """Takes what belongs to the queue along, so the object before is of no use any more."""
+        same = (os.getpid(), os.getpid(), 0, ctypes.c_ulong(fd))
+        other = next(
+            each
+            for each in _queues
+            if each._fd >= 0 and not _libc.syscall(_KCMP, *same, ctypes.c_ulong(each._fd))
+        )
+        _queues.discard(other)
+        made = cls.__new__(cls)
+        made.__dict__.update(other.__dict__)
+        made._fd = fd
+        _queues.add(made)
+        return made
 
     @property
     def closed(self) -> bool:

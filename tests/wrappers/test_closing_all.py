@@ -9,6 +9,7 @@ import pytest
 
 from capriccio_patch.backends import available_backends
 from capriccio_patch.backends.disk import available_disk_backends
+from tests.conftest import SCHEMES, with_scheme
 
 _PROGRAM = """
 import os, socket, sys, threading, time
@@ -33,7 +34,7 @@ for fd in (reader, writer):
         pass
     else:
         raise SystemExit("still open")
-assert RESERVED == before
+assert set(RESERVED) == before
 here, there = socket.socketpair()
 got = []
 thread = threading.Thread(target=lambda: got.append(here.recv(10)))
@@ -63,3 +64,91 @@ def test_a_program_becomes_a_daemon(run_script: Callable[..., Any], sockio: str,
 def test_files_are_read_afterwards(run_script: Callable[..., Any], diskio: str) -> None:
     done = run_script(_PROGRAM, "range", env={"CAPRICCIO_DISKIO": diskio})
     assert done.stdout == "[b'abc']\n"
+
+
+_TAKER = """
+import os, signal, socket, subprocess, sys, threading, time
+import capriccio_patch
+capriccio_patch.patch_all()
+from capriccio_patch.runtime.reserved import RESERVED
+here, there = socket.socketpair()
+reader, writer = os.pipe()
+null = os.open(os.devnull, os.O_RDWR)
+outside = capriccio_patch.original("_thread.start_new_thread")
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+
+def waits(call, end, expected):
+    "A wait that begins now, and what checks that it ends as it should."
+    got = []
+    thread = threading.Thread(target=lambda: got.append(call()), daemon=True)
+    thread.start()
+    time.sleep(0.005)
+    def check():
+        end()
+        thread.join(10)
+        assert got == [expected], (got, expected)
+    return check
+
+def take(number, how):
+    if how == "here":
+        return os.dup2(null, number)
+    done, box = threading.Event(), []
+    def call():
+        try:
+            box.append(os.dup2(null, number))
+        except BaseException as error:
+            box.append(error)
+        done.set()
+    outside(call, ())
+    done.wait(10)
+    return box[0]
+
+for how in ("here", "there"):
+    child = subprocess.Popen(["sleep", "1000"])
+    checks = [
+        waits(lambda: here.recv(9), lambda: there.send(b"abc"), b"abc"),
+        waits(lambda: os.read(reader, 9), lambda: os.write(writer, b"def"), b"def"),
+        waits(child.wait, child.kill, -signal.SIGKILL),
+        waits(lambda: signal.sigwait([signal.SIGUSR1]),
+              lambda: os.kill(os.getpid(), signal.SIGUSR1), signal.SIGUSR1),
+    ]
+    numbers = list(RESERVED)
+    assert len(numbers) >= 2
+    for number in numbers:
+        assert take(number, how) == number
+        assert number not in RESERVED
+        assert os.path.samestat(os.fstat(number), os.stat(os.devnull))
+    for check in checks:
+        check()
+    with open(sys.argv[0]) as file:
+        assert file.read()
+    for number in numbers:
+        assert os.path.samestat(os.fstat(number), os.stat(os.devnull))
+        os.close(number)
+
+number = next(iter(RESERVED))
+try:
+    os.dup2(1000, number)
+except OSError as error:
+    assert error.errno == 9
+try:
+    os.fstat(number)
+except OSError as error:
+    assert error.errno == 9
+capriccio_patch.unpatch_all()
+assert not RESERVED
+print("done")
+"""
+
+
+@pytest.mark.parametrize("sockio", SCHEMES)
+def test_a_number_that_the_program_wants_is_given_to_it(
+    run_script: Callable[..., Any], sockio: str
+) -> None:
+    """By dup2, on either kind of thread, while others wait for what the number stands for."""
+    assert run_script(_TAKER, env=with_scheme(sockio)).stdout == "done\n"
+
+
+@pytest.mark.parametrize("diskio", DISKIO)
+def test_that_of_a_scheme_for_files_too(run_script: Callable[..., Any], diskio: str) -> None:
+    assert run_script(_TAKER, env={"CAPRICCIO_DISKIO": diskio}).stdout == "done\n"

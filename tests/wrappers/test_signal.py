@@ -382,16 +382,21 @@ def test_no_signal_comes_between_taking_a_lock_and_its_with_block(patched: None)
     lock = threading.Lock()
     rlock = threading.RLock()
     storm = Storm()
+    armed = False
 
     def handler(signum: int, frame: Any) -> None:
+        nonlocal armed
         storm.handled += 1
-        raise Stop
+        if armed:
+            armed = False
+            raise Stop
 
     signal.signal(USR1, handler)
     deadline = time.monotonic() + 20
     with storm:
         while storm.handled < 300 and time.monotonic() < deadline:
             try:
+                armed = True
                 while True:
                     with lock, rlock:
                         pass

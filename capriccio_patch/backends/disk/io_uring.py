@@ -12,7 +12,7 @@ and writes at an offset, fsync and fdatasync.  A read at the current position br
 memory by the ring and is then made by preadv2(RWF_NOWAIT), which the kernel does serialise.  Writes
 at the current position and everything else go to workers.
 
-Cost: three descriptors.  What fails is done again by a worker, for stock's own error.
+Cost: one descriptor.  What fails is done again by a worker, for stock's own error.
 """
 
 from __future__ import annotations
@@ -62,8 +62,13 @@ class IoUringBackend(DiskBackend):
         self._open()
 
     def _open(self) -> None:
-        self._ring = ring = Ring(_ENTRIES)
+        self._ring = ring = Ring(_ENTRIES, moved=self._ring_moved)
         self.services.watch(ring.fd, self.poll)
+
+    def _ring_moved(self, old: int) -> None:
+        assert self._ring is not None
+        self.services.unwatch(old)
+        self.services.watch(self._ring.fd, self.poll)
 
     def add_request(self, request: Request) -> bool:
         """Hand it to the ring if that can do it; queue it when the ring is full."""
