@@ -218,10 +218,11 @@ fails(subprocess.run, ["true"], -1, None, subprocess.PIPE)
 time.sleep(0.001)
 got = []
 thread = threading.Thread(target=lambda: got.append(listener.accept()))
-child = os.fork()
-if not child:
-    os._exit(3)
-assert os.waitpid(child, 0)[1] >> 8 == 3
+if hasattr(select, "epoll"):  # a stand-in for a kqueue is not gone in the child at once
+    child = os.fork()
+    if not child:
+        os._exit(3)
+    assert os.waitpid(child, 0)[1] >> 8 == 3
 for fd in taken:
     os.close(fd)
 thread.start()
