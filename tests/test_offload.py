@@ -9,6 +9,7 @@ import inspect
 import itertools
 import random
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,10 @@ def reading() -> str:
     value = variable.get()
     variable.set("changed")
     return value
+
+
+def mask() -> set[signal.Signals | int]:
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def nested() -> Any:
@@ -228,6 +233,17 @@ def test_context_variables_are_the_callers_in_a_copy(patched: None) -> None:
         assert variable.get() == "set"
     finally:
         variable.reset(token)
+
+
+def test_it_has_the_signal_mask_of_its_caller(patched: None) -> None:
+    """Processes and OS threads that it starts inherit it."""
+    offload(f"{HERE}.mask")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        assert mask() == {signal.SIGUSR1}
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+    assert mask() == set()
 
 
 def test_an_offloaded_function_calls_another_directly(patched: None) -> None:

@@ -85,7 +85,7 @@ class _Companion:
 
     def __init__(self) -> None:
         self._jobs: Any = originals.SimpleQueueType()
-        os_threads.start_hearing(self._work, ())
+        os_threads.start(self._work, ())
 
     def submit(self, job: Job | None) -> None:
         """Have it call ``job.run()``; None ends it."""
@@ -132,7 +132,8 @@ def _offloaded(
         def call(*args: Any, **named: Any) -> Any:
             if originals.get_ident() != kernel.os_ident or not waits(named):
                 return original(*args, **named)
-            return call_to_the_end(kernel, companions.mine(), partial(made, *args, **named))
+            function = partial(os_threads.with_mask, os_threads.mask(), made, *args, **named)
+            return call_to_the_end(kernel, companions.mine(), function)
 
         return call
 

@@ -339,6 +339,14 @@ def test_system_lets_others_run(ticker: type[Ticker], tmp_path: Path) -> None:
         os.close(fd)
 
 
+def test_a_command_has_the_signal_mask_of_its_caller(patched: None, tmp_path: Path) -> None:
+    path = tmp_path / "mask"
+    code = f"import signal; open({str(path)!r}, 'w').write(str(signal.pthread_sigmask(0, ())))"
+    (tmp_path / "code.py").write_text(code)
+    assert os.system(f"{sys.executable} -S {tmp_path / 'code.py'}") == 0
+    assert path.read_text() == "set()"
+
+
 def test_handlers_run_when_system_is_over(run_script: RunScript) -> None:
     """As in stock, where the main thread is in C until then: a handler must not reap its child."""
     run_script(

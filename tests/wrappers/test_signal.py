@@ -310,6 +310,20 @@ def test_signals_of_one_moment_are_handled_in_the_order_of_their_numbers(patched
     assert order == numbers
 
 
+def test_a_blocked_signal_does_not_come_to_an_idle_worker(patched: None) -> None:
+    calls: list[int] = []
+    signal.signal(USR1, lambda signum, frame: calls.append(signum))
+    socket.getaddrinfo("127.0.0.1", "http")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {USR1})
+    try:
+        send(USR1)
+        send(USR1)
+        assert (signal.sigpending(), calls) == ({USR1}, [])
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {USR1})
+    assert calls == [USR1]
+
+
 def test_those_behind_a_handler_that_raises_still_come(ticker: Any) -> None:
     calls: list[int] = []
     signal.signal(USR1, stop)
