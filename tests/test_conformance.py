@@ -57,6 +57,13 @@ def test_what_fails_under_stock_too_when_run_again_is_not_lost() -> None:
     assert (found.lost, found.unsure) == ([], ["test_x.<exit>"])
 
 
+def test_where_all_pass_stock_need_not_be_asked() -> None:
+    assert table.all_pass(record(a="ok", b="ok"))
+    assert not table.all_pass(record(a="ok", b=["skip", ""]))
+    assert not table.all_pass(record(a="ok") | {"exit": 1})
+    assert not table.all_pass(record() | {"module": ["skip", ""]})
+
+
 def test_a_process_that_does_not_end_well_is_a_loss() -> None:
     stock, patched = record(a="ok"), record(a="ok")
     assert table.compare(stock, patched | {"exit": 0}, {}).lost == []

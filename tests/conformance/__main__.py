@@ -20,7 +20,7 @@ from typing import Any
 
 from runner import Options, repeat_module, run_module
 from sets import SETS, expand
-from table import Comparison, compare, outcome, read_excuses, table
+from table import Comparison, all_pass, compare, outcome, read_excuses, table
 
 _HERE = Path(__file__).parent
 _MODES = ("patched", "late", "undone")
@@ -40,6 +40,9 @@ def main(args: list[str]) -> int:
     parser.add_argument("--hang", type=float, default=120, help="seconds without a word")
     parser.add_argument("--limit", type=float, default=900, help="seconds for a module")
     parser.add_argument("--again", action="store_true", help="run stock's anew, too")
+    parser.add_argument(
+        "--lost-only", action="store_true", help="no stock where everything passes patched"
+    )
     parser.add_argument("--keep", action="store_true", help="do not run what has a result")
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -81,10 +84,12 @@ def _run_one(options: argparse.Namespace, modules: list[str]) -> int:
 
 def _run_all(folder: Path, modules: list[str], options: argparse.Namespace) -> None:
     def run(module: str) -> None:
-        for mode in ("stock", options.mode):
-            done = (folder / mode / f"{module}.json").exists()
+        for mode in (options.mode, "stock"):
+            path = folder / mode / f"{module}.json"
             keep = options.keep if mode != "stock" else not options.again
-            if not (done and keep):
+            if mode == "stock" and options.lost_only and all_pass(_load(folder, options, module)):
+                return
+            if not (path.exists() and keep):
                 record = _child(folder / mode, module, options)
                 print(_line(mode, record), flush=True)
         _settle(folder, module, options)
@@ -110,11 +115,16 @@ def _child(
     return record
 
 
+def _load(folder: Path, options: argparse.Namespace, module: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / options.mode / f"{module}.json").read_text())
+    return record
+
+
 def _settle(folder: Path, module: str, options: argparse.Namespace) -> None:
     """Run what is lost again, in both modes one after the other, so that the load is the same."""
     path = folder / options.mode / f"{module}.json"
     stock = json.loads((folder / "stock" / f"{module}.json").read_text())
-    other = json.loads(path.read_text())
+    other = _load(folder, options, module)
     excuses = read_excuses(_HERE / "excused.txt")
     repeats: dict[str, list[list[str]]] = other.setdefault("repeats", {})
     for _ in range(_REPEATS):
@@ -145,9 +155,9 @@ def _show(folder: Path, names: list[str], tests: Path, mode: str) -> int:
         row = rows[f"{platform.python_version()} {name}"] = Comparison()
         for module in expand([name], tests):
             found = [folder / each / f"{module}.json" for each in ("stock", mode)]
-            if all(path.exists() for path in found):
-                stock, other = (json.loads(path.read_text()) for path in found)
-                row.add(compare(stock, other, excuses))
+            stock, other = (json.loads(p.read_text()) if p.exists() else None for p in found)
+            if other is not None and (stock is not None or all_pass(other)):
+                row.add(compare(stock or other, other, excuses))
     for row in rows.values():
         for module, test, how, message in row.lost:
             print(f"lost: {module}.{test}: {how} {message[:300]}")

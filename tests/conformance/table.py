@@ -6,7 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EXIT", "PASSED", "Comparison", "compare", "outcome", "read_excuses", "table"]
+__all__ = [
+    "EXIT",
+    "PASSED",
+    "Comparison",
+    "all_pass",
+    "compare",
+    "outcome",
+    "read_excuses",
+    "table",
+]
 
 EXIT = "<exit>"
 """Stands for a test: that the process ends as it should."""
@@ -17,6 +26,13 @@ def outcome(record: dict[str, Any], test: str) -> str:
     """What became of a test; ``absent`` if it was not there."""
     found = record["tests"].get(test, "absent")
     return str(found if isinstance(found, str) else found[0])
+
+
+def all_pass(record: dict[str, Any]) -> bool:
+    """Whether nothing in it can be lost, whatever stock does."""
+    tests = record["tests"]
+    ends_well = not (record.get("exit") or record.get("module"))
+    return bool(tests) and ends_well and all(outcome(record, test) == "ok" for test in tests)
 
 
 @dataclass
