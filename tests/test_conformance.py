@@ -11,6 +11,7 @@ import pytest
 HERE = Path(__file__).parent / "conformance"
 sys.path.insert(0, str(HERE))
 try:
+    import runner
     import sets
     import table
 finally:
@@ -75,6 +76,20 @@ def test_a_process_that_does_not_end_well_is_a_loss() -> None:
 def test_an_excused_test_is_counted_as_such() -> None:
     found = table.compare(record(a="ok"), record(a=["fail", "m"]), {"test_x.a": "a reason"})
     assert (found.lost, found.excused) == ([], ["test_x.a"])
+
+
+def test_an_excused_test_is_not_waited_for_long_and_not_run_again() -> None:
+    options = runner.Options("python", "patched", [], excused=frozenset({"excused"}))
+    module = runner.Module("test_x", options)
+    assert module._patience("excused") < module._patience("other") == options.hang
+    asked: list[Any] = []
+    module._one = lambda only, started: asked.append(only) or runner.Run("limit")
+    module.tests = {"excused": ["hang", None]}
+    module._again(0.0)
+    assert asked == []
+    module.tests["other"] = ["fail", "m"]
+    module._again(0.0)
+    assert asked == [["other"]]
 
 
 def test_an_excuse_needs_a_reason(tmp_path: Path) -> None:

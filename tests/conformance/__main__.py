@@ -73,7 +73,10 @@ def _run_one(options: argparse.Namespace, modules: list[str]) -> int:
     log: Path = folder / "logs" / f"{options.one}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
-    how = Options(sys.executable, mode.name, modules, options.hang, options.limit, log)
+    prefix = f"{options.one}."
+    excuses = read_excuses(_HERE / "excused.txt")
+    excused = frozenset(each.removeprefix(prefix) for each in excuses if each.startswith(prefix))
+    how = Options(sys.executable, mode.name, modules, options.hang, options.limit, log, excused)
     if options.repeat is None:
         record = run_module(options.one, how)
     else:

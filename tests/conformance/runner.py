@@ -33,6 +33,7 @@ __all__ = ["Options", "repeat_module", "run_module"]
 _CHILD = Path(__file__).with_name("child.py")
 _GIVE_UP = 12
 """Hangs and crashes of one module."""
+_EXCUSED_HANG = 10.0
 _CLONE_NEWNET = 0x40000000
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -49,6 +50,8 @@ class Options:
     hang: float = 120.0
     limit: float = 900.0
     log: Path = Path(os.devnull)
+    excused: frozenset[str] = frozenset()
+    """Tests that are not waited for long, and not run again."""
 
 
 @dataclass
@@ -153,6 +156,7 @@ class Module:
     def _again(self, started: float) -> None:
         bad = ("fail", "error", "hang", "crash")
         left = [name for name, outcome in self.tests.items() if outcome[0] in bad]
+        left = [name for name in left if name not in self.options.excused]
         for _ in range(4):
             if not left:
                 return
@@ -220,7 +224,7 @@ class Module:
                     run.detail = f"status {status}"
                     if done and status:
                         self.record["exit"] = status
-                elif now - last > self.options.hang:
+                elif now - last > self._patience(run.current):
                     os.kill(child.pid, signal.SIGUSR1)
                     time.sleep(1.0)
                     run.why = "done" if done else "hang"
@@ -233,6 +237,10 @@ class Module:
         _kill_all(child.pid, ended)
         child.returncode = ended.get(child.pid, -9)
         return run
+
+    def _patience(self, test: str | None) -> float:
+        hang = self.options.hang
+        return min(hang, _EXCUSED_HANG) if test in self.options.excused else hang
 
     def _take(self, run: Run, event: dict[str, Any]) -> bool:
         kind = event["e"]
