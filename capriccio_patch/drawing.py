@@ -34,6 +34,8 @@ _COLOURS = {
     "sleep": "#59a14f",
     "lock": "#e15759",
     "rlock": "#e15759",
+    "condition": "#e15759",
+    "event": "#e15759",
     "queue": "#edc948",
     "select": "#76b7b2",
 }

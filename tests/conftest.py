@@ -7,6 +7,7 @@ proves that a call let other threads run.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import subprocess
@@ -37,6 +38,12 @@ def with_scheme(name: str) -> dict[str, str]:
     if name == "kqueue" and not hasattr(select, "kqueue"):
         environ["PYTHONPATH"] = f"{BSD}:{ROOT}"
     return environ
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected, most of it pytest's, need not be looked through each time
+    that something is patched or undone."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ class Node(NamedTuple):
     number: int
     """What edges refer to."""
     kind: str
-    """"read", "write", "accept", "lock", "sleep", ...; "start" and "end" of threads."""
+    """"read", "write", "accept", "lock", "event", "sleep", ...; "start" and "end" of threads."""
     chain: tuple[tuple[str, int, str], ...]
     """The program's calls that lead there, outermost first: (file, line, function)."""
     parked: int

@@ -346,14 +346,51 @@ class Kernel:
             self.timers.add(me, deadline)
         me.since = self.now
         me.greenlet = getcurrent()
+        if self.budget <= 0 or not self.ready:
+            self._refill()
+        self.budget -= 1
+        pop = self._pop  # a call of an attribute in a slot is slower
+        new = pop()
+        if new is not me:
+            if self.tsd or self.has_locals or new.c_state is not None:
+                self.c_state.exchange(me, new)
+            self.current = new
+            if new.started:
+                new.greenlet.switch()
+            else:
+                self._starting = new
+                self._base.switch()
+        else:
+            self.current = me
+        error = None
+        if self.current is not me or me.interrupt is not None:
+            error = self._go_on(me)
+        if me.parked:
+            raise SystemError(f"{me!r} runs but was never resumed")
+        me.deadline = me.object = None  # what was waited for may go
+        if me.trace is not None:
+            self.c_state.restore_trace(me)
+        if error is not None:
+            raise error
+        return not me.timed_out
+
+    def _go_on(self, me: Thread) -> BaseException | None:
+        """`me` was switched to and is not simply to run: it may have to let others run again.
+
+        Returns what it is to raise.
+        """
         error: BaseException | None = None
         others: list[Thread] | None = None
         while True:
-            if self.budget <= 0 or not self.ready:
-                self._refill()
-            self.budget -= 1
-            pop = self._pop  # a call of an attribute in a slot is slower
-            new = pop()
+            if self.current is not me:
+                others = self._chosen_below(me, others)
+            elif me.interrupt is None:
+                break
+            else:
+                error, still_waiting = self._run_interrupt(me, error)
+                if not still_waiting:
+                    break
+            new = self._next()
             if new is not me:
                 if self.tsd or self.has_locals or new.c_state is not None:
                     self.c_state.exchange(me, new)
@@ -363,26 +400,13 @@ class Kernel:
                 else:
                     self._starting = new
                     self._base.switch()
-                if self.current is not me:
-                    others = self._chosen_below(me, others)
-                    continue
-            if me.interrupt is None:
-                break
-            error, still_waiting = self._run_interrupt(me, error)
-            if not still_waiting:
-                break
-        if me.parked:
-            raise SystemError(f"{me!r} runs but was never resumed")
-        me.deadline = me.object = None  # what was waited for may go
+            else:
+                self.current = me
         self.current = me
         if others is not None:
             for thread in others:
                 self.push(thread)
-        if me.trace is not None:
-            self.c_state.restore_trace(me)
-        if error is not None:
-            raise error
-        return not me.timed_out
+        return error
 
     def _chosen_below(self, me: Thread, others: list[Thread] | None) -> list[Thread] | None:
         """Not `me`, a waiting finalizer, was switched to, but the thread that it interrupted.
@@ -423,17 +447,44 @@ class Kernel:
         """Let every other runnable thread have a turn."""
         me = self.current
         finalizer = self.finalizer
-        if me is finalizer:
+        if (
+            me is finalizer
+            or self.budget <= 0
+            or not self.ready
+            or self.tsd
+            or self.has_locals
+            or self.is_traced
+            or self.is_profiled
+        ):
             me = self.begin()
             me.parked = False
-        else:
-            # `begin`, without being parked in between: a call less.
-            finalizer.host = me
-            me.timed_out = False
-            self.current = finalizer
+            push = self.push
+            push(me)
+            self.park(me)
+            return
+        # All of `begin` and `park` that is needed where nothing is special.
+        finalizer.host = me
+        self.current = finalizer
         push = self.push
         push(me)
-        self.park(me)
+        self.budget -= 1
+        me.since = self.now
+        me.greenlet = getcurrent()
+        pop = self._pop
+        new = pop()
+        if new.c_state is not None:
+            self.c_state.exchange(me, new)
+        self.current = new
+        if new is not me:
+            if new.started:
+                new.greenlet.switch()
+            else:
+                self._starting = new
+                self._base.switch()
+        if self.current is not me or me.interrupt is not None:
+            error = self._go_on(me)
+            if error is not None:
+                raise error
 
     def sleep_until(self, deadline: float) -> None:
         """Park until `deadline`, in seconds of the kernel's clock."""

@@ -6,7 +6,7 @@ becomes runnable and popped once.  Neither method may wait, or raise for a threa
 are called on the scheduler's OS thread, many times a second.
 
 What a thread waited for is still written on it when it is pushed: ``thread.kind`` ("read", "write",
-"lock", "sleep", ...) and ``thread.object``; a thread that has not waited has None there.
+"lock", "event", "sleep", ...) and ``thread.object``; a thread that has not waited has None there.
 
 What a scheduler may have besides:
 

@@ -126,13 +126,12 @@ def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]
             c_released.add(lock)
             return lock
         lock = _thread.allocate_lock()
-
-        def release() -> None:
-            if lock.locked():
-                lock.release()
-
-        kernel.current.on_exit = release
+        kernel.current.on_exit = partial(release, lock)  # one object; a closure is three
         return lock
+
+    def release(lock: Any) -> None:
+        if lock.locked():
+            lock.release()
 
     # OS threads that were started before the patch.
     for thread in list(threading._active.values()):  # type: ignore[attr-defined]
@@ -196,12 +195,12 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
         if not daemon:
             not_daemon[ident] = handle
 
-        def done() -> None:
-            not_daemon.pop(ident, None)
-            set_done(handle)
-
-        thread.on_exit = done
+        thread.on_exit = partial(done, ident, handle)  # two objects; a closure is four
         return handle
+
+    def done(ident: int, handle: Any) -> None:
+        not_daemon.pop(ident, None)
+        set_done(handle)
 
     def set_done(self: Any) -> None:
         original_set_done(self)

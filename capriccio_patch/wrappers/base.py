@@ -28,6 +28,10 @@ class Runtime:
         """A socket's address with its host name looked up; set by `names`."""
         self.watchdog: Any = None
         """`runtime.watchdog.Watchdog`; set by `patching`."""
+        self.locks: Any = None
+        """The waits for plain locks (`lock_waits.LockWaits`); set by `locks`."""
+        self.rlock_held: Callable[[Any], bool] = lambda lock: False
+        """Whether the current green thread owns an RLock; set by `locks`."""
         self.offloaders: dict[type, Callable[[Any], Callable[..., Any]]] = {}
         """By class: what makes an offloading method of an original one, where that takes care."""
         self.socket_mode: Any = None

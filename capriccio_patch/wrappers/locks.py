@@ -52,7 +52,9 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
             return False
         if get_ident() != kernel.os_ident:
             return original_acquire(self)
-        return wait(self, None)
+        if c_released and self in c_released:
+            return wait_outside(self, None)
+        return wait_here(self, None)
 
     def enter(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
         if original_acquire(self, False):
@@ -67,12 +69,10 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
             return True
         if limit == 0:
             return False
-        return wait(self, None if limit is None else clock() + limit)
-
-    def wait(lock: Any, deadline: float | None) -> bool:
-        if c_released and lock in c_released:
-            return wait_outside(lock, deadline)
-        return wait_here(lock, deadline)
+        deadline = None if limit is None else clock() + limit
+        if c_released and self in c_released:
+            return wait_outside(self, deadline)
+        return wait_here(self, deadline)
 
     def wait_outside(lock: Any, deadline: float | None) -> bool:
         timeout = -1 if deadline is None else max(0.0, deadline - clock())
@@ -103,7 +103,8 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     def acquire_for(lock: Any, thread: Thread) -> bool:
         return original_acquire(lock, False)  # type: ignore[no-any-return]
 
-    waiting, wait_here, wake = lock_waits(kernel, "lock", original_acquire, acquire_for, release)
+    runtime.locks = lock_waits(kernel, "lock", original_acquire, acquire_for, release)
+    waiting, wait_here, wake = runtime.locks
     return [
         # A function that replaces two has the name of the later.
         Patch("threading", "_thread", "LockType.acquire_lock", acquire),
@@ -242,6 +243,10 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
     def owned(self: Any) -> bool:
         if get_ident() != kernel.os_ident:
             return bool(is_owned(self))
+        return held(self)
+
+    def held(self: Any) -> bool:
+        """Whether the current green thread owns it."""
         return owners.get(id(self)) == kernel.current.ident and bool(is_owned(self))
 
     def recursion_count(self: Any) -> int:
@@ -266,7 +271,9 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
             original_restore(self, state)
             return
         count, _ = state
-        if not try_acquire(self, False):
+        if id(self) not in owners and original_acquire(self, False):
+            owners[id(self)] = kernel.current.ident
+        elif not try_acquire(self, False):
             wait(self, None)
         for _ in range(count - 1):
             original_acquire(self, False)
@@ -292,6 +299,7 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
 
     kernel.on_fork(after_fork)
     runtime.adopters[originals.RLockType] = adopt
+    runtime.rlock_held = held
     rows = [
         Patch("threading", "_thread", "RLock.__enter__", enter),
         Patch("threading", "_thread", "RLock.acquire", acquire),

@@ -27,7 +27,7 @@ def patches(runtime: Runtime) -> list[Patch]:
             return original(duration)
         kind = type(duration)
         if kind is not float and kind is not int:
-            duration = seconds(duration, lambda: original(duration))
+            duration = read(duration)
         if duration > 0:
             if duration >= _TOO_LONG:
                 return original(duration)
@@ -37,5 +37,9 @@ def patches(runtime: Runtime) -> list[Patch]:
         else:
             return original(duration)  # ValueError: negative, or not a number
         return None
+
+    def read(duration: Any) -> float:
+        # Apart, because what a lambda uses costs each call of `sleep` a cell.
+        return seconds(duration, lambda: original(duration))
 
     return [Patch("time", "time", "sleep", sleep)]
