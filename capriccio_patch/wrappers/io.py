@@ -59,6 +59,8 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     flags = runtime.disk.backend.try_flags
     unhurried = runtime.disk.unhurried
     is_local = runtime.disk.is_local
+    asks_cache = runtime.disk.backend.asks_cache
+    breathe = kernel.breathe
     transfer = Transfer(runtime)
 
     def fill(self: Any, buffer: Any) -> Any:
@@ -72,6 +74,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
             except OSError:
                 return transfer.read_later(fd, buffer)
             if count == size or count == 0:
+                breathe()
                 return count
         # C remembers the answer of `seekable`, so it costs no system call.
         if count < 0:
@@ -103,6 +106,8 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
                 return original_read(self, size)
         if size < 0:
             return self.readall()
+        if asks_cache and size <= _PIECE and len(kernel.threads) == 1 and seekable(self):
+            return original_read(self, size)  # nobody minds if it waits for the disk
         try:
             return read_bytes(self, size)
         except BlockingIOError:
