@@ -20,6 +20,8 @@ COMMANDS = {
     "report": "the report of what was measured before",
     "schemes": "the socket I/O schemes beside each other",
     "peers": "this runtime beside stock threads, gevent, eventlet, asyncio and uvloop",
+    "fairness": "an echo server beside threads that use files, or compute",
+    "overhead": "what preemption costs those who need none",
     "compare": "two results of `peers` side by side",
 }
 

@@ -18,7 +18,15 @@ import psutil
 
 from .peer_cases import Run
 
-__all__ = ["PeerError", "Service", "available", "growth", "measure_run"]
+__all__ = [
+    "PeerError",
+    "Service",
+    "available",
+    "command",
+    "environment",
+    "growth",
+    "measure_run",
+]
 
 _PROGRAMS = Path(__file__).parent / "cases"
 _PACKAGE = Path(__file__).parents[2]
@@ -49,12 +57,13 @@ def available(runtime: str) -> str | None:
     return None
 
 
-def _command(runtime: str, program: str, *args: str) -> list[str]:
+def command(runtime: str, program: str, *args: str) -> list[str]:
+    """The command that runs one of our programs under a runtime."""
     launch = str(_PROGRAMS / "launch.py")
     return [sys.executable, "-P", launch, runtime, str(_PROGRAMS / program), *args]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The programs find this package, and no setting of the caller's."""
     names = ("CAPRICCIO_", "PYTHON", "GEVENT", "EVENTLET")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
@@ -116,10 +125,10 @@ def _turn(
         return service.turn
     if run.args[1] == "parked":
         _check_memory(run.size)
-        return lambda: _program(_command(runtime, *run.args))
+        return lambda: _program(command(runtime, *run.args))
     if runtime in ("asyncio", "uvloop"):
-        return lambda: _program(_command(runtime, "loops.py", *run.args[1:], str(seconds)))
-    return lambda: _program(_command(runtime, *run.args, str(seconds)))
+        return lambda: _program(command(runtime, "loops.py", *run.args[1:], str(seconds)))
+    return lambda: _program(command(runtime, *run.args, str(seconds)))
 
 
 def _check_memory(threads: int) -> None:
@@ -133,7 +142,7 @@ def _program(command: list[str]) -> dict[str, float]:
     try:
         done = subprocess.run(
             command,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -168,7 +177,7 @@ def _startup(runtime: str) -> float:
 
 def _cpu_of(code: str) -> float:
     pid = os.posix_spawn(
-        sys.executable, [sys.executable, "-P", "-W", "ignore", "-c", code], _environment()
+        sys.executable, [sys.executable, "-P", "-W", "ignore", "-c", code], environment()
     )
     _, status, usage = os.wait4(pid, 0)
     if status:
@@ -197,7 +206,7 @@ class Service:
         self._settings = dict(settings or {})
         self._kind = run.args[0]
         program = "loops.py" if runtime in ("asyncio", "uvloop") else "servers.py"
-        self._server = self._start(_command(runtime, program, self._kind))
+        self._server = self._start(command(runtime, program, self._kind))
         self._clock = cpu_clock(self._server)
         self._load: subprocess.Popen[str] | None = None
         self._idle: subprocess.Popen[str] | None = None
@@ -206,7 +215,7 @@ class Service:
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command,
-            env=_environment() | self._settings,
+            env=environment() | self._settings,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -56,7 +56,7 @@ PATIENCE = 0.01
 """Seconds that threads which park in time may keep preempted ones from running."""
 SLICES = 64
 """How many preempted threads are let in together at most."""
-BREATH = 0.00025
+BREATH = 0.0001
 """Seconds that a thread may go on from one call to the next before others have their say."""
 
 

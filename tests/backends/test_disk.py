@@ -349,6 +349,7 @@ def test_nowait_leaves_alone_what_is_slow(monkeypatch: pytest.MonkeyPatch, file:
     """After one call that had to wait the next ones become requests, until the pause is over."""
     now = [100.0]
     monkeypatch.setattr(nowait.originals, "monotonic", lambda: now[0])
+    monkeypatch.setattr(nowait, "cpu_delay", lambda native_id: None)
     backend = nowait.NowaitBackend(Recorder())
     backend.init(Local())
     assert backend.is_prompt()
@@ -363,6 +364,27 @@ def test_nowait_leaves_alone_what_is_slow(monkeypatch: pytest.MonkeyPatch, file:
     assert not backend.is_prompt()
     now[0] += nowait._PAUSE
     assert backend.is_prompt()
+
+
+@pytest.mark.skipif("nowait" not in AVAILABLE, reason="no RWF_NOWAIT")
+def test_nowait_does_not_take_a_busy_machine_for_a_slow_disk(
+    monkeypatch: pytest.MonkeyPatch, file: int
+) -> None:
+    now, starved = [100.0], [7.0]
+    monkeypatch.setattr(nowait.originals, "monotonic", lambda: now[0])
+    monkeypatch.setattr(nowait, "cpu_delay", lambda native_id: starved[0])
+    backend = nowait.NowaitBackend(Recorder())
+    backend.init(Local())
+    starved[0] += 0.2
+    backend.took(0.2)  # all that time there was no CPU
+    assert backend.is_prompt()
+    backend.took(0.2)  # since then there was
+    assert not backend.is_prompt()
+    now[0] += nowait._PAUSE
+    starved[0] += 0.2
+    assert backend.is_prompt()  # which looks, and knows that it was before the next call
+    backend.took(0.2)
+    assert not backend.is_prompt()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="no procfs")

@@ -13,7 +13,8 @@ Facts, measured on ext4 with Linux 6.18:
 Decision: reads are tried with RWF_NOWAIT.  Where the file system refuses the flag it is asked, once
 for each device, whether it keeps its files in memory; if so they are read directly.  Writes and
 changes of directories are made directly, and timed: after one that had to wait all of them take the
-other scheme, for a while that doubles each time this happens again.
+other scheme, for a while that doubles each time this happens again.  Time for which the system had
+no CPU for us, as far as it tells, was no wait for a disk.
 
 Cost: the one call that finds out waits on the scheduler's OS thread.  A descriptor that was opened
 O_DIRECT or O_SYNC behind our back waits there too, for its device, at each operation.
@@ -30,6 +31,7 @@ from typing import Any
 
 from ... import originals
 from ...runtime.disk import Request
+from ...runtime.lateness import cpu_delay
 from .base import DiskBackend, Services
 from .workers import WorkersBackend
 
@@ -40,6 +42,8 @@ _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _SLOW = 0.003
 _PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_LOOK = 0.1
+"""Seconds after which it is asked anew for how long there was no CPU."""
 
 _MEMORY = frozenset({0x01021994, 0x858458F6})
 """tmpfs and ramfs, by their numbers in statfs(2)."""
@@ -60,6 +64,9 @@ class NowaitBackend(DiskBackend):
         """By device: the kind of its file system, as statfs(2) numbers them."""
         self._slow_until = 0.0
         self._pause = _PAUSE
+        self._native_id = 0
+        self._delay = 0.0
+        self._look_again = 0.0
 
     @property
     def name(self) -> str:
@@ -74,8 +81,10 @@ class NowaitBackend(DiskBackend):
         return None
 
     def init(self, services: Services) -> None:
-        """Nothing of its own."""
+        """Nothing of its own.  Scheduler's OS thread."""
         super().init(services)
+        self._native_id = originals.get_native_id()
+        self._starved()
         self.slow.init(services)
 
     def read_now(self, fd: int, buffer: Any, offset: int) -> int:
@@ -97,6 +106,8 @@ class NowaitBackend(DiskBackend):
         """One write(2) or pwrite(2), unless writers are being slowed down."""
         clock = originals.monotonic
         start = clock()
+        if start > self._look_again:
+            self._look(start)
         if start < self._slow_until or not self.services.is_local(fd):
             return -1
         write, pwrite = originals.write, originals.pwrite
@@ -106,22 +117,39 @@ class NowaitBackend(DiskBackend):
 
     def is_prompt(self) -> bool:
         """Unless something has had to wait lately."""
-        return bool(originals.monotonic() >= self._slow_until)
+        now = originals.monotonic()
+        if now > self._look_again:
+            self._look(now)
+        return bool(now >= self._slow_until)
 
     def took(self, seconds: float) -> None:
         """Note a call that had to wait."""
-        if seconds > _SLOW:
+        if seconds > _SLOW and seconds - self._starved() > _SLOW:
             now = originals.monotonic()
             lately = now < self._slow_until + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE) if lately else _PAUSE
             self._slow_until = now + self._pause
+
+    def _look(self, now: float) -> None:
+        self._look_again = now + _LOOK
+        self._starved()
+
+    def _starved(self) -> float:
+        """For how many seconds, since it was asked last, there was no CPU for this OS thread."""
+        before, delay = self._delay, cpu_delay(self._native_id)
+        if delay is None:
+            return 0.0
+        self._delay = delay
+        return delay - before
 
     def add_request(self, request: Request) -> bool:
         """The other scheme's."""
         return self.slow.add_request(request)
 
     def after_fork(self) -> None:
-        """The other scheme's."""
+        """The other scheme's, and the child has an OS thread of its own."""
+        self._native_id = originals.get_native_id()
+        self._starved()
         self.slow.after_fork()
 
     def close(self) -> None:

@@ -1,0 +1,40 @@
+"""python computing.py: computes in quanta, beside a thread that waits.
+
+Each line of its standard input is a number of quanta; it answers with the CPU seconds that they
+took, those of all its OS threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+
+
+def fib(n: int) -> int:
+    """Calls."""
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+
+def quantum() -> int:
+    """Some milliseconds of loops, calls, containers and strings."""
+    total = fib(14)
+    for number in range(4000):
+        total += number * number
+    words = [str(number) for number in range(1500)]
+    words.sort(key=lambda word: word[::-1])
+    counts = {word: len(word) for word in words}
+    total += sum(value for value in counts.values() if value > 1)
+    return total + len(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    for line in sys.stdin:
+        started = time.process_time()
+        for _ in range(int(line)):
+            quantum()
+        print(time.process_time() - started, flush=True)
+    os._exit(0)

@@ -1,0 +1,200 @@
+"""python -m capriccio_patch.bench fairness: an echo server beside threads that want all there is.
+
+* ``files``: a thousand threads write and read files of their own.  One request every few
+  milliseconds, over several connections, tells how long an answer takes with them and without.
+* ``hogs``: four threads compute.  A hundred clients, each of which asks again once it is answered,
+  tell how many answers there are and how long they take, here and under stock threads.
+
+What is compared takes turns, so that both meet the same moments of the machine; ratios are those of
+one round, of which the median and the quartiles are told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import select
+import socket
+import subprocess
+import time
+from typing import NamedTuple, Self
+
+from .machine import commit, describe
+from .peer_results import quartiles, ratios
+from .peer_runs import command, environment
+
+__all__ = ["add_arguments", "run"]
+
+_REQUEST = b"x" * 64
+_EVERY = 0.002
+_SETTLE = 0.5
+"""Seconds from when the others begin to when it counts."""
+
+
+class Turn(NamedTuple):
+    """What was measured in one turn; seconds, and requests a second."""
+
+    median: float
+    p99: float
+    rate: float
+    others: float
+    """How much the others did in a second."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    parser.add_argument("what", nargs="*", metavar="files|hogs", help="default: both")
+    parser.add_argument("--files", type=int, default=1000, metavar="N", help="default: 1000")
+    parser.add_argument("--hogs", type=int, default=4, metavar="N", help="default: 4")
+    parser.add_argument("--clients", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="default: 7")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="of a turn (default: 3)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print each round and what they say together."""
+    print("; ".join(describe().values()) + f"; commit {commit()}; {args.rounds} rounds.")
+    for what in args.what or ["files", "hogs"]:
+        if what == "files":
+            _files(args.files, args.rounds, args.seconds)
+        else:
+            _hogs(args.hogs, args.clients, args.rounds, args.seconds)
+    return 0
+
+
+def _files(threads: int, rounds: int, seconds: float) -> None:
+    print(f"\n{threads:,} threads on their own files, one request every {_EVERY * 1e3:.0f} ms")
+    alone: list[Turn] = []
+    beside: list[Turn] = []
+    with _Server("capriccio", "files", threads, 10) as server:
+        for number in range(rounds):
+            for disturbed in (number % 2, 1 - number % 2):
+                turn = server.turn(bool(disturbed), seconds, 1)
+                (beside if disturbed else alone).append(turn)
+            _print("alone", alone[-1])
+            _print("beside files", beside[-1])
+    _compare("median, beside over alone", [t.median for t in beside], [t.median for t in alone])
+    _compare("p99, beside over alone", [t.p99 for t in beside], [t.p99 for t in alone])
+
+
+def _hogs(threads: int, clients: int, rounds: int, seconds: float) -> None:
+    print(f"\n{threads} threads that compute, {clients} clients")
+    found: dict[str, list[Turn]] = {"capriccio": [], "stock": []}
+    with (
+        _Server("capriccio", "hogs", threads, clients) as ours,
+        _Server("stock", "hogs", threads, clients) as theirs,
+    ):
+        servers = {"capriccio": ours, "stock": theirs}
+        for number in range(rounds):
+            for name in list(servers)[:: 1 - 2 * (number % 2)]:
+                found[name].append(servers[name].turn(True, seconds, clients))
+            for name in servers:
+                _print(name, found[name][-1])
+    ours_, stock = found["capriccio"], found["stock"]
+    _compare("requests, ours over stock's", [t.rate for t in ours_], [t.rate for t in stock])
+    _compare("p99, ours over stock's", [t.p99 for t in ours_], [t.p99 for t in stock])
+    _compare("computing, ours over stock's", [t.others for t in ours_], [t.others for t in stock])
+
+
+class _Server:
+    """A server with others in its process, and connections to it."""
+
+    def __init__(self, runtime: str, what: str, threads: int, connections: int) -> None:
+        self._process = subprocess.Popen(
+            command(runtime, "disturbed.py", what, str(threads)),
+            env=environment() | {"CAPRICCIO_BLOCKED": "off"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        port = int(self._line())
+        self._sockets: dict[int, socket.socket] = {}
+        for _ in range(connections):
+            connection = socket.create_connection(("127.0.0.1", port))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets[connection.fileno()] = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._sockets.values():
+            connection.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def turn(self, disturbed: bool, seconds: float, at_once: int) -> Turn:
+        """Ask for some seconds, with so many requests under way at once."""
+        before = 0
+        if disturbed:
+            before = self._tell("on")
+            time.sleep(_SETTLE)
+        started = time.perf_counter()
+        took = sorted(self._ask_all(seconds) if at_once > 1 else self._ask_in_turn(seconds))
+        passed = time.perf_counter() - started
+        after = self._tell("off")
+        p99 = took[math.ceil(len(took) * 0.99) - 1]
+        others = (after - before) / (passed + _SETTLE) if disturbed else 0.0
+        return Turn(took[len(took) // 2], p99, len(took) / passed, others)
+
+    def _ask_in_turn(self, seconds: float) -> list[float]:
+        took: list[float] = []
+        end = time.perf_counter() + seconds
+        while True:
+            for connection in self._sockets.values():
+                started = time.perf_counter()
+                if started >= end:
+                    return took
+                connection.sendall(_REQUEST)
+                left = len(_REQUEST)
+                while left:
+                    left -= len(connection.recv(left))
+                took.append(time.perf_counter() - started)
+                time.sleep(_EVERY)
+
+    def _ask_all(self, seconds: float) -> list[float]:
+        took: list[float] = []
+        clock = time.perf_counter
+        sent = {}
+        poll = select.poll()
+        for fd, connection in self._sockets.items():
+            poll.register(fd, select.POLLIN)
+            connection.sendall(_REQUEST)
+            sent[fd] = clock()
+        end = clock() + seconds
+        while sent:
+            for fd, _ in poll.poll():
+                self._sockets[fd].recv(len(_REQUEST), socket.MSG_WAITALL)
+                now = clock()
+                took.append(now - sent.pop(fd))
+                if now < end:
+                    self._sockets[fd].sendall(_REQUEST)
+                    sent[fd] = now
+        return took
+
+    def _tell(self, line: str) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return int(self._line())
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the server has ended")
+        return line
+
+
+def _print(name: str, turn: Turn) -> None:
+    text = f"{name:12} median {turn.median * 1e3:8.3f} ms, p99 {turn.p99 * 1e3:8.3f} ms"
+    text += f", {turn.rate:8,.0f} requests/s"
+    print(text + (f", others {turn.others:,.0f}/s" if turn.others else ""), flush=True)
+
+
+def _compare(title: str, of: list[float], to: list[float]) -> None:
+    low, middle, high = quartiles(ratios(of, to))
+    print(f"{title}: {middle:.2f} [{low:.2f}-{high:.2f}]", flush=True)
