@@ -129,15 +129,16 @@ class _Server:
     def turn(self, disturbed: bool, seconds: float, at_once: int) -> Turn:
         """Ask for some seconds, with so many requests under way at once."""
         before = 0
+        settle = min(_SETTLE, seconds)
         if disturbed:
             before = self._tell("on")
-            time.sleep(_SETTLE)
+            time.sleep(settle)
         started = time.perf_counter()
         took = sorted(self._ask_all(seconds) if at_once > 1 else self._ask_in_turn(seconds))
         passed = time.perf_counter() - started
         after = self._tell("off")
         p99 = took[math.ceil(len(took) * 0.99) - 1]
-        others = (after - before) / (passed + _SETTLE) if disturbed else 0.0
+        others = (after - before) / (passed + settle) if disturbed else 0.0
         return Turn(took[len(took) // 2], p99, len(took) / passed, others)
 
     def _ask_in_turn(self, seconds: float) -> list[float]:

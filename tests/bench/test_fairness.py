@@ -1,0 +1,46 @@
+"""The benchmarks of those who want all there is, and of what preemption costs: small runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from capriccio_patch.bench.overhead import interval
+
+
+def bench(*args: str) -> str:
+    command = [sys.executable, "-m", "capriccio_patch.bench", *args]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_fairness() -> None:
+    said = bench(
+        "fairness", "--files", "10", "--hogs", "2", "--clients", "5",
+        "--rounds", "2", "--seconds", "0.1",
+    )  # fmt: skip
+    assert len(re.findall(r"\n(?:alone|beside files) +median .* requests/s", said)) == 4
+    assert len(re.findall(r"\n(?:capriccio|stock) +median .*, others [1-9]", said)) == 4
+    ratios = re.findall(r": (\d+\.\d\d) \[\d+\.\d\d-\d+\.\d\d\]", said)
+    assert len(ratios) == 5
+    assert all(float(ratio) > 0 for ratio in ratios)
+
+
+def test_overhead() -> None:
+    said = bench(
+        "overhead", "--pairs", "1", "--rounds", "1", "--seconds", "0.02", "--connections", "3"
+    )
+    ratios = re.findall(r": (\d\.\d{4}) \(", said)
+    assert len(ratios) == 4
+    assert all(0.2 < float(ratio) < 5 for ratio in ratios)
+
+
+def test_the_interval_holds_the_median() -> None:
+    values = [float(number) for number in range(101)]
+    low, middle, high = interval(values)
+    assert (low, middle, high) == (39.0, 50.0, 61.0)
+    assert interval([1.0]) == (1.0, 1.0, 1.0)
+    assert interval([2.0, 1.0]) == (1.0, 1.5, 2.0)
