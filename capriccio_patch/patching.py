@@ -1,16 +1,7 @@
-"""``patch_all`` and its undo: rows of data in, applied in order, undone in reverse.
+"""``patch_all``, its undo, and what a program may ask of the patch in force.
 
-A row names one thing (`wrappers.base.Patch`).  How it is taken over follows from what it is:
-
-* a C builtin is redirected in place (`interpose.Redirect`),
-* an attribute of a class, C types included, is set there, and bound methods of existing instances
-  that somebody stored are redirected one by one,
-* where the interpreter does not allow either, the attribute of the module is replaced, and so are
-  the globals of modules that hold it; threads stay OS threads then.  `status` says so.
-
-wrapt resolves the targets and does the setting.  Its import takes most of the time of a start,
-because it imports asyncio and importlib.metadata for features that are not used here: those two are
-put off until wrapt wants them.
+What is taken over are rows of data (`wrappers.tables`), which `applying` applies in order and puts
+back in reverse.
 """
 
 from __future__ import annotations
@@ -18,12 +9,12 @@ from __future__ import annotations
 import atexit
 import gc
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import BuiltinFunctionType, ModuleType
+from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 from . import interpose, originals
+from .applying import Application, found_at, when_imported
 from .backends import create_backend, recreate_backend
 from .backends.disk import create_disk_backend
 from .config import Settings
@@ -64,52 +55,14 @@ if TYPE_CHECKING:
     from .runtime.blocking_graph import BlockingGraph
 
 
-class _Deferred(ModuleType):
-    """Stands for a module that is imported at its first use."""
-
-    def __getattr__(self, name: str) -> Any:
-        from importlib import import_module
-
-        return getattr(import_module(self.__name__), name)
-
-
-@contextmanager
-def _deferred(*names: str) -> Iterator[None]:
-    """``import name`` binds a module that is loaded later, unless it is loaded already."""
-    absent = [name for name in names if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = _Deferred(name)
-    try:
-        yield
-    finally:
-        for name in absent:
-            if isinstance(sys.modules.get(name), _Deferred):
-                del sys.modules[name]
-
-
-with _deferred("asyncio", "importlib.metadata"):
-    import wrapt
-
-
-class _Applied:
+class _Applied(Application):
     """What one `patch_all` has done, to tell of and to undo."""
 
     def __init__(self, runtime: Runtime, settings: Settings) -> None:
-        self.runtime = runtime
+        super().__init__(runtime)
         self.settings = settings
-        self.undo: list[Callable[[], None]] = []
-        self.how: dict[str, str] = {}
-        self.failed: dict[str, str] = {}
-        self.originals: dict[int, Any] = {}
-        """By id of what is found at a path now: the callable that was there."""
-        self.keep: list[Any] = []
         self.outcome = Outcome(runtime.kernel)
-        self.offload = Offload(
-            runtime,
-            lambda row: _apply(self, row, interpose.self_check()),
-            self.undo,
-            wrapt.register_post_import_hook,
-        )
+        self.offload = Offload(runtime, self.apply, self.undo, when_imported)
 
 
 _applied: _Applied | None = None
@@ -171,17 +124,11 @@ def patch_all(
         _check_names(rows, settings)
         rows = [row for row in rows if _selected(row, settings)]
         rows = with_checkpoints(kernel, rows)
-        reason = interpose.self_check()
-        for row in rows:
-            _apply(applied, row, reason)
-        _rehash()
-        serve_again = _serve_again(applied, rows, reason)
-        _adopt(applied, rows, reason, serve_again)
-        runtime.executed = serve_again
+        applied.apply_all(rows)
         runtime.watchdog.start()
         applied.undo.append(runtime.watchdog.stop)
     except BaseException:
-        _undo(applied)
+        applied.put_back()
         scheme.close()
         backend.close()
         raise
@@ -189,7 +136,7 @@ def patch_all(
     for late in tables.awaited():
         if late.module not in _awaited:
             _awaited.add(late.module)
-            wrapt.register_post_import_hook(_imported, late.module)
+            when_imported(_imported, late.module)
     try:
         applied.offload.add(settings.offload)
     except BaseException:
@@ -228,7 +175,7 @@ def unpatch_all() -> None:
         raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
     _applied = None
     atexit.unregister(_at_exit)
-    _undo(applied)
+    applied.put_back()
     applied.runtime.disk.backend.close()
     kernel.backend.close()
     kernel.spare.clear()
@@ -274,8 +221,10 @@ def is_patched(name: str) -> bool:
         return any(row in _applied.how for row in _groups[name])
     if any(name == late.group for late in tables.awaited()):
         return _selected(Patch(name, name, "", None), _applied.settings)
-    found = _resolve(name)
-    return found is not None and id(found) in _applied.originals
+    try:
+        return id(found_at(name)) in _applied.originals
+    except (AttributeError, ImportError):
+        return False
 
 
 def original(name: str) -> Any:
@@ -284,8 +233,7 @@ def original(name: str) -> Any:
     A method of a class is returned as a function that takes the object first.  What is not patched
     is returned as it is.  AttributeError or ModuleNotFoundError when there is no such thing.
     """
-    module, path = _split(name)
-    _, _, found = wrapt.resolve_path(module, path)
+    found = found_at(name)
     if isinstance(found, staticmethod):
         found = found.__func__
     if _applied is None:
@@ -339,7 +287,7 @@ def program_failed() -> None:
         _applied.outcome.failed = True
 
 
-# -- applying ------------------------------------------------------------------------------------
+# -- which rows ----------------------------------------------------------------------------------
 
 
 _groups: dict[str, list[str]] = {}
@@ -378,186 +326,16 @@ def _imported(module: ModuleType) -> None:
     applied = _applied
     if applied is None:
         return
-    reason = interpose.self_check()
     for late in tables.LATE:
         if late.module == module.__name__:
             rows = with_checkpoints(applied.runtime.kernel, late.patches(applied.runtime))
             for row in rows:
                 _groups.setdefault(row.group, []).append(row.name)
                 if _selected(row, applied.settings):
-                    _apply(applied, row, reason)
+                    applied.apply(row)
 
 
-def _serve_again(
-    applied: _Applied, rows: list[Patch], reason: str | None
-) -> Callable[[Any], list[Patch]]:
-    """What takes over a C module made in addition to one which has been taken over; its rows."""
-    served = {row.module: sys.modules[row.module] for row in rows if row.module in sys.modules}
-
-    def executed(module: Any) -> list[Patch]:
-        name = vars(module).get("__name__")
-        if served.get(name, module) is module or not _is_of_c(module):
-            return []
-        served[name] = module
-        old = [row for row in rows if row.module == name and row.name in applied.how]
-        again = tables.patches_again(applied.runtime, old, module)
-        for row in again:
-            _apply(applied, row, reason)
-        return again
-
-    return executed
-
-
-def _is_of_c(module: ModuleType) -> bool:
-    """Whether it was made by the import system of C code, and not as a stand-in by a program."""
-    from importlib.machinery import BuiltinImporter, ExtensionFileLoader
-
-    loader = getattr(vars(module).get("__spec__"), "loader", None)
-    return loader is BuiltinImporter or isinstance(loader, ExtensionFileLoader)
-
-
-def _find(row: Patch) -> tuple[Any, str, Any]:
-    """Where a row's target is found: its parent, the attribute's name, and what is there now."""
-    if row.owner is None:
-        target = wrapt.resolve_path(row.module, row.path)
-    else:
-        target = wrapt.resolve_path(row.owner, row.path.rpartition(".")[2])
-    return target
-
-
-def _apply(applied: _Applied, row: Patch, reason: str | None) -> None:
-    _take_over(applied, row, reason)
-    if row.install is not None and row.name in applied.how:
-        applied.undo.append(row.install())
-
-
-def _take_over(applied: _Applied, row: Patch, reason: str | None) -> None:
-    if reason is not None and row.group == "threading":
-        # Threads would start as green ones, and block all others in the locks that are not ours.
-        applied.failed[row.name] = reason
-        return
-    try:
-        parent, attribute, found = _find(row)
-    except AttributeError as error:
-        applied.failed[row.name] = str(error)
-        return
-    if isinstance(parent, type):
-        _apply_to_class(applied, row, parent, attribute, found, reason)
-    elif isinstance(found, BuiltinFunctionType) and reason is None:
-        real = interpose.clone(found)
-        redirect = interpose.Redirect(found, row.replacement)
-        applied.undo.append(redirect.undo)
-        applied.originals[id(found)] = real
-        applied.how[row.name] = "in place"
-    else:
-        wrapt.apply_patch(parent, attribute, row.replacement)
-        applied.undo.append(lambda: wrapt.apply_patch(parent, attribute, found))
-        applied.originals[id(row.replacement)] = found
-        applied.how[row.name] = "attribute"
-        if isinstance(found, BuiltinFunctionType):
-            applied.undo.append(_replace_early_bound(found, row.replacement))
-            applied.how[row.name] = f"attribute, and early-bound references: {reason}"
-
-
-def _apply_to_class(
-    applied: _Applied, row: Patch, cls: type, attribute: str, found: Any, reason: str | None
-) -> None:
-    own = attribute in vars(cls)
-    if reason is not None and cls.__flags__ & 1 << 8:
-        applied.failed[row.name] = reason
-        return
-    replacement = row.replacement
-    if callable(replacement) and hasattr(replacement, "__name__"):
-        replacement.__name__ = attribute
-        replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
-        replacement.__doc__ = found.__doc__
-        replacement.__module__ = cls.__module__  # where pickle looks for it
-        replacement.__annotations__ = {}  # `help` and `signature` show none of C's methods
-    interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
-    if own:
-        applied.undo.append(
-            lambda: interpose.set_attribute(cls, attribute, found, wrapt.apply_patch)
-        )
-    else:
-        applied.undo.append(lambda: interpose.del_attribute(cls, attribute))
-    applied.originals[id(replacement)] = found
-    applied.how[row.name] = "in place"
-
-
-def _adopt(
-    applied: _Applied,
-    rows: list[Patch],
-    reason: str | None,
-    serve_again: Callable[[Any], list[Patch]],
-) -> None:
-    """Serve what exists already: stored bound methods, state kept in instances, and C modules that
-    were made more than once (tests do that)."""
-    adopters = applied.runtime.adopters
-    replaced: dict[type, dict[str, Any]] = {}
-    for row in rows:
-        if row.name in applied.how and "." in row.path:
-            cls, attribute, found = _find(row)
-            if isinstance(cls, type) and found is row.replacement:
-                replaced.setdefault(cls, {})[attribute] = found
-    found, methods = interpose.instances((*replaced, *adopters, ModuleType))
-    again = [row for each in found if type(each) is ModuleType for row in serve_again(each)]
-    for cls, adopt in adopters.items():
-        if cls in replaced:
-            for each in found:
-                if isinstance(each, cls):
-                    adopt(each)
-    for method in methods if reason is None else ():
-        owner = method.__self__
-        for cls in type(owner).__mro__:
-            replacement = replaced.get(cls, {}).get(method.__name__)
-            if replacement is not None:
-                redirect = interpose.MethodRedirect(method, replacement.__get__(owner))
-                applied.undo.append(redirect.undo)
-                break
-    if again:
-        _adopt(applied, again, reason, lambda module: [])
-
-
-def _rehash() -> None:
-    """Keep builtins members of ``os.supports_fd`` and the like: redirected they hash otherwise."""
-    import os
-
-    for name, each in vars(os).items():
-        if name.startswith("supports_") and type(each) is set:
-            members = list(each)
-            each.clear()
-            each.update(members)
-
-
-def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
-    """Replace a function in the module globals that hold it; returns the undo."""
-    changed: list[tuple[dict[str, Any], str]] = []
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
-        if type(names) is dict and names.get("__name__") != originals.__name__:
-            for name, value in list(names.items()):
-                if value is found:
-                    names[name] = replacement
-                    changed.append((names, name))
-
-    def undo() -> None:
-        for names, name in changed:
-            if names.get(name) is replacement:
-                names[name] = found
-
-    return undo
-
-
-def _undo(applied: _Applied) -> None:
-    releasers = applied.runtime.releasers
-    if releasers and applied.how:
-        for instance in interpose.instances(releasers)[0]:
-            for cls, release in releasers.items():
-                if isinstance(instance, cls):
-                    release(instance)
-    while applied.undo:
-        applied.undo.pop()()
-    _rehash()
+# -- at exit and at forks ------------------------------------------------------------------------
 
 
 def _at_exit() -> None:
@@ -578,7 +356,7 @@ def _at_exit() -> None:
     _applied = None
     interpose.leak(applied.runtime.kernel.threads)
     interpose.leak(applied.runtime.kernel.spare)
-    _undo(applied)
+    applied.put_back()
 
 
 def _before_fork() -> None:
@@ -611,30 +389,7 @@ def _after_fork_in_child() -> None:
         _applied.runtime.workers.after_fork()
 
 
-# -- names ---------------------------------------------------------------------------------------
-
-
-def _split(name: str) -> tuple[str, str]:
-    """The longest importable prefix of a dotted name, and the rest."""
-    from importlib import import_module
-
-    parts = name.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        module = ".".join(parts[:end])
-        try:
-            import_module(module)
-        except ModuleNotFoundError:
-            continue
-        return module, ".".join(parts[end:])
-    raise ModuleNotFoundError(f"no module in {name!r}")
-
-
-def _resolve(name: str) -> Any:
-    try:
-        module, path = _split(name)
-        return wrapt.resolve_path(module, path)[2]
-    except (AttributeError, ImportError):
-        return None
+# -- identities ----------------------------------------------------------------------------------
 
 
 def _main_ident() -> int:

@@ -21,6 +21,7 @@ LAYERS = (
     {"wrappers"},
     {"drawing"},
     {"scheduling"},
+    {"applying"},
     {"offload", "patching"},
     {"__init__"},
     {"__main__"},

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import ConfigError, PatchError, ThreadsAlive, patching
+from capriccio_patch import ConfigError, PatchError, ThreadsAlive, applying, patching
 from tests.conftest import RunScript, Ticker
 
 
@@ -35,7 +35,7 @@ def snapshot() -> dict[str, Any]:
     assert applied is not None
     targets: dict[int, Any] = {}
     for row in patching.tables.all_patches(applied.runtime):
-        parent = patching._find(row)[0]
+        parent = applying.find(row)[0]
         targets[id(parent)] = parent
     capriccio_patch.unpatch_all()
     found: dict[str, Any] = {}
