@@ -150,7 +150,7 @@ class TestApplying:
             raise RuntimeError("in the middle")
 
         with monkeypatch.context() as patch:
-            patch.setattr(patching, "_adopt", fail)
+            patch.setattr(applying.Application, "_adopt", fail)
             with pytest.raises(RuntimeError, match="in the middle"):
                 capriccio_patch.patch_all()
         assert capriccio_patch.status() == {"patched": False}
