@@ -15,6 +15,7 @@ import _thread
 import sys
 import threading
 from functools import cache, partial
+from types import MethodType
 from typing import Any
 from weakref import WeakSet
 
@@ -126,7 +127,7 @@ def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]
             c_released.add(lock)
             return lock
         lock = _thread.allocate_lock()
-        kernel.current.on_exit = partial(release, lock)  # one object; a closure is three
+        kernel.current.on_exit = MethodType(release, lock)  # one object; a closure is three
         return lock
 
     def release(lock: Any) -> None:
@@ -191,15 +192,14 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
         sys.audit("_thread.start_joinable_thread", function, daemon, handle)
         thread = kernel.spawn(function)
         interpose.swap_thread_handles(handle, make_handle(thread.ident))
-        ident = thread.ident
         if not daemon:
-            not_daemon[ident] = handle
+            not_daemon[thread.ident] = handle
 
-        thread.on_exit = partial(done, ident, handle)  # two objects; a closure is four
+        thread.on_exit = MethodType(done, handle)  # one object; a closure is four
         return handle
 
-    def done(ident: int, handle: Any) -> None:
-        not_daemon.pop(ident, None)
+    def done(handle: Any) -> None:
+        not_daemon.pop(handle.ident, None)
         set_done(handle)
 
     def set_done(self: Any) -> None:
