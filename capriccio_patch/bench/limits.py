@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from .children import Child, ChildFailed, Children
 from .load import COMPLETE, INTERRUPTED, PROGRAMS
 from .progress import Bars
 from .sampling import page_tables
+from .turns import measure_in_turn
 
 _LIMIT = 1200.0  # seconds for a runtime
 _SPARE_MEMORY = 0.07  # of the machine's
@@ -48,20 +48,11 @@ def run(args: argparse.Namespace) -> int:
     """Try each runtime, print a table; the exit status."""
     if reason := options.need("rich"):
         return options.fail("limits", reason)
-    found = []
-    about = conditions.describe()
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-    with Bars(len(args.runtimes)) as bars:
-        for runtime in args.runtimes:
-            bars.begin(f"limits: {runtimes.TITLES[runtime]}")
-            found.append(measure(runtime, args.threads, bars, args.stack_size))
-            bars.end(line(found[-1]))
-            if args.output:
-                result = {"kind": "limits", "conditions": about, "runtimes": found}
-                (args.output / "limits.json").write_text(json.dumps(result, indent=1))
-            if found[-1]["ended"] == INTERRUPTED:
-                break
+
+    def measured(runtime: str, bars: Bars) -> dict[str, Any]:
+        return measure(runtime, args.threads, bars, args.stack_size)
+
+    found = measure_in_turn("limits", args.runtimes, measured, line, args.output)
     print(*lines(found), sep="\n")
     return 0 if all(each["steps"] for each in found) else 1
 

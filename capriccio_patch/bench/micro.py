@@ -7,7 +7,6 @@ switching between them, mutexes, a producer and a consumer, and pipes of which f
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any
 
 import psutil
 
-from . import conditions, options, runtimes
+from . import options, runtimes
 from .children import ChildFailed, Children
 from .load import COMPLETE, INTERRUPTED, PROGRAMS
 from .progress import Bars
+from .turns import measure_in_turn
 
 ROWS = {
     "create": "create, start and join a thread",
@@ -47,20 +47,14 @@ def run(args: argparse.Namespace) -> int:
     """Measure each runtime, print a table; the exit status."""
     if reason := options.need("rich"):
         return options.fail("micro", reason)
-    found = []
-    about = conditions.describe()
-    if args.output:
-        args.output.mkdir(parents=True, exist_ok=True)
-    with Bars(len(args.runtimes)) as bars:
-        for runtime in args.runtimes:
-            bars.begin(f"micro: {runtimes.TITLES[runtime]}")
-            found.append(measure(runtime, args.quick, bars))
-            bars.end(f"{runtimes.TITLES[runtime]}: {found[-1]['ended']}")
-            if args.output:
-                result = {"kind": "micro", "conditions": about, "runtimes": found}
-                (args.output / "micro.json").write_text(json.dumps(result, indent=1))
-            if found[-1]["ended"] == INTERRUPTED:
-                break
+
+    def measured(runtime: str, bars: Bars) -> dict[str, Any]:
+        return measure(runtime, args.quick, bars)
+
+    def line(found: dict[str, Any]) -> str:
+        return f"{runtimes.TITLES[found['runtime']]}: {found['ended']}"
+
+    found = measure_in_turn("micro", args.runtimes, measured, line, args.output)
     print(*lines(found), sep="\n")
     return 0 if all(each["ended"] == COMPLETE for each in found) else 1
 
