@@ -1,4 +1,4 @@
-"""Forks, each a script of `tests/isolated` that ends with a word."""
+"""Scripts of `tests/isolated`: forks, which end with a word, and descriptors that are reused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import SCHEMES, RunScript, with_scheme
 
-SCRIPTS = sorted((Path(__file__).parent / "isolated").glob("fork_*.py"))
+ISOLATED = Path(__file__).parent / "isolated"
+SCRIPTS = sorted(ISOLATED.glob("fork_*.py"))
 EXPECTED = {
     "fork_and_exit": [
         "a thread of the child",
@@ -18,6 +19,12 @@ EXPECTED = {
         "parent exits",
     ]
 }
+
+
+@pytest.mark.parametrize("sockio", SCHEMES)
+def test_no_wake_up_is_lost_as_numbers_are_reused(run_script: RunScript, sockio: str) -> None:
+    done = run_script(ISOLATED / "reuse_storm.py", "240", env=with_scheme(sockio))
+    assert done.stdout.startswith(f"240 rounds, {sockio}: ")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

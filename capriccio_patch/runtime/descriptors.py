@@ -28,6 +28,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import originals
 from .thread import Thread
 from .waitqueue import Slot, added, contains, first_and_rest, removed, waiters
 
@@ -129,17 +130,34 @@ class Descriptors:
             descriptor = self.table[fd] = Descriptor(fd, owned, exact)
             return descriptor
         # Whoever waits goes on with this record: a second object for the same socket is no change.
+        replaced = bool(descriptor.interest()) and not self._is_same(descriptor)
         descriptor.owned = owned
         descriptor.exact = exact
         descriptor.can_read = True
         descriptor.listens = False
         descriptor.registered = False
         descriptor.armed = 0
+        descriptor.file = None
+        wake = self._abandon if replaced else self._wake_all
         if self._kernel.is_mine():
-            self._wake_all(descriptor)
+            wake(descriptor)
         else:
-            self._kernel.call_soon(self._wake_all, descriptor)
+            self._kernel.call_soon(wake, descriptor)
         return descriptor
+
+    def check(self, descriptor: Descriptor) -> None:
+        """Before a wait that the scheme is not asked for: the number of what we own may have been
+        closed in C, and stand for a file that we don't own."""
+        if descriptor.file is not None and not self._is_same(descriptor):
+            descriptor.owned = descriptor.exact = descriptor.registered = descriptor.listens = False
+            descriptor.armed = 0
+            descriptor.file = None
+            descriptor.can_read = True
+            self._abandon(descriptor)
+
+    def _is_same(self, descriptor: Descriptor) -> bool:
+        """Whether its number stands for the file that was waited for; True where nobody knows."""
+        return descriptor.file is None or descriptor.file == _identity(descriptor.fd)
 
     def closed(self, fd: int) -> Descriptor | None:
         """`fd` is about to be closed or replaced.  Pass what this returns to `wake_closed` then."""
@@ -327,21 +345,23 @@ class Descriptors:
 
     def _arm(self, d: Descriptor) -> None:
         """Have the backend report `d`, even if the state that is waited for is there already."""
+        if d.file is None:
+            d.file = _identity(d.fd)
         events = self._kernel.backend.add_request(d, d.interest())
         if events:
             # The kernel does not multiplex such descriptors (regular files): always ready.
             self._kernel.call_soon(self.dispatch, ((d.fd, events),))
         if d.reused:
             d.reused = False
-            self._abandon(d)
+            d.file = _identity(d.fd)
+            self._abandon(d, self._kernel.finalizer.host)
 
-    def _abandon(self, d: Descriptor) -> None:
-        """The number was closed in C and stands for another file now.
+    def _abandon(self, d: Descriptor, newcomer: Thread | None = None) -> None:
+        """The number was closed in C and stands for another file now, which `newcomer` waits for.
 
         Who waited for the old one must not take what belongs to the new one's readers.
         """
         kernel = self._kernel
-        newcomer = kernel.finalizer.host
         for slot in (d.readers, d.writers):
             for thread in waiters(slot):
                 if thread is not newcomer:
@@ -429,6 +449,15 @@ class Descriptors:
             d.registered = False
             d.armed = 0
             d.can_read = True
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    """Which file a number stands for; None if it is closed."""
+    try:
+        status = originals.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _raise_closed() -> None:

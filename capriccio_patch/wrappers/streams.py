@@ -137,6 +137,8 @@ class Streams:
     def _read_later(self, fd: int, attempt: Callable[[], T]) -> T:
         descriptors = self._descriptors
         d = descriptors.record(fd)
+        if d.owned:
+            descriptors.check(d)
         if not d.owned and d.readers is None:
             d.can_read = False  # each wait has the scheme look at the present state
         again = False
