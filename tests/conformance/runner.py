@@ -30,10 +30,11 @@ from table import EXIT, PASSED
 
 __all__ = ["Options", "repeat_module", "run_module"]
 
+EXCUSED_HANG = 10.0
+"""Seconds without a word that an excused test is given."""
 _CHILD = Path(__file__).with_name("child.py")
 _GIVE_UP = 12
 """Hangs and crashes of one module."""
-_EXCUSED_HANG = 10.0
 _CLONE_NEWNET = 0x40000000
 _PR_SET_CHILD_SUBREAPER = 36
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -240,7 +241,7 @@ class Module:
 
     def _patience(self, test: str | None) -> float:
         hang = self.options.hang
-        return min(hang, _EXCUSED_HANG) if test in self.options.excused else hang
+        return min(hang, EXCUSED_HANG) if test in self.options.excused else hang
 
     def _take(self, run: Run, event: dict[str, Any]) -> bool:
         kind = event["e"]
