@@ -65,6 +65,11 @@ class Backend(ABC):
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """The descriptors that have something to tell, waiting up to `timeout` seconds."""
 
+    def waitable(self) -> int:
+        """A descriptor that is readable as soon as `poll` has something to report; -1: there is
+        none.  Any OS thread."""
+        return -1
+
     @abstractmethod
     def forget(self, descriptor: Descriptor) -> None:
         """The number of `descriptor` is about to be closed."""

@@ -132,6 +132,10 @@ class EpollBackend(Backend):
                     self._notifier.drain()
         return found
 
+    def waitable(self) -> int:
+        """The epoll instance."""
+        return int(self._fd)
+
     def forget(self, descriptor: Descriptor) -> None:
         """Nothing to do: the kernel drops the registration with the last copy of the descriptor."""
 

@@ -141,6 +141,10 @@ class IoUringBackend(Backend):
                 found.append((fd, NVAL if result == -errno.EBADF else ERR))
         return found
 
+    def waitable(self) -> int:
+        """The ring."""
+        return self._ring.fd
+
     def withdraw(self, descriptor: Descriptor) -> None:
         """Cancel the request, with the next `poll`."""
         request = self._requests.get(descriptor.fd)

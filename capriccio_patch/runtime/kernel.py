@@ -90,6 +90,7 @@ class Kernel:
         "descriptors",
         "finalizer",
         "has_locals",
+        "heeded",
         "is_profiled",
         "is_traced",
         "main",
@@ -133,6 +134,8 @@ class Kernel:
         """Called when there may be something to watch; None while the watchdog is awake."""
         self.blocking = False
         """In a poll that waits: `notify` ends it."""
+        self.heeded = False
+        """The watchdog waits for what a poll would report."""
         self._after_fork: list[Callable[[], None]] = []
         self._around_fork: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._starting: Thread | None = None
@@ -597,6 +600,14 @@ class Kernel:
             thread.since = -1.0
             self.push(thread)
 
+    def is_alone(self) -> bool:
+        """Whether the current thread was asked to step aside, and nobody else could run.
+
+        As far as is known since then.  Any OS thread.
+        """
+        nobody = not self.ready and not self._preempted and not self._inbox
+        return nobody and self.budget == TURN - 1 and not self.blocking
+
     def has_slice(self) -> bool:
         """Whether the current thread was preempted and now runs for a slice.  Any OS thread."""
         return self.current is self._granted
@@ -678,7 +689,7 @@ class Kernel:
     def call_soon(self, call: Callable[..., None], *args: Any) -> None:
         """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
         self._inbox.append((call, args))
-        if self.blocking:
+        if self.blocking or self.heeded:
             self.backend.notify()
 
     def _drain_inbox(self) -> None:

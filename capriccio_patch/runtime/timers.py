@@ -71,6 +71,14 @@ class Timers:
                 return float(deadline)
         return None
 
+    def peek(self) -> float | None:
+        """A time before which `expired` has nothing to report; it may have none then either.
+
+        Any OS thread.
+        """
+        heap = self._heap
+        return float(heap[0][0]) if heap else None
+
     def expired(self, now: float) -> Iterator[Thread]:
         """Take out the threads whose deadline has passed, earliest first."""
         while True:

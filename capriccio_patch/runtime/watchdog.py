@@ -8,6 +8,9 @@ that is reported (`Blocked`).
   they tell whether anything has switched, and cost a switch nothing.
 * Looking takes the GIL, which a computing thread gives away after a switch interval.  While the
   watchdog is there, that is made a fraction of the slice.
+* On a virtual machine a look costs some 100 us of CPU, nearly all of it for waking up: for the time
+  and for the GIL.  So while a thread that computes keeps nobody waiting, the watchdog waits for
+  whatever the kernel's next poll would report, and otherwise looks less often.
 
 1. A thread that parks in time never notices.
 2. The watchdog sleeps without a timeout while the kernel waits in a poll, or there is one thread
@@ -27,6 +30,7 @@ import gc
 from .. import originals
 from . import os_threads
 from .blocked import Blocked
+from .descriptors import READ
 from .kernel import TURN, Kernel
 from .lateness import Lateness
 from .preemption import Preemption
@@ -36,6 +40,8 @@ __all__ = ["Watchdog"]
 _SHORTEST = 0.0002
 """The shortest slice in seconds; a switch by preemption costs some 20 us."""
 _GIL_SHARE = 0.1
+_RARELY = 4
+"""Slices from one look to the next while nobody else could run."""
 _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
 
@@ -159,6 +165,8 @@ class Watchdog:
         if os_thread is not None:
             os_thread.stopping = True
             os_thread.ring()
+            if self._kernel.heeded:
+                self._kernel.backend.notify()
             originals.lock_acquire(os_thread.over, True, _STOP_LIMIT)
 
     def _pause(self) -> None:
@@ -197,12 +205,19 @@ class Watchdog:
         told = False
         delay: float | None = None  # the CPU delay when a tick had not been taken
         pause = self._period
+        asked = alone = False
         while True:
-            originals.lock_acquire(me.bell, True, pause)
+            fd = kernel.backend.waitable() if alone else -1
+            if fd >= 0:
+                pause = self._listen(me, fd, pause)
+            else:
+                originals.lock_acquire(me.bell, True, pause)
             if me.stopping:
                 return
             step = lateness.since_last(pause, self._gil_interval)
             state = (kernel.budget, kernel.now)
+            alone = (asked if state != seen else alone) and kernel.is_alone()
+            asked = False
             last, collected = collected, _full_collections()
             if state == seen:
                 ran += step
@@ -222,6 +237,7 @@ class Watchdog:
             else:
                 if self._slice and ran >= self._slice:
                     self.preemption.request()
+                    asked = True
                 if self._limit and ran >= self._limit and not told and collected == before:
                     told = self._report(ran, delay, lateness.delay())
             seen = state
@@ -240,6 +256,25 @@ class Watchdog:
         if 0.0 < ran < self._slice:
             return min(period, max(self._slice - ran, period / 8))
         return period
+
+    def _listen(self, me: _OsThread, fd: int, pause: float) -> float:
+        """Wait until somebody else may be able to run, or `fd` is readable; for how long at most,
+        which is no less than `pause`.
+        """
+        assert originals.poll is not None
+        kernel = self._kernel
+        limit = _RARELY * self._slice
+        deadline = kernel.timers.peek()
+        if deadline is not None:
+            limit = min(limit, deadline - kernel.clock())
+        limit = max(limit, pause)
+        poller = originals.poll()
+        poller.register(fd, READ)
+        kernel.heeded = True  # before the look at what it would end
+        if not me.stopping and kernel.is_alone():
+            originals.poll_poll(poller, limit * 1000)
+        kernel.heeded = False
+        return limit
 
     def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:
         """Sleep until there may be something to watch."""

@@ -315,7 +315,7 @@ def conditions(rng: random.Random) -> None:
         if _waiting:
             _waiting -= 1
             _condition.notify()
-        else:
+        elif not _stop:  # after that nobody notifies any more
             _waiting += 1
             if not _condition.wait(STALL) and not _stop:
                 raise AssertionError("a notification was lost")

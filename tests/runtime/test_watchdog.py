@@ -22,6 +22,7 @@ from capriccio_patch import patching
 from capriccio_patch.runtime.kernel import Kernel
 from capriccio_patch.runtime.safe_point import Point, point
 from capriccio_patch.schedulers.random import RandomScheduler
+from tests.conftest import SCHEMES, with_scheme
 
 TORTURE = Path(__file__).resolve().parent.parent / "isolated" / "torture.py"
 SCHEDULERS = capriccio_patch.known_schedulers()
@@ -166,6 +167,48 @@ def test_descriptors_and_timers_are_served_while_others_compute(each_scheduler: 
     for thread in threads:
         thread.join()
     far.close()
+
+
+@pytest.mark.parametrize("sockio", SCHEMES)
+def test_whoever_is_woken_while_one_computes_alone_has_a_turn(run_script: Any, sockio: str) -> None:
+    """By a descriptor, a deadline, an OS thread, or the one that computes."""
+    run_script(
+        """
+        import socket, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        near, far = socket.socketpair()
+        lock, event = threading.Lock(), threading.Event()
+        lock.acquire()
+        seen = []
+        waits = [
+            lambda: near.recv(1),
+            lambda: time.sleep(0.12),
+            lambda: lock.acquire(),
+            lambda: event.wait(),
+        ]
+        def run(wait):
+            wait()
+            seen.append(wait)
+        threads = [threading.Thread(target=run, args=(wait,)) for wait in waits]
+        for thread in threads:
+            thread.start()
+        sleep = capriccio_patch.original("time.sleep")
+        def outside():
+            sleep(0.06)
+            lock.release()
+            sleep(0.03)
+            far.send(b"x")
+        capriccio_patch.original("_thread.start_new_thread")(outside, ())
+        while len(seen) < 4:
+            if len(seen) == 3:
+                event.set()
+        assert seen[-1] is waits[-1]
+        for thread in threads:
+            thread.join()
+        """,
+        env=with_scheme(sockio),
+    )
 
 
 def test_threads_that_yield_and_threads_that_compute_share(each_scheduler: str) -> None:
