@@ -23,6 +23,7 @@ from . import (
     os,
     processes,
     queue,
+    queues,
     select,
     signal,
     socket,
@@ -40,6 +41,7 @@ __all__ = ["LATE", "all_patches", "awaited", "patches_again"]
 LATE = (
     Late("asyncio", "_asyncio", asyncio.patches),
     Late("faulthandler", "faulthandler", faulthandler.patches),
+    Late("queue", "queue", queues.patches),
     Late("sqlite3", "_sqlite3", sqlite3.patches),
     Late("ssl", "_ssl", ssl.patches),
     *interpreters.LATE,
