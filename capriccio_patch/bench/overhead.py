@@ -4,8 +4,9 @@ Two things are done with the watchdog and without it (``CAPRICCIO_SLICE=0``, no 
 computes beside one that waits, here and under stock Python; a server with a thread for each
 connection sends back what comes.
 
-What is compared takes short turns, A B B A, so that a machine that becomes slower or faster does so
-for both.  What counts is the CPU time of all OS threads of a process; each four turns give one
+What is compared takes turns, A B B A, so that a machine that becomes slower or faster does so for
+both.  A turn begins with a wait, after which the watchdog wakes up: it is long enough for that not
+to matter.  What counts is the CPU time of all OS threads of a process; each four turns give one
 ratio.  Two processes that do the same differ by where their memory lies, so each ratio is taken of
 several pairs of processes, and the interval is that of the median over all, at 95 %: by order
 statistics, which suppose nothing of how the ratios are spread.
@@ -37,9 +38,9 @@ Turn = Callable[[], float]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("--pairs", type=int, default=8, metavar="N", help="of processes; 8")
-    parser.add_argument("--rounds", type=int, default=25, metavar="N", help="for each pair; 25")
-    parser.add_argument("--seconds", type=float, default=0.1, metavar="S", help="of a turn; 0.1")
+    parser.add_argument("--pairs", type=int, default=6, metavar="N", help="of processes; 6")
+    parser.add_argument("--rounds", type=int, default=12, metavar="N", help="for each pair; 12")
+    parser.add_argument("--seconds", type=float, default=0.25, metavar="S", help="of a turn; 0.25")
     parser.add_argument("--connections", type=int, default=50, metavar="N", help="default: 50")
 
 
