@@ -209,7 +209,7 @@ class Watchdog:
         while True:
             fd = kernel.backend.waitable() if alone else -1
             if fd >= 0:
-                pause = self._listen(me, fd, pause)
+                pause, alone = self._listen(me, fd, pause)
             else:
                 originals.lock_acquire(me.bell, True, pause)
             if me.stopping:
@@ -257,9 +257,11 @@ class Watchdog:
             return min(period, max(self._slice - ran, period / 8))
         return period
 
-    def _listen(self, me: _OsThread, fd: int, pause: float) -> float:
-        """Wait until somebody else may be able to run, or `fd` is readable; for how long at most,
-        which is no less than `pause`.
+    def _listen(self, me: _OsThread, fd: int, pause: float) -> tuple[float, bool]:
+        """Wait until somebody else may be able to run.
+
+        For how long at most, which is no less than `pause` unless `fd` is readable before, and
+        whether nobody can as far as `fd` tells.
         """
         assert originals.poll is not None
         kernel = self._kernel
@@ -271,10 +273,11 @@ class Watchdog:
         poller = originals.poll()
         poller.register(fd, READ)
         kernel.heeded = True  # before the look at what it would end
+        found: list[tuple[int, int]] = []
         if not me.stopping and kernel.is_alone():
-            originals.poll_poll(poller, limit * 1000)
+            found = originals.poll_poll(poller, limit * 1000)
         kernel.heeded = False
-        return limit
+        return limit, not found
 
     def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:
         """Sleep until there may be something to watch."""
