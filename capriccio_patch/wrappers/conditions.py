@@ -51,8 +51,9 @@ def patches(runtime: Runtime) -> list[Patch]:
     class Waiter:
         """One wait."""
 
-        __slots__ = ("released", "thread")
+        __slots__ = ("process", "released", "thread")
 
+        process: object
         released: bool
         thread: Thread | None
         """Who is parked."""
@@ -67,10 +68,19 @@ def patches(runtime: Runtime) -> list[Patch]:
             else:
                 kernel.call_soon(resume, self)
 
+    process = object()
+
+    def after_fork() -> None:
+        """In the child there is nobody left of those who waited in the parent, but for what the
+        thread that forked may have interrupted."""
+        nonlocal process
+        process = object()
+
+    kernel.on_fork(after_fork)
+
     def resume(waiter: Waiter) -> None:
         thread = waiter.thread
-        # In a child that was forked there is nobody left of those who waited in the parent.
-        if thread is not None and thread.ident in kernel.threads:
+        if thread is not None and (waiter.process is process or thread.ident in kernel.threads):
             waiter.thread = None
             if thread.parked:  # `Kernel.resume`, without its call
                 thread.parked = False
@@ -132,6 +142,7 @@ def patches(runtime: Runtime) -> list[Patch]:
             raise RuntimeError("cannot wait on un-acquired lock")
         waiters = self._waiters
         waiter = Waiter()
+        waiter.process = process
         waiter.released = False
         waiter.thread = None
         waiters.append(waiter)
@@ -207,6 +218,7 @@ def patches(runtime: Runtime) -> list[Patch]:
                 return stock_event_wait(self, timeout)
             deadline = clock() + timeout
         waiter = Waiter()
+        waiter.process = process
         waiter.released = False
         waiter.thread = None
         waiters = condition._waiters

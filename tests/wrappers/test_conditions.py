@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextvars
 import ctypes
 import os
 import signal
@@ -257,6 +258,23 @@ def test_a_signal_handler_sets_the_event_that_the_main_thread_waits_for() -> Non
         assert event.wait(30)
     finally:
         signal.signal(signal.SIGUSR1, old)
+
+
+def test_what_dies_with_a_thread_may_wait() -> None:
+    event = threading.Event()
+    gone: list[bool] = []
+    kept: contextvars.ContextVar[Any] = contextvars.ContextVar("kept")
+
+    class Waits:
+        def __del__(self) -> None:
+            gone.append(event.wait())
+
+    thread = green(lambda: kept.set(Waits()))  # type: ignore[arg-type, return-value]
+    spin(lambda: waiters(event._cond) == 1)  # type: ignore[attr-defined]
+    event.set()
+    thread.join()
+    spin(lambda: gone)
+    assert gone == [True]
 
 
 def test_os_threads_and_green_threads_lose_no_wake_up() -> None:
