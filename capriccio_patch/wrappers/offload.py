@@ -93,6 +93,7 @@ class _Call:
         "_finished",
         "_function",
         "_kernel",
+        "_mask",
         "_result",
         "_waiter",
     )
@@ -102,6 +103,7 @@ class _Call:
     ) -> None:
         self._kernel = kernel
         self._context = context
+        self._mask = os_threads.mask()
         self._function: Any = function
         self._args = args
         self._result: Any = None
@@ -112,7 +114,8 @@ class _Call:
     def run(self) -> None:
         """On the worker's OS thread."""
         try:
-            self._result = self._context.run(self._function, *self._args)
+            run = self._context.run
+            self._result = os_threads.with_mask(self._mask, run, self._function, *self._args)
         except BaseException as error:
             self._error = error
         self._args = ()  # the caller may count references once it goes on
