@@ -1,9 +1,10 @@
 """python -m capriccio_patch.bench fairness: an echo server beside threads that want all there is.
 
-* ``files``: a thousand threads write and read files of their own.  One request every few
-  milliseconds, over several connections, tells how long an answer takes with them and without.
-* ``hogs``: four threads compute.  A hundred clients, each of which asks again once it is answered,
-  tell how many answers there are and how long they take, here and under stock threads.
+* ``files``: a thousand threads write and read files of their own.  How long an answer takes, with
+  them and without, is told by one request every few milliseconds, and then by a hundred clients,
+  each of which asks again once it is answered.
+* ``hogs``: four threads compute.  As many clients tell how many answers there are and how long they
+  take, here and under stock threads.
 
 What is compared takes turns, so that both meet the same moments of the machine; ratios are those of
 one round, of which the median and the quartiles are told.
@@ -58,20 +59,22 @@ def run(args: argparse.Namespace) -> int:
     print("; ".join(describe().values()) + f"; commit {commit()}; {args.rounds} rounds.")
     for what in args.what or ["files", "hogs"]:
         if what == "files":
-            _files(args.files, args.rounds, args.seconds)
+            _files(args.files, 1, args.rounds, args.seconds)
+            _files(args.files, args.clients, args.rounds, args.seconds)
         else:
             _hogs(args.hogs, args.clients, args.rounds, args.seconds)
     return 0
 
 
-def _files(threads: int, rounds: int, seconds: float) -> None:
-    print(f"\n{threads:,} threads on their own files, one request every {_EVERY * 1e3:.0f} ms")
+def _files(threads: int, clients: int, rounds: int, seconds: float) -> None:
+    load = f"{clients} clients" if clients > 1 else f"one request every {_EVERY * 1e3:.0f} ms"
+    print(f"\n{threads:,} threads on their own files, {load}")
     alone: list[Turn] = []
     beside: list[Turn] = []
-    with _Server("capriccio", "files", threads, 10) as server:
+    with _Server("capriccio", "files", threads, 10 if clients == 1 else clients) as server:
         for number in range(rounds):
             for disturbed in (number % 2, 1 - number % 2):
-                turn = server.turn(bool(disturbed), seconds, 1)
+                turn = server.turn(bool(disturbed), seconds, clients)
                 (beside if disturbed else alone).append(turn)
             _print("alone", alone[-1])
             _print("beside files", beside[-1])
