@@ -190,16 +190,18 @@ def test_keep_alive_connections_of_the_stock_server(
 def test_ten_thousand_threads_in_one_os_thread(run_script: Any) -> None:
     done = run_script(
         """
-        import threading, time
+        import threading
         import psutil
         import capriccio_patch
         capriccio_patch.patch_all()
-        threads = [threading.Thread(target=time.sleep, args=(1,)) for _ in range(10_000)]
+        end = threading.Event()
+        threads = [threading.Thread(target=end.wait) for _ in range(10_000)]
         for thread in threads:
             thread.start()
         seen = psutil.Process().num_threads()
         helpers = capriccio_patch.status()["os_threads"]
         assert threading.active_count() == 10_001, threading.active_count()
+        end.set()
         for thread in threads:
             thread.join()
         print(seen, helpers)

@@ -360,7 +360,7 @@ def test_preempted_threads_that_need_little_do_not_wait_for_each_other(kernel: K
 
     for thread in started(*[victim] * left, busy, busy):
         thread.join()
-    assert len(set(rounds)) < 10
+    assert len(set(rounds)) < 30  # one by one they would take 60
 
 
 def test_a_preempted_thread_goes_on_at_once_if_nobody_else_can_run(kernel: Kernel) -> None:
