@@ -595,7 +595,9 @@ class Kernel:
         else:
             self._slices = min(2 * self._slices, SLICES)
         self._granted_at = self.now
-        for _ in range(min(self._slices, len(preempted))):
+        # Who takes a breath has had as long as a request may wait; of those, one at a time.
+        count = 1 if self._patience == BREATH else min(self._slices, len(preempted))
+        for _ in range(count):
             self._granted = thread = preempted.popleft()
             thread.since = -1.0
             self.push(thread)
