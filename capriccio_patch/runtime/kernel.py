@@ -298,7 +298,7 @@ class Kernel:
         self.timers = Timers()
         me.timer = me.deadline = None  # its entry was in the parent's heap
         self._inbox.clear()
-        self.blocking = False
+        self.blocking = self.heeded = False
         self._starting = None
         self._preempted.clear()
         self._granted = None

@@ -53,10 +53,11 @@ def patches(runtime: Runtime) -> list[Patch]:
 
         __slots__ = ("process", "released", "thread")
 
-        process: object
-        released: bool
-        thread: Thread | None
-        """Who is parked."""
+        def __init__(self) -> None:
+            self.process = process
+            self.released = False
+            self.thread: Thread | None = None
+            """Who is parked."""
 
         def release(self) -> None:
             """End the wait.  Any OS thread."""
@@ -120,6 +121,9 @@ def patches(runtime: Runtime) -> list[Patch]:
             if not waiter.released:
                 withdraw(waiters, waiter)
 
+    def is_owned(condition: Any, lock: Any) -> Any:
+        return rlock_held(lock) if type(lock) is RLock else condition._is_owned()
+
     def wait(self: Any, timeout: float | None = None) -> Any:
         if get_ident() != kernel.os_ident:
             return stock_wait(self, timeout)
@@ -130,26 +134,14 @@ def patches(runtime: Runtime) -> list[Patch]:
             if timeout > 0:
                 deadline = clock() + timeout
         lock = self._lock
-        kind = type(lock)
-        plain = kind is Lock and type(self) is Condition
-        if plain:
-            owned = is_locked(lock)
-        elif kind is RLock:
-            owned = rlock_held(lock)
-        else:
-            owned = self._is_owned()
-        if not owned:
+        plain = type(lock) is Lock and type(self) is Condition
+        if not (is_locked(lock) if plain else is_owned(self, lock)):
             raise RuntimeError("cannot wait on un-acquired lock")
         waiters = self._waiters
         waiter = Waiter()
-        waiter.process = process
-        waiter.released = False
-        waiter.thread = None
         waiters.append(waiter)
         if plain:
-            unlock(lock)
-            if waiting_for_lock and id(lock) in waiting_for_lock:
-                wake_for_lock(lock)
+            lock.release()
         else:
             state = self._release_save()
         try:
@@ -165,19 +157,12 @@ def patches(runtime: Runtime) -> list[Patch]:
 
     def notify(self: Any, n: int = 1) -> Any:
         lock = self._lock
-        kind = type(lock)
-        plain = kind is Lock and type(self) is Condition
+        plain = type(lock) is Lock and type(self) is Condition
         if plain and not self._waiters and is_locked(lock):
             return None
         if get_ident() != kernel.os_ident or type(n) is not int:
             return stock_notify(self, n)
-        if plain:
-            owned = is_locked(lock)
-        elif kind is RLock:
-            owned = rlock_held(lock)
-        else:
-            owned = self._is_owned()
-        if not owned:
+        if not (is_locked(lock) if plain else is_owned(self, lock)):
             raise RuntimeError("cannot notify on un-acquired lock")
         waiters = self._waiters
         while waiters and n > 0:
@@ -201,7 +186,7 @@ def patches(runtime: Runtime) -> list[Patch]:
         lock = self._lock
         if type(lock) is not Lock:
             return lock.__exit__(*args)
-        unlock(lock)
+        unlock(lock)  # `lock.release`, without its call
         if waiting_for_lock and id(lock) in waiting_for_lock:
             wake_for_lock(lock)
         return None
@@ -218,9 +203,6 @@ def patches(runtime: Runtime) -> list[Patch]:
                 return stock_event_wait(self, timeout)
             deadline = clock() + timeout
         waiter = Waiter()
-        waiter.process = process
-        waiter.released = False
-        waiter.thread = None
         waiters = condition._waiters
         waiters.append(waiter)
         return waits("event", self, waiters, waiter, deadline)
@@ -243,9 +225,7 @@ def patches(runtime: Runtime) -> list[Patch]:
             if waiters:
                 condition.notify_all()
         finally:
-            unlock(lock)
-            if waiting_for_lock and id(lock) in waiting_for_lock:
-                wake_for_lock(lock)
+            lock.release()
         return None
 
     def event_clear(self: Any) -> None:

@@ -24,8 +24,6 @@ def patches(runtime: Runtime) -> list[Patch]:
 
     Lock = originals.LockType
     try_lock = originals.lock_acquire
-    unlock = originals.lock_release
-    waiting_for_lock, _, wake_for_lock = runtime.locks
     stock_put: Any = queue.Queue.put
     stock_get: Any = queue.Queue.get
     ShutDown: Any = getattr(queue, "ShutDown", None)  # from CPython 3.13
@@ -43,9 +41,7 @@ def patches(runtime: Runtime) -> list[Patch]:
             if condition._waiters:
                 condition.notify()
         finally:
-            unlock(mutex)
-            if waiting_for_lock and id(mutex) in waiting_for_lock:
-                wake_for_lock(mutex)
+            mutex.release()
         return None
 
     def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
@@ -65,9 +61,7 @@ def patches(runtime: Runtime) -> list[Patch]:
                 condition.notify()
             return item
         finally:
-            unlock(mutex)
-            if waiting_for_lock and id(mutex) in waiting_for_lock:
-                wake_for_lock(mutex)
+            mutex.release()
 
     return [
         Patch("queue", "queue", "Queue.put", put),
