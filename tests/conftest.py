@@ -71,6 +71,18 @@ def _wait_for_threads(limit: float = 5.0) -> None:
         time.sleep(0.001)
 
 
+def green(call: Callable[[], Any]) -> threading.Thread:
+    """A thread that makes a call; a green one while the patch is in force."""
+    thread = threading.Thread(target=call)
+    thread.start()
+    return thread
+
+
+def os_thread(call: Callable[[], Any]) -> None:
+    """Make a call on an OS thread."""
+    capriccio_patch.original("_thread.start_new_thread")(call, ())
+
+
 class Ticker:
     """A thread that counts its turns; within ``with``.
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from capriccio_patch import original
+from tests.conftest import green, os_thread
 
 KINDS: dict[str, Callable[[], Any]] = {
     "default": threading.Condition,
@@ -32,16 +33,6 @@ def spin(until: Callable[[], Any], limit: float = 30.0) -> None:
     while not until():
         assert time.monotonic() < deadline
         time.sleep(0.001)
-
-
-def green(call: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread
-
-
-def os_thread(call: Callable[[], Any]) -> None:
-    original("_thread.start_new_thread")(call, ())
 
 
 def outcome(call: Callable[[], Any]) -> Any:

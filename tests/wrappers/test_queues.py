@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from capriccio_patch import original
-from tests.conftest import RunScript
+from tests.conftest import RunScript, green, os_thread
 
 pytestmark = pytest.mark.usefixtures("patched")
 
@@ -21,16 +19,6 @@ KINDS: list[Callable[[], Any]] = [
     queue.PriorityQueue,
     lambda: queue.Queue(3),
 ]
-
-
-def green(call: Callable[[], Any]) -> threading.Thread:
-    thread = threading.Thread(target=call)
-    thread.start()
-    return thread
-
-
-def os_thread(call: Callable[[], Any]) -> None:
-    original("_thread.start_new_thread")(call, ())
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=["fifo", "lifo", "priority", "bounded"])
