@@ -65,6 +65,7 @@ queue_qsize = SimpleQueueType.__dict__["qsize"]
 
 monotonic = clone(time.monotonic)
 sleep = clone(time.sleep)
+thread_time = clone(getattr(time, "thread_time", time.process_time))
 
 read = clone(posix.read)
 write = clone(posix.write)

@@ -23,7 +23,6 @@ import mmap
 import stat
 from collections.abc import Callable
 from enum import Enum
-from functools import partial
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from .. import originals
@@ -220,7 +219,7 @@ class Disk:
         mode = self.mounts.mode(fd)
         if mode == -1:
             return self.call(close, *args)
-        return self.change(partial(close, *args)) if stat.S_ISREG(mode) else close(*args)
+        return self.change(close, *args) if stat.S_ISREG(mode) else close(*args)
 
     def is_prompt(self) -> bool:
         """Whether the scheme has `change` make calls directly."""
@@ -233,15 +232,15 @@ class Disk:
         result: T = self._wait(Request(self, Operation.CALL, function, *args))
         return result
 
-    def change(self, function: Callable[[], T]) -> T:
+    def change(self, function: Callable[..., T], *args: Any) -> T:
         """As `call`, for what changes a directory or a file's attributes."""
         backend = self.backend
         if not backend.is_prompt():
-            return self.call(function)
+            return self.call(function, *args)
         clock = originals.monotonic
         start = clock()
         try:
-            return function()
+            return function(*args)
         finally:
             backend.took(clock() - start)
             self.kernel.breathe()
@@ -317,15 +316,21 @@ class Disk:
         self._wait(Request(self, Operation.DATASYNC, originals.fdatasync, fd, fd=fd))
 
     def _read_bytes(self, fd: int, size: int, offset: int) -> bytes:
-        data = bytearray(min(size, CHUNK))
-        count = self.readinto(fd, data, offset)
-        while count == len(data) < size:
-            data += bytes(min(size - count, CHUNK))
-            with memoryview(data) as view:
-                count += self.readinto(fd, view[count:], _after(offset, count))
-        if count < len(data):
-            del data[count:]
-        return bytes(data)
+        pieces: list[memoryview] = []
+        left = size
+        while True:
+            data = bytearray(min(left, CHUNK))
+            try:
+                count = self.readinto(fd, data, _after(offset, size - left))
+            except OSError:
+                if not pieces:
+                    raise
+                break  # the next call meets it
+            pieces.append(memoryview(data)[:count])
+            left -= count
+            if not left or count < len(data):
+                break
+        return b"".join(pieces)
 
     def _read_chunk(self, fd: int, view: memoryview, offset: int) -> int:
         """Read at most CHUNK bytes, less only at the end of the file or of what is in memory."""

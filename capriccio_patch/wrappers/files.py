@@ -33,8 +33,8 @@ from ..runtime.disk import CHUNK
 from . import entries
 from .base import Patch, Runtime, is_path
 from .caller import as_caller, has_flag_for_descriptor
-from .lookup import WAIT, Lookup
-from .opening import Opening
+from .lookup import Lookup
+from .opening import Opening, Way
 
 __all__ = ["patches"]
 
@@ -260,8 +260,23 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
 def _open(runtime: Runtime, original: Any) -> Any:
     kernel = runtime.kernel
     opening = Opening(runtime)
-    lookup = opening.lookup
+    look_up = opening.lookup.open_now
     unhurried = runtime.disk.unhurried
+    took = runtime.disk.backend.took
+    clock = originals.monotonic
+
+    def open_now(path: Any, dir_fd: Any, flags: int) -> int:
+        sys.audit("open", path, None, flags | os.O_CLOEXEC)
+        start = clock()
+        fd = look_up(path, dir_fd, flags)
+        took(clock() - start)
+        if fd >= 0:
+            try:
+                kernel.breathe()
+            except BaseException:
+                originals.close(fd)
+                raise
+        return fd
 
     def open(path: Any, flags: Any, mode: Any = 0o777, *, dir_fd: Any = None) -> Any:  # noqa: A001
         if (
@@ -274,18 +289,22 @@ def _open(runtime: Runtime, original: Any) -> Any:
         if type(dir_fd) is bool:
             return as_caller(original, path, flags, mode, dir_fd=dir_fd)
         path = os.fspath(path)
-        opened = _Opened(
-            partial(original, path, flags, mode, dir_fd=dir_fd),
-            partial(_open_now, lookup, path, dir_fd, flags, mode),
-        )
         endless = not flags & _NEVER_ENDLESS
         creates, empties = bool(flags & os.O_CREAT), bool(flags & _NEW)
-        try:
-            opening.call(path, dir_fd, creates, empties, endless, opened.now, opened.open)
-        except BaseException:
-            opened.abandon()
-            raise
-        fd = opened.take()
+        way = opening.way(path, dir_fd, creates, empties, endless)
+        fd = -1
+        if way is Way.NOW and type(mode) is int:
+            fd = open_now(path, dir_fd, flags)
+            if fd < 0:
+                way = opening.after(fd, empties)
+        if fd < 0:
+            opened = _Opened(partial(original, path, flags, mode, dir_fd=dir_fd))
+            try:
+                opening.call(way, path, dir_fd, opened.open)
+            except BaseException:
+                opened.abandon()
+                raise
+            fd = opened.take()
         if flags & _EVERY_TIME:
             unhurried.add(fd)
         elif unhurried:
@@ -295,38 +314,21 @@ def _open(runtime: Runtime, original: Any) -> Any:
     return open
 
 
-def _open_now(lookup: Lookup, path: Any, dir_fd: Any, flags: int, mode: Any) -> int:
-    if type(mode) is not int:
-        return WAIT - 1
-    fd = lookup.open_now(path, dir_fd, flags, mode)
-    if fd >= 0:
-        sys.audit("open", path, None, flags | os.O_CLOEXEC)
-    return fd
-
-
 class _Opened:
     """The descriptor that an open brings, whether or not somebody still waits for it."""
 
-    __slots__ = ("_abandoned", "_found", "_open", "_open_now")
+    __slots__ = ("_abandoned", "_call", "_found")
 
-    def __init__(self, call: partial[int], now: partial[int]) -> None:
-        self._open = call
-        self._open_now = now
+    def __init__(self, call: partial[int]) -> None:
+        self._call = call
         self._found: list[int] = []
         self._abandoned = False
 
     def open(self) -> None:
         """Any OS thread."""
-        self._found.append(self._open())
+        self._found.append(self._call())
         if self._abandoned:
             self._drop()
-
-    def now(self) -> int:
-        """As `Lookup.open_now`."""
-        fd = self._open_now()
-        if fd >= 0:
-            self._found.append(fd)
-        return fd
 
     def take(self) -> int:
         """The descriptor, now the caller's."""

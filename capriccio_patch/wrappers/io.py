@@ -15,7 +15,6 @@ from __future__ import annotations
 import _io
 import os
 import stat
-from functools import partial
 from operator import index
 from typing import Any
 
@@ -23,7 +22,7 @@ from .. import originals
 from ..runtime.disk import CHUNK
 from . import io_buffered
 from .base import Patch, Runtime, is_path
-from .opening import Opening
+from .opening import Opening, Way
 from .streams import is_stream
 from .transfer import Transfer
 
@@ -124,9 +123,8 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
             size = CHUNK
         data = bytearray(size)
         count = fill(self, data)
-        if count < size:
-            del data[count:]
-        return bytes(data)
+        # Not by resizing: somebody may hold what `gc.get_objects` has found.
+        return bytes(data) if count == size else bytes(memoryview(data)[:count])
 
     def readall(self: Any, /) -> Any:
         if get_ident() != kernel.os_ident:
@@ -196,9 +194,12 @@ def _make_init(runtime: Runtime) -> Any:
     original = originals.fileio_init
     opening = Opening(runtime)
     open_now = opening.lookup.open_now
+    took = runtime.disk.backend.took
+    breathe = kernel.breathe
+    clock = originals.monotonic
 
     def opener(path: Any, flags: int) -> int:
-        fd = open_now(path, None, flags, 0o666)
+        fd = open_now(path, None, flags)
         if fd < 0:
             raise _NotOpened(fd)
         return fd
@@ -217,10 +218,16 @@ def _make_init(runtime: Runtime) -> Any:
             # As C does when it is called for an object that is open: no descriptor is lost.
             creates = isinstance(mode, str) and not {"w", "x", "a"}.isdisjoint(mode)
             empties = creates and "a" not in mode
-            now = partial(init_now, self, file, mode, closefd)
-            opening.call(
-                file, None, creates, empties, True, now, original, self, file, mode, closefd
-            )
+            way = opening.way(file, None, creates, empties, True)
+            if way is Way.NOW:
+                start = clock()
+                found = init_now(self, file, mode, closefd)
+                took(clock() - start)
+                if found >= 0:
+                    breathe()
+                    return
+                way = opening.after(found, empties)
+            opening.call(way, file, None, original, self, file, mode, closefd)
         elif isinstance(file, bool):
             _call_warning_of_caller(original, self, file, mode, closefd, opener)
         else:

@@ -5,7 +5,7 @@ costs 1.9 us, opening and closing a file 2.5; through a worker either costs 30. 
 cached costs what the disk or the server takes.  ``openat2(RESOLVE_CACHED)`` (Linux 5.12) resolves a
 path from that cache or fails with EAGAIN, also where a network file system would have to ask.
 
-So does opening: with O_NONBLOCK also where a lease on the file has to be broken first.
+So does opening what exists: with O_NONBLOCK also where a lease on the file has to be broken first.
 
 Decision: where another thread could run, a path is resolved like that first, with O_PATH, which
 opens nothing.  What is cached and on a local file system is looked up directly, the rest by a
@@ -35,6 +35,8 @@ _OPENAT2 = 437
 _AT_FDCWD = -100
 _RESOLVE_CACHED = 0x20
 _F_SETFL = 4
+_NO_BYTES = ctypes.c_int64(0)
+_NOT_NOW = os.O_NONBLOCK | os.O_EXCL
 
 
 class Lookup:
@@ -52,6 +54,7 @@ class Lookup:
         "_open",
         "_size",
         "_syscall",
+        "_truncate",
         "works",
     )
 
@@ -60,7 +63,9 @@ class Lookup:
         self._is_local = mounts.is_local
         self._mode = mounts.mode
         self._syscall: Any = ctypes.PyDLL(None, use_errno=True).syscall
-        self._open: Any = ctypes.CDLL(None, use_errno=True).syscall  # without the GIL
+        libc: Any = ctypes.CDLL(None, use_errno=True)  # without the GIL
+        self._open = libc.syscall
+        self._truncate = getattr(libc, "ftruncate64", None) or libc.ftruncate
         self._fcntl: Any = ctypes.PyDLL(None).fcntl
         self._errno = ctypes.get_errno
         self._number = ctypes.c_long(_OPENAT2)
@@ -103,21 +108,25 @@ class Lookup:
         finally:
             originals.close(fd)
 
-    def open_now(self, path: Any, dir_fd: Any, flags: int, mode: int) -> int:
-        """A descriptor as open(2) with O_CLOEXEC makes it, of a file that is regular.
+    def open_now(self, path: Any, dir_fd: Any, flags: int) -> int:
+        """A descriptor as open(2) with O_CLOEXEC makes it, of a file that is regular and exists.
 
         WAIT: it would have to wait.  Less: it can't be opened so; the original call tells why.
         """
-        if flags & os.O_NONBLOCK or not self.works:
+        if flags & _NOT_NOW or not self.works:
             return WAIT - 1
-        mode = mode if flags & os.O_CREAT else 0
-        how = struct.pack("=QQQ", flags | os.O_NONBLOCK | os.O_CLOEXEC, mode, _RESOLVE_CACHED)
+        # The system refuses RESOLVE_CACHED with these two, whatever there is.
+        kept = flags & ~(os.O_CREAT | os.O_TRUNC)
+        how = struct.pack("=QQQ", kept | os.O_NONBLOCK | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
         start = self._here if dir_fd is None else ctypes.c_long(dir_fd)
         fd = int(self._open(self._number, start, os.fsencode(path), how, self._size))
-        if fd >= 0:
-            self._fcntl(fd, _F_SETFL, ctypes.c_long(flags))
-            return fd
-        return WAIT if self._errno() == errno.EAGAIN else WAIT - 1
+        if fd < 0:
+            return WAIT if self._errno() == errno.EAGAIN else WAIT - 1
+        self._fcntl(fd, _F_SETFL, ctypes.c_long(flags))
+        if flags & os.O_TRUNC and self._truncate(fd, _NO_BYTES):
+            originals.close(fd)
+            return WAIT - 1
+        return fd
 
     def _resolve(self, path: Any, dir_fd: Any, follow: bool) -> int:
         """A descriptor, WAIT, or less for any other error."""

@@ -11,17 +11,28 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from functools import partial
+from enum import Enum
 from typing import Any
 
 from .. import originals
 from .base import Runtime
 from .lookup import ABSENT, WAIT, Lookup, stat_mode
 
-__all__ = ["Opening"]
+__all__ = ["Opening", "Way"]
 
 # Linux's numbers: memory devices, /dev/tty and its like, pseudo-terminals.
 _PROMPT_DEVICES = frozenset({1, 5, *range(136, 144)})
+
+
+class Way(Enum):
+    """How what is at a path can be opened."""
+
+    NOW = "by `Lookup.open_now`; if it can't, `Opening.after` knows how else"
+    DIRECTLY = "directly"
+    CHANGING = "as the disk scheme makes changes"
+    ON_DISK = "as a request to the disk scheme"
+    UNKNOWN = "as such a request, if it turns out that nobody else has to come"
+    ALONE = "on an OS thread of its own"
 
 
 class Opening:
@@ -30,51 +41,51 @@ class Opening:
     def __init__(self, runtime: Runtime) -> None:
         self._disk = runtime.disk
         self._workers = runtime.workers
-        self._breathe = runtime.kernel.breathe
         self.lookup = Lookup(runtime.disk.mounts)
 
-    def call(
-        self,
-        path: Any,
-        dir_fd: Any,
-        creates: bool,
-        empties: bool,
-        endless: bool,
-        now: Callable[[], int],
-        function: Callable[..., Any],
-        *args: Any,
-    ) -> Any:
-        """``function(*args)``, which opens `path`.
+    def way(self, path: Any, dir_fd: Any, creates: bool, empties: bool, endless: bool) -> Way:
+        """How to open `path`.
 
         `creates`: also when there is nothing yet; `empties`: what is there is truncated; `endless`:
-        the other end of a fifo is waited for.  `now` does it for a regular file, by
-        `Lookup.open_now`, and returns what that does.
+        the other end of a fifo is waited for.
         """
         disk = self._disk
-        if disk.alone():
+        alone = disk.alone()
+        if alone:
             mode = stat_mode(path, dir_fd)
         elif disk.backend.asks_cache:
             mode = self.lookup.mode(path, dir_fd)
         else:
             mode = WAIT
-        if mode == WAIT and endless:
+        if mode == WAIT:
+            return Way.UNKNOWN if endless else Way.ON_DISK
+        if endless and _is_endless(path, mode):
+            return Way.ALONE
+        if stat.S_ISREG(mode) and not alone and (not empties or disk.is_prompt()):
+            return Way.NOW
+        return Way.CHANGING if empties or (creates and mode == ABSENT) else Way.DIRECTLY
+
+    def after(self, found: int, empties: bool) -> Way:
+        """How to open it when `Lookup.open_now` has returned `found`, which is no descriptor."""
+        if found == WAIT:
+            return Way.ON_DISK
+        return Way.CHANGING if empties else Way.DIRECTLY
+
+    def call(
+        self, way: Way, path: Any, dir_fd: Any, function: Callable[..., Any], *args: Any
+    ) -> Any:
+        """``function(*args)``, which opens `path`."""
+        disk = self._disk
+        if way is Way.DIRECTLY or way is Way.NOW:
+            return function(*args)
+        if way is Way.CHANGING:
+            return disk.change(function, *args)
+        if way is Way.ON_DISK:
+            return disk.call(function, *args)
+        if way is Way.UNKNOWN:
             done, result = disk.call(_open_unless_endless, path, dir_fd, function, args)
             if done:
                 return result
-        elif mode == WAIT:
-            return disk.call(function, *args)
-        elif not endless or not _is_endless(path, mode):
-            if stat.S_ISREG(mode) and not disk.alone() and (not empties or disk.is_prompt()):
-                found = disk.change(now) if empties else now()
-                if found >= 0:
-                    if not empties:
-                        self._breathe()
-                    return None
-                if found == WAIT:
-                    return disk.call(function, *args)
-            if empties or (creates and mode == ABSENT):
-                return disk.change(partial(function, *args))
-            return function(*args)
         return self._workers.call_alone(function, *args)
 
 

@@ -344,46 +344,62 @@ class Local:
         return True
 
 
+class Time:
+    """What the clocks say, in seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.cpu, self.delay = 100.0, 3.0, 7.0
+        monkeypatch.setattr(nowait.originals, "monotonic", lambda: self.now)
+        monkeypatch.setattr(nowait.originals, "thread_time", lambda: self.cpu)
+        monkeypatch.setattr(nowait, "cpu_delay", lambda native_id: self.delay)
+
+    def call(self, backend: Any, wait: float = 0.0, cpu: float = 0.0, delay: float = 0.0) -> None:
+        """A call is made directly; what it spends its time with."""
+        self.cpu += cpu
+        self.delay += delay
+        self.now += wait + cpu + delay
+        backend.took(wait + cpu + delay)
+
+
 @pytest.mark.skipif("nowait" not in AVAILABLE, reason="no RWF_NOWAIT")
 def test_nowait_leaves_alone_what_is_slow(monkeypatch: pytest.MonkeyPatch, file: int) -> None:
     """After one call that had to wait the next ones become requests, until the pause is over."""
-    now = [100.0]
-    monkeypatch.setattr(nowait.originals, "monotonic", lambda: now[0])
-    monkeypatch.setattr(nowait, "cpu_delay", lambda native_id: None)
+    time = Time(monkeypatch)
     backend = nowait.NowaitBackend(Recorder())
     backend.init(Local())
     assert backend.is_prompt()
     assert backend.write_now(file, b"x", 0) == 1
-    backend.took(0.2)
+    time.call(backend, wait=0.2)
     assert not backend.is_prompt()
     assert backend.write_now(file, b"x", 0) == -1
-    now[0] += nowait._PAUSE
+    time.now += nowait._PAUSE
     assert backend.is_prompt()
-    backend.took(0.2)
-    now[0] += nowait._PAUSE
+    time.call(backend, wait=0.2)
+    time.now += nowait._PAUSE
     assert not backend.is_prompt()
-    now[0] += nowait._PAUSE
+    time.now += nowait._PAUSE
     assert backend.is_prompt()
 
 
 @pytest.mark.skipif("nowait" not in AVAILABLE, reason="no RWF_NOWAIT")
+@pytest.mark.parametrize("what", ["cpu", "delay"])
 def test_nowait_does_not_take_a_busy_machine_for_a_slow_disk(
-    monkeypatch: pytest.MonkeyPatch, file: int
+    monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    now, starved = [100.0], [7.0]
-    monkeypatch.setattr(nowait.originals, "monotonic", lambda: now[0])
-    monkeypatch.setattr(nowait, "cpu_delay", lambda native_id: starved[0])
+    """Neither what the OS thread computed, collecting garbage perhaps, nor what it had no CPU for
+    was a wait.
+    """
+    time = Time(monkeypatch)
     backend = nowait.NowaitBackend(Recorder())
     backend.init(Local())
-    starved[0] += 0.2
-    backend.took(0.2)  # all that time there was no CPU
+    time.call(backend, **{what: 0.2})
     assert backend.is_prompt()
-    backend.took(0.2)  # since then there was
+    time.call(backend, wait=0.2)
     assert not backend.is_prompt()
-    now[0] += nowait._PAUSE
-    starved[0] += 0.2
+    time.now += nowait._PAUSE
+    setattr(time, what, getattr(time, what) + 0.2)
     assert backend.is_prompt()  # which looks, and knows that it was before the next call
-    backend.took(0.2)
+    time.call(backend, wait=0.2)
     assert not backend.is_prompt()
 
 

@@ -303,6 +303,35 @@ def test_opening_leaves_stocks_flags_and_mode(beside_another: None, tmp_path: Pa
         assert raw.name is path
 
 
+@needs_openat2
+@pytest.mark.parametrize("mode", ["r", "w", "a", "r+", "w+"])
+def test_a_file_that_is_there_is_opened_at_once(
+    ticker: Any, tmp_path: Path, request: pytest.FixtureRequest, mode: str
+) -> None:
+    """No worker is asked, whatever it is opened for; what is in it is emptied as in stock."""
+    path = tmp_path / "file"
+    with ticker():
+        path.write_bytes(b"old")
+        if not patching._applied.runtime.disk.backend.asks_cache:  # type: ignore[union-attr]
+            pytest.skip("this scheme asks for every open")
+        requests = request.getfixturevalue("requests")
+        with open(path, mode + "b") as file:
+            assert file.tell() == (3 if mode == "a" else 0)
+        assert path.stat().st_size == (0 if "w" in mode else 3)
+        assert requests == []
+
+
+def test_what_may_not_be_emptied_is_refused_as_in_stock(
+    beside_another: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    for flags in (os.O_CREAT | os.O_EXCL | os.O_TRUNC | os.O_WRONLY, os.O_DIRECTORY | os.O_TRUNC):
+        with pytest.raises(OSError, match="file"):
+            os.open(path, flags)
+    assert path.read_bytes() == b"old"
+
+
 def test_an_open_is_audited_once(run_script: Any, tmp_path: Path) -> None:
     """In a process of its own: a hook stays, and what runs in it can be interrupted anywhere."""
     path = tmp_path / "file"
@@ -325,6 +354,18 @@ def test_an_open_is_audited_once(run_script: Any, tmp_path: Path) -> None:
         open(path).close()
         (_, mode, flags), (_, named, _) = events
         assert (mode, flags, named) == (None, os.O_RDWR | os.O_CLOEXEC, "r"), events
+        os.write(os.open(path, os.O_WRONLY), b"kept")
+        def refuse(event, args):
+            if event == "open" and args[0] == path and args[2] & os.O_TRUNC:
+                raise PermissionError("no")
+        sys.addaudithook(refuse)
+        for way in (lambda: os.open(path, os.O_WRONLY | os.O_TRUNC), lambda: open(path, "w")):
+            try:
+                way()
+            except PermissionError:
+                continue
+            raise AssertionError("it was opened")
+        assert open(path).read() == "kept"
         over.set()
         another.join()
         """,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ import time
 import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -53,6 +55,30 @@ def run_all(*functions: Callable[[], Any]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_what_the_collector_lists_may_be_held(scheme: None, ticker: Any, tmp_path: Path) -> None:
+    """As a tool that looks for leaks does: nothing of ours is resized while others hold it."""
+    path = tmp_path / "file"
+    held: list[memoryview] = []
+
+    def look(frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and "capriccio_patch" in frame.f_code.co_filename:
+            held.extend(each for each in gc.get_objects() if type(each) is memoryview)
+
+    with ticker():
+        for data in (b"small", BIG + b"x"):
+            path.write_bytes(data)
+            with open(path, "rb", buffering=0) as file:
+                for size in (-1, 3, 100, len(BIG) + 1, 2 * len(BIG)):
+                    file.seek(0)
+                    sys.setprofile(look)
+                    try:
+                        found = file.read(size)
+                    finally:
+                        sys.setprofile(None)
+                    assert found == data[: size if size >= 0 else None]
+    assert held
 
 
 # -- waiting -------------------------------------------------------------------------------------

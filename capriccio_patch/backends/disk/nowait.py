@@ -13,8 +13,8 @@ Facts, measured on ext4 with Linux 6.18:
 Decision: reads are tried with RWF_NOWAIT.  Where the file system refuses the flag it is asked, once
 for each device, whether it keeps its files in memory; if so they are read directly.  Writes and
 changes of directories are made directly, and timed: after one that had to wait all of them take the
-other scheme, for a while that doubles each time this happens again.  Time for which the system had
-no CPU for us, as far as it tells, was no wait for a disk.
+other scheme, for a while that doubles each time this happens again.  Time in which this OS thread
+ran (the garbage collector, say) or had no CPU, as far as the system tells, was no wait for a disk.
 
 Cost: the one call that finds out waits on the scheduler's OS thread.  A descriptor that was opened
 O_DIRECT or O_SYNC behind our back waits there too, for its device, at each operation.
@@ -39,7 +39,7 @@ __all__ = ["NowaitBackend"]
 
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-_SLOW = 0.003
+_SLOW = 0.01
 _PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _LOOK = 0.1
@@ -65,7 +65,7 @@ class NowaitBackend(DiskBackend):
         self._slow_until = 0.0
         self._pause = _PAUSE
         self._native_id = 0
-        self._delay = 0.0
+        self._asked = self._wanted = 0.0
         self._look_again = 0.0
 
     @property
@@ -84,7 +84,7 @@ class NowaitBackend(DiskBackend):
         """Nothing of its own.  Scheduler's OS thread."""
         super().init(services)
         self._native_id = originals.get_native_id()
-        self._starved()
+        self._waited()
         self.slow.init(services)
 
     def read_now(self, fd: int, buffer: Any, offset: int) -> int:
@@ -124,7 +124,7 @@ class NowaitBackend(DiskBackend):
 
     def took(self, seconds: float) -> None:
         """Note a call that had to wait."""
-        if seconds > _SLOW and seconds - self._starved() > _SLOW:
+        if seconds > _SLOW and min(seconds, self._waited()) > _SLOW:
             now = originals.monotonic()
             lately = now < self._slow_until + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE) if lately else _PAUSE
@@ -132,15 +132,15 @@ class NowaitBackend(DiskBackend):
 
     def _look(self, now: float) -> None:
         self._look_again = now + _LOOK
-        self._starved()
+        self._waited()
 
-    def _starved(self) -> float:
-        """For how many seconds, since it was asked last, there was no CPU for this OS thread."""
-        before, delay = self._delay, cpu_delay(self._native_id)
-        if delay is None:
-            return 0.0
-        self._delay = delay
-        return delay - before
+    def _waited(self) -> float:
+        """For how many seconds, since it was asked last, this OS thread has not wanted a CPU."""
+        wanted = originals.thread_time() + (cpu_delay(self._native_id) or 0.0)
+        now = originals.monotonic()
+        waited = now - self._asked - (wanted - self._wanted)
+        self._asked, self._wanted = now, wanted
+        return float(waited)
 
     def add_request(self, request: Request) -> bool:
         """The other scheme's."""
@@ -149,7 +149,7 @@ class NowaitBackend(DiskBackend):
     def after_fork(self) -> None:
         """The other scheme's, and the child has an OS thread of its own."""
         self._native_id = originals.get_native_id()
-        self._starved()
+        self._waited()
         self.slow.after_fork()
 
     def close(self) -> None:
