@@ -19,7 +19,9 @@ For regular files and block devices; what can be polled (pipes, sockets, termina
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
 import stat
 from collections.abc import Callable
 from enum import Enum
@@ -33,10 +35,14 @@ from .workers import Workers
 
 __all__ = ["CHUNK", "Disk", "Operation", "Request", "memory", "read_into", "read_owned"]
 
-CHUNK = 1 << 20
-"""Bytes that are copied at once: some 40 us, about what handing them to a worker would cost."""
+CHUNK = 1 << 17
+"""Bytes that are copied at once: 10 us to read, 35 to append, which is what a worker's hop costs.
+More takes more than its share: new memory of this size is mapped page by page as it is touched."""
 
 _SECTOR = 512
+_libc: Any = ctypes.CDLL(None, use_errno=True)
+_ftruncate = getattr(_libc, "ftruncate64", None) or _libc.ftruncate
+_NO_BYTES = ctypes.c_int64(0)
 
 T = TypeVar("T")
 
@@ -48,6 +54,7 @@ class Operation(Enum):
     WRITE = "write"
     SYNC = "fsync"
     DATASYNC = "fdatasync"
+    EMPTY = "truncate"
     CALL = "call"
 
 
@@ -55,16 +62,19 @@ class Request:
     """One operation that may have to wait.
 
     ``offset`` is -1 for the file's current position.  The ``result`` of a READ is what was read; of
-    a WRITE the number of bytes; of a CALL what ``call(*args)`` returned.
+    a WRITE the number of bytes; of a CALL what ``call(*args)`` returned.  ``closes``: ``fd``
+    is closed when it is complete.  ``local``: it is known to wait for no server.
     """
 
     __slots__ = (
         "args",
         "call",
+        "closes",
         "disk",
         "done",
         "error",
         "fd",
+        "local",
         "offset",
         "operation",
         "result",
@@ -89,6 +99,8 @@ class Request:
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
+        self.closes = False
+        self.local = False
         self.thread: Thread | None = None
 
     def __repr__(self) -> str:
@@ -112,6 +124,8 @@ class Request:
     def complete(self) -> None:
         """The outcome is there.  Scheduler's OS thread."""
         self.done = True
+        if self.closes:
+            originals.close(self.fd)
         thread = self.thread
         if thread is not None:
             self.thread = None
@@ -134,6 +148,10 @@ class Scheme(Protocol):
 
     try_flags: ClassVar[int]
     asks_cache: ClassVar[bool]
+
+    @property
+    def empties(self) -> bool:
+        """Whether a file is emptied better by a request than directly."""
 
     @property
     def name(self) -> str:
@@ -193,7 +211,7 @@ class Disk:
 
     def submit(self, request: Request) -> None:
         """Have a worker perform `request` and complete it."""
-        self._workers.submit(request)
+        self._workers.submit(request, request.local)
 
     def watch(self, fd: int, call: Callable[[], None]) -> None:
         """Have `call` made on the scheduler's OS thread whenever `fd` becomes readable."""
@@ -209,17 +227,17 @@ class Disk:
         """Whether the calling thread is the only one, so that nobody minds if it blocks."""
         return len(self.kernel.threads) == 1
 
-    def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
-        """``close(*args)``, which closes `fd`.  Any OS thread.
+    def close(self, fd: int, close: Callable[[Any], T], argument: Any) -> T:
+        """``close(argument)``, which closes `fd`.  Any OS thread.
 
         A server may be told of it, and ext4 writes a file back that was emptied and written.
         """
         if self.alone() or not self.kernel.is_mine():
-            return close(*args)
+            return close(argument)
         mode = self.mounts.mode(fd)
         if mode == -1:
-            return self.call(close, *args)
-        return self.change(close, *args) if stat.S_ISREG(mode) else close(*args)
+            return self.call(close, argument)
+        return self.change(close, argument) if stat.S_ISREG(mode) else close(argument)
 
     def is_prompt(self) -> bool:
         """Whether the scheme has `change` make calls directly."""
@@ -227,16 +245,21 @@ class Disk:
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """What ``function(*args)`` returns or raises; it may wait for a disk, but not for ever."""
+        return self._call(False, function, args)
+
+    def _call(self, local: bool, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         if not self.kernel.is_mine() or self.alone():
             return function(*args)
-        result: T = self._wait(Request(self, Operation.CALL, function, *args))
+        request = Request(self, Operation.CALL, function, *args)
+        request.local = local
+        result: T = self._wait(request)
         return result
 
     def change(self, function: Callable[..., T], *args: Any) -> T:
         """As `call`, for what changes a directory or a file's attributes."""
         backend = self.backend
         if not backend.is_prompt():
-            return self.call(function, *args)
+            return self._call(True, function, args)
         clock = originals.monotonic
         start = clock()
         try:
@@ -244,6 +267,28 @@ class Disk:
         finally:
             backend.took(clock() - start)
             self.kernel.breathe()
+
+    def empty(self, fd: int) -> None:
+        """Truncate a file to nothing whose descriptor is the caller's own, opened just now.
+
+        OSError when that fails, and for EMFILE.
+        """
+        size = originals.lseek(fd, 0, os.SEEK_END)
+        if not size or self.alone() or not (self.backend.empties and self.is_local(fd)):
+            self.change(truncate, fd)
+        else:
+            # Of its own: a caller who is interrupted may close the other, and open another file.
+            own = originals.dup(fd)
+            request = Request(self, Operation.EMPTY, truncate, own, fd=own)
+            try:
+                self._wait(request)
+            finally:
+                if request.done:
+                    originals.close(own)
+                else:
+                    request.closes = True
+        if size:
+            originals.lseek(fd, 0, os.SEEK_SET)
 
     def read(self, fd: int, size: int) -> bytes:
         """As ``os.read``."""
@@ -294,13 +339,15 @@ class Disk:
         if count >= 0:
             self.kernel.breathe()
             return count
-        data = _own(data)
+        if type(data) is not bytes or (fd in self.unhurried and len(data) % _SECTOR == 0):
+            data = self._copy(data)
         if offset == -1:
             request = Request(self, Operation.WRITE, originals.write, fd, data, fd=fd)
         else:
             request = Request(
                 self, Operation.WRITE, originals.pwrite, fd, data, offset, fd=fd, offset=offset
             )
+        request.local = self.is_local(fd)
         return int(self._wait(request))
 
     def writev(self, fd: int, buffers: Any, offset: int = -1) -> int:
@@ -316,21 +363,18 @@ class Disk:
         self._wait(Request(self, Operation.DATASYNC, originals.fdatasync, fd, fd=fd))
 
     def _read_bytes(self, fd: int, size: int, offset: int) -> bytes:
-        pieces: list[memoryview] = []
-        left = size
-        while True:
-            data = bytearray(min(left, CHUNK))
-            try:
-                count = self.readinto(fd, data, _after(offset, size - left))
-            except OSError:
-                if not pieces:
-                    raise
-                break  # the next call meets it
-            pieces.append(memoryview(data)[:count])
-            left -= count
-            if not left or count < len(data):
-                break
-        return b"".join(pieces)
+        if size > CHUNK and not self.alone():
+            # Most of its time is memory's, and the kernel's: others can run.
+            if offset == -1:
+                request = Request(self, Operation.CALL, originals.read, fd, size)
+            else:
+                request = Request(self, Operation.CALL, originals.pread, fd, size, offset)
+            request.local = self.is_local(fd)
+            found: bytes = self._wait(request)
+            return found
+        data = bytearray(size)
+        count = self.readinto(fd, data, offset)
+        return bytes(data) if count == size else bytes(memoryview(data)[:count])
 
     def _read_chunk(self, fd: int, view: memoryview, offset: int) -> int:
         """Read at most CHUNK bytes, less only at the end of the file or of what is in memory."""
@@ -348,6 +392,15 @@ class Disk:
         view[:count] = data
         return count
 
+    def _copy(self, data: Any) -> Any:
+        """Memory for a request to write from; a piece at a time, so that others can run."""
+        copy = memory(len(data))
+        with memoryview(data) as source, memoryview(copy) as target:
+            for start in range(0, len(data), CHUNK):
+                target[start : start + CHUNK] = source[start : start + CHUNK]
+                self.kernel.breathe()
+        return copy
+
     def _wait(self, request: Request) -> Any:
         if self.alone():
             request.perform()
@@ -361,6 +414,7 @@ class Disk:
             else:
                 me.kind = "disk"
                 me.object = request
+                kernel.end_turn()
                 try:
                     kernel.park(me)
                 except BaseException:
@@ -368,7 +422,15 @@ class Disk:
                     raise
                 finally:
                     me.object = None  # it would keep files open
+        request.done = True
         return request.outcome()
+
+
+def truncate(fd: int) -> None:
+    """Truncate to nothing, without an audit event: the one of open(2) stands for it."""
+    if _ftruncate(fd, _NO_BYTES):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _performed() -> None:
@@ -382,14 +444,6 @@ def _after(offset: int, count: int) -> int:
 def memory(size: int) -> Any:
     """Memory for a request; aligned as O_DIRECT demands when it is a whole number of sectors."""
     return mmap.mmap(-1, size) if size and size % _SECTOR == 0 else bytearray(size)
-
-
-def _own(data: Any) -> Any:
-    if type(data) is bytes and len(data) % _SECTOR:
-        return data
-    copy = memory(len(data))
-    copy[:] = bytes(data) if type(copy) is mmap.mmap else data
-    return copy
 
 
 def read_owned(fd: int, size: int, offset: int) -> memoryview:

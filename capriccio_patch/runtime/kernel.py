@@ -24,12 +24,13 @@ One way to block and one to wake:
    what the thread below it waits for.  `type(current) is Finalizer` is the flag of the critical
    section.
 4. A turn is at most `TURN` resumes; then descriptors, timers and the inbox are looked at, whether
-   or not threads are still runnable, so that neither starves.
+   or not threads are still runnable, so that neither starves.  As many timers are taken at most.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
 6. A thread that had to be preempted is runnable but not in the scheduler's hands: one such thread
    at a time gets a slice when the others have nothing to do, or have had as much (`PATIENCE`).
 7. Calls that are complete at once don't park; who makes one after the other looks whether it has
-   had `BREATH`, and steps aside in the same way.
+   had `BREATH`, and steps aside in the same way.  Whoever a descriptor wakes up then runs before
+   those that were runnable already, each of which may be about to take as long.
 
 Everything but `call_soon` and `is_mine` may be called on the scheduler's OS thread only.
 """
@@ -38,6 +39,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from greenlet import getcurrent, greenlet
@@ -56,7 +58,7 @@ PATIENCE = 0.01
 """Seconds that threads which park in time may keep preempted ones from running."""
 SLICES = 64
 """How many preempted threads are let in together at most."""
-BREATH = 0.0001
+BREATH = 0.00005
 """Seconds that a thread may go on from one call to the next before others have their say."""
 
 
@@ -64,6 +66,7 @@ class Kernel:
     """Green threads of one OS thread: the run queue, the timers and the I/O scheme's poll loop."""
 
     __slots__ = (
+        "_advance",
         "_after_fork",
         "_around_fork",
         "_base",
@@ -117,6 +120,7 @@ class Kernel:
         self.push = scheduler.push
         self._pop = scheduler.pop
         self._push_first = getattr(scheduler, "push_first", scheduler.push)
+        self._advance: Callable[[int], None] | None = getattr(scheduler, "advance", None)
         self.budget = TURN
         self.timers = Timers()
         self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -508,6 +512,11 @@ class Kernel:
         ready = self.ready
         timers = self.timers
         idle = not ready
+        # Threads that use files may all be runnable at once (their sleep is over, say).
+        advance = self._advance
+        overtaken = 0
+        if self._slice_over and self._patience == BREATH and advance is not None:
+            overtaken = len(ready)
         while True:
             if self._inbox:
                 self._drain_inbox()
@@ -527,8 +536,10 @@ class Kernel:
                 self.wake_watchdog()
             if events:
                 self.descriptors.dispatch(events)
+                if overtaken and advance is not None:
+                    advance(len(ready) - overtaken)
             if timers:
-                for thread in timers.expired(self.now):
+                for thread in islice(timers.expired(self.now), TURN):
                     if thread.parked:
                         thread.timed_out = True
                         thread.parked = False
@@ -559,16 +570,24 @@ class Kernel:
         if self.clock() - self.now > BREATH and len(self.threads) > 1:
             self._step_aside(BREATH)
 
+    def end_turn(self) -> None:
+        """As `breathe`, for a thread that is about to park: others are looked at then."""
+        if self.clock() - self.now > BREATH:
+            self._end_turn(BREATH)
+
     def _step_aside(self, patience: float) -> None:
-        self._patience = patience
-        self._slice_over = True
         me = self.begin()
         me.parked = False
         if me.since < 0.0:
             self._slices = 1
         self._preempted.append(me)
-        self.budget = 0  # the turn ends here: descriptors and timers have their say
+        self._end_turn(patience)
         self.park(me)
+
+    def _end_turn(self, patience: float) -> None:
+        self._patience = patience
+        self._slice_over = True
+        self.budget = 0  # descriptors and timers have their say
 
     def _grant_slice(self, idle: bool) -> None:
         """Hand the next preempted thread to the scheduler, if it is time.

@@ -7,12 +7,19 @@ their turn, in order.
 1. The calling green thread parks until the call has returned or raised.
 2. A caller that is interrupted leaves at once; the call goes on and its result is dropped.
 3. Workers run the originals: what is patched goes straight through on their OS threads.
-4. Where no OS thread can be started and none is there, `call` makes the call itself: all threads
+4. Some calls take a CPU rather than wait: writes into the page cache, say.  Many at once would keep
+   the scheduler's OS thread from the CPU and from the GIL.  So of those that are submitted as
+   `brief` no more than `BRIEF` are under way together, unless none of them has returned for `STALL`
+   seconds: then they wait for a device after all, and twice as many are let in.
+5. There is no lock, which a signal handler that interrupts `submit` would wait for: who takes a
+   token from a deque has it, and who has added a job looks again for a token.
+6. Where no OS thread can be started and none is there, `call` makes the call itself: all threads
    wait for it, but the program gets its result.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +31,8 @@ __all__ = ["IDLE", "Job", "Workers"]
 
 IDLE = 5.0
 LIMIT = 64
+BRIEF = 4
+STALL = 0.01
 
 T = TypeVar("T")
 
@@ -81,15 +90,12 @@ class _Job:
 class Workers:
     """A bounded pool of OS threads; see the module's text."""
 
-    __slots__ = ("_idle", "_jobs", "_kernel", "_limit", "_lock", "_running")
+    __slots__ = ("_brief", "_idle", "_jobs", "_kernel", "_limit", "_room")
 
     def __init__(self, kernel: Kernel, limit: int = LIMIT) -> None:
         self._kernel = kernel
         self._limit = limit
-        self._jobs: Any = originals.SimpleQueueType()
-        self._lock = originals.allocate_lock()
-        self._idle = 0
-        self._running = 0
+        self.after_fork()
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """What ``function(*args)`` returns or raises, made on a worker while the caller parks.
@@ -142,48 +148,139 @@ class Workers:
 
     def after_fork(self) -> None:
         """In the child: the OS threads are gone, and so is what they had to do."""
-        self._jobs = originals.SimpleQueueType()
-        self._lock = originals.allocate_lock()
-        self._idle = self._running = 0
+        self._jobs: Any = originals.SimpleQueueType()
+        self._idle: deque[None] = deque()
+        """One for each OS thread that no job is meant for."""
+        self._room: deque[None] = deque([None] * self._limit)
+        """One for each that may still be started."""
+        self._brief = _BriefJobs(self._submit)
 
-    def submit(self, job: Job) -> None:
+    def running(self) -> int:
+        """How many OS threads there are, as far as is known."""
+        return self._limit - len(self._room)
+
+    def submit(self, job: Job, brief: bool = False) -> None:
         """Have a worker call ``job.run()``, which must not raise."""
-        with_room = False
-        originals.lock_acquire(self._lock)
-        if self._idle:
-            self._idle -= 1
-        elif self._running < self._limit:
-            self._running += 1
-            with_room = True
-        originals.lock_release(self._lock)
-        if with_room:
+        if brief:
+            self._brief.submit(job)
+        else:
+            self._submit(job)
+
+    def _submit(self, job: Job) -> None:
+        if not _take(self._idle) and _take(self._room):
             try:
-                os_threads.start(self._work, (self._jobs,))
+                os_threads.start(self._work, (self._jobs, self._idle, self._room))
             except RuntimeError:
-                originals.lock_acquire(self._lock)
-                self._running -= 1
-                alone = self._running == 0
-                originals.lock_release(self._lock)
-                if alone:
+                self._room.append(None)
+                if not self.running():
                     raise  # nobody is left who would do it
         originals.queue_put(self._jobs, job)
 
-    def _work(self, jobs: Any) -> None:
+    @staticmethod
+    def _work(jobs: Any, idle: deque[None], room: deque[None]) -> None:
         while True:
             try:
                 job = originals.queue_get(jobs, True, IDLE)
             except originals.QueueEmpty:
-                originals.lock_acquire(self._lock)
-                surplus = self._idle > 0 and jobs is self._jobs
-                if surplus:
-                    self._idle -= 1
-                    self._running -= 1
-                originals.lock_release(self._lock)
-                if surplus or jobs is not self._jobs:
+                if _take(idle):
+                    room.append(None)
                     return
-                continue
+                continue  # a job is on its way
             job.run()
             del job
-            originals.lock_acquire(self._lock)
-            self._idle += 1
-            originals.lock_release(self._lock)
+            idle.append(None)
+
+
+class _BriefJobs:
+    """Jobs of which only some are under way at a time; any OS thread."""
+
+    __slots__ = ("_ended", "_later", "_lent", "_submit", "_tokens", "_watched")
+
+    def __init__(self, submit: Callable[[Job], None]) -> None:
+        self._submit = submit
+        self._later: deque[Job] = deque()
+        self._tokens: deque[None] = deque([None] * BRIEF)
+        """One for each job that may begin."""
+        self._lent: deque[None] = deque()
+        """One for each that is to be given back."""
+        self._ended = 0
+        """Changes when a job ends."""
+        self._watched = False
+        """Whether an OS thread looks every `STALL` seconds whether anything ends."""
+
+    def submit(self, job: Job) -> None:
+        """Begin `job`, now or later."""
+        self._later.append(job)
+        self._go_on()
+        if self._later and not self._watched:
+            self._watched = True
+            try:
+                os_threads.start(self._watch, ())
+            except RuntimeError:  # no more OS threads: those that are there go on
+                self._watched = False
+
+    def next(self) -> Job | None:
+        """One has ended: another that its worker is to do."""
+        self._ended += 1
+        if _take(self._lent):
+            return None
+        try:
+            return self._later.popleft()
+        except IndexError:
+            self._tokens.append(None)
+            self._go_on()  # for one that has come just now
+            return None
+
+    def _go_on(self) -> None:
+        while self._later and _take(self._tokens):
+            try:
+                job = self._later.popleft()
+            except IndexError:
+                self._tokens.append(None)
+                continue
+            try:
+                self._submit(_Brief(self, job))
+            except RuntimeError:  # nobody is there, and nobody can be started
+                self._tokens.append(None)
+                job.run()
+
+    def _watch(self) -> None:
+        ended = self._ended
+        while True:
+            originals.sleep(STALL)
+            if not self._later:
+                self._watched = False
+                if not self._later:
+                    return
+                self._watched = True
+            if self._ended == ended:
+                more = [None] * min(BRIEF + len(self._lent), LIMIT - BRIEF - len(self._lent))
+                self._lent.extend(more)
+                self._tokens.extend(more)
+                self._go_on()
+            ended = self._ended
+
+
+class _Brief:
+    """Jobs that one worker does one after the other."""
+
+    __slots__ = ("_job", "_jobs")
+
+    def __init__(self, jobs: _BriefJobs, job: Job) -> None:
+        self._jobs = jobs
+        self._job: Job | None = job
+
+    def run(self) -> None:
+        """On the worker's OS thread."""
+        while self._job is not None:
+            self._job.run()
+            self._job = self._jobs.next()
+
+
+def _take(tokens: deque[None]) -> bool:
+    """Take one, if there is one: at once, whatever else runs."""
+    try:
+        tokens.pop()
+    except IndexError:
+        return False
+    return True

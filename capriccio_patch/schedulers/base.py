@@ -13,6 +13,8 @@ What a scheduler may have besides:
 ``push_first(thread)``
     The thread is urgent (a signal handler has to run in it) and is to be popped next.  It is called
     at any moment, also between two bytecodes of the other methods.
+``advance(count)``
+    The last `count` threads that were pushed are to be popped before the others, in their order.
 ``attach(kernel)``
     Called once, before the first thread is pushed.
 ``set_priority(thread, value)``

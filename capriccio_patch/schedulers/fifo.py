@@ -16,4 +16,5 @@ class FifoScheduler(deque[Thread]):
 
     push = deque.append
     push_first = deque.appendleft
+    advance = deque.rotate
     pop = deque.popleft

@@ -34,6 +34,7 @@ class ObservedFifo(deque[Thread]):
 
     push = deque.append
     push_first = deque.appendleft
+    advance = deque.rotate
 
     def attach(self, kernel: Kernel) -> None:
         """`kernel` is whose threads these are."""

@@ -33,7 +33,7 @@ from ..runtime.disk import CHUNK
 from . import entries
 from .base import Patch, Runtime, is_path
 from .caller import as_caller, has_flag_for_descriptor
-from .lookup import Lookup
+from .lookup import WAIT, Lookup
 from .opening import Opening, Way
 
 __all__ = ["patches"]
@@ -260,18 +260,16 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
 def _open(runtime: Runtime, original: Any) -> Any:
     kernel = runtime.kernel
     opening = Opening(runtime)
-    look_up = opening.lookup.open_now
     unhurried = runtime.disk.unhurried
-    took = runtime.disk.backend.took
-    clock = originals.monotonic
 
     def open_now(path: Any, dir_fd: Any, flags: int) -> int:
         sys.audit("open", path, None, flags | os.O_CLOEXEC)
-        start = clock()
-        fd = look_up(path, dir_fd, flags)
-        took(clock() - start)
+        fd = opening.lookup.open_now(path, dir_fd, flags)
         if fd >= 0:
             try:
+                if flags & os.O_TRUNC and not opening.empty(fd):
+                    originals.close(fd)
+                    return WAIT - 1
                 kernel.breathe()
             except BaseException:
                 originals.close(fd)

@@ -29,6 +29,8 @@ from .transfer import Transfer
 __all__ = ["patches"]
 
 _PIECE = 1 << 16
+_LARGE = 1 << 20
+_BLOCK = 1 << 12
 _FIRST_OWN = 3
 """Standard descriptors are often replaced by dup2 below the objects that stand for them."""
 
@@ -62,6 +64,18 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     breathe = kernel.breathe
     transfer = Transfer(runtime)
 
+    def at_end(fd: int, buffer: Any, count: int) -> int:
+        """How much more there is at once, up to a block, and read; -1 if that is not known."""
+        block = bytearray(min(len(buffer) - count, _BLOCK))
+        try:
+            more: int = preadv(fd, (block,), -1, flags)
+        except OSError:
+            return -1
+        if more:
+            del block[more:]
+            buffer[count : count + more] = block
+        return more
+
     def fill(self: Any, buffer: Any) -> Any:
         """Read into `buffer`; `Transfer.readinto`, but this object knows what it stands for."""
         fd = fileno(self)
@@ -75,12 +89,16 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
             if count == size or count == 0:
                 breathe()
                 return count
-        # C remembers the answer of `seekable`, so it costs no system call.
         if count < 0:
             return transfer.read_later(fd, buffer)
-        if fd >= _FIRST_OWN and seekable(self):
-            return transfer.read_file(fd, buffer, count)
-        return count
+        # C remembers the answer of `seekable`, so it costs no system call.
+        if fd < _FIRST_OWN or not seekable(self):
+            return count
+        more = at_end(fd, buffer, count)
+        if more == 0:
+            breathe()
+            return count
+        return transfer.read_file(fd, buffer, count + max(more, 0))
 
     def readinto(self: Any, buffer: Any, /) -> Any:
         if get_ident() != kernel.os_ident or not readable(self):
@@ -120,7 +138,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         if size > CHUNK:
             if on_disk(self):
                 return runtime.disk.read(fileno(self), size)
-            size = CHUNK
+            size = _LARGE
         data = bytearray(size)
         count = fill(self, data)
         # Not by resizing: somebody may hold what `gc.get_objects` has found.
@@ -132,7 +150,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         whole = on_disk(self)
         is_known = whole and is_local(fileno(self))
         size = _size_left(fileno(self)) if is_known else _PIECE
-        pieces: list[bytes] = []
+        pieces: list[bytes] | None = None
         while True:
             try:
                 piece = read_bytes(self, size)
@@ -140,8 +158,9 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
                 return b"".join(pieces) if pieces else None
             if not piece or (whole and len(piece) < size):
                 return b"".join((*pieces, piece)) if pieces else piece
+            pieces = pieces or []
             pieces.append(piece)
-            size = CHUNK
+            size = _LARGE
 
     return [
         Patch("io", "_io", "FileIO.readinto", readinto),
@@ -192,11 +211,9 @@ class _NotOpened(Exception):
 def _make_init(runtime: Runtime) -> Any:
     kernel = runtime.kernel
     original = originals.fileio_init
+    fileno = originals.fileio_fileno
     opening = Opening(runtime)
     open_now = opening.lookup.open_now
-    took = runtime.disk.backend.took
-    breathe = kernel.breathe
-    clock = originals.monotonic
 
     def opener(path: Any, flags: int) -> int:
         fd = open_now(path, None, flags)
@@ -220,12 +237,9 @@ def _make_init(runtime: Runtime) -> Any:
             empties = creates and "a" not in mode
             way = opening.way(file, None, creates, empties, True)
             if way is Way.NOW:
-                start = clock()
                 found = init_now(self, file, mode, closefd)
-                took(clock() - start)
-                if found >= 0:
-                    breathe()
-                    return
+                if found >= 0 and (not empties or opening.empty(fileno(self))):
+                    return  # its first use takes the breath
                 way = opening.after(found, empties)
             opening.call(way, file, None, original, self, file, mode, closefd)
         elif isinstance(file, bool):

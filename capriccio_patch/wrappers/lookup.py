@@ -35,7 +35,6 @@ _OPENAT2 = 437
 _AT_FDCWD = -100
 _RESOLVE_CACHED = 0x20
 _F_SETFL = 4
-_NO_BYTES = ctypes.c_int64(0)
 _NOT_NOW = os.O_NONBLOCK | os.O_EXCL
 
 
@@ -54,7 +53,6 @@ class Lookup:
         "_open",
         "_size",
         "_syscall",
-        "_truncate",
         "works",
     )
 
@@ -63,9 +61,7 @@ class Lookup:
         self._is_local = mounts.is_local
         self._mode = mounts.mode
         self._syscall: Any = ctypes.PyDLL(None, use_errno=True).syscall
-        libc: Any = ctypes.CDLL(None, use_errno=True)  # without the GIL
-        self._open = libc.syscall
-        self._truncate = getattr(libc, "ftruncate64", None) or libc.ftruncate
+        self._open: Any = ctypes.CDLL(None, use_errno=True).syscall  # without the GIL
         self._fcntl: Any = ctypes.PyDLL(None).fcntl
         self._errno = ctypes.get_errno
         self._number = ctypes.c_long(_OPENAT2)
@@ -111,6 +107,7 @@ class Lookup:
     def open_now(self, path: Any, dir_fd: Any, flags: int) -> int:
         """A descriptor as open(2) with O_CLOEXEC makes it, of a file that is regular and exists.
 
+        O_TRUNC is left to the caller (`Disk.empty`).
         WAIT: it would have to wait.  Less: it can't be opened so; the original call tells why.
         """
         if flags & _NOT_NOW or not self.works:
@@ -123,9 +120,6 @@ class Lookup:
         if fd < 0:
             return WAIT if self._errno() == errno.EAGAIN else WAIT - 1
         self._fcntl(fd, _F_SETFL, ctypes.c_long(flags))
-        if flags & os.O_TRUNC and self._truncate(fd, _NO_BYTES):
-            originals.close(fd)
-            return WAIT - 1
         return fd
 
     def _resolve(self, path: Any, dir_fd: Any, follow: bool) -> int:

@@ -27,7 +27,7 @@ _PROMPT_DEVICES = frozenset({1, 5, *range(136, 144)})
 class Way(Enum):
     """How what is at a path can be opened."""
 
-    NOW = "by `Lookup.open_now`; if it can't, `Opening.after` knows how else"
+    NOW = "by `Lookup.open_now` and `empty`; if they can't, `after` knows how else"
     DIRECTLY = "directly"
     CHANGING = "as the disk scheme makes changes"
     ON_DISK = "as a request to the disk scheme"
@@ -61,9 +61,19 @@ class Opening:
             return Way.UNKNOWN if endless else Way.ON_DISK
         if endless and _is_endless(path, mode):
             return Way.ALONE
-        if stat.S_ISREG(mode) and not alone and (not empties or disk.is_prompt()):
+        if stat.S_ISREG(mode) and not alone:
             return Way.NOW
         return Way.CHANGING if empties or (creates and mode == ABSENT) else Way.DIRECTLY
+
+    def empty(self, fd: int) -> bool:
+        """Truncate what was opened by `Lookup.open_now`; False if that failed, which the call tells
+        that opens it again.
+        """
+        try:
+            self._disk.empty(fd)
+        except OSError:
+            return False
+        return True
 
     def after(self, found: int, empties: bool) -> Way:
         """How to open it when `Lookup.open_now` has returned `found`, which is no descriptor."""

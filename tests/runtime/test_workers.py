@@ -133,7 +133,7 @@ def test_calls_beyond_the_bound_wait_in_order(kernel: Kernel) -> None:
     calls = [lambda n=n: pool.call(gate.pass_through, n) for n in range(5)]  # type: ignore[misc]
     results = gather(kernel, calls)
     until(kernel, lambda: len(gate.entered) == 2)
-    assert pool._running == 2
+    assert pool.running() == 2
     gate.open()
     until(kernel, lambda: len(results) == 5)
     assert sorted(results) == list(range(5))
@@ -152,10 +152,9 @@ def test_an_idle_worker_is_used_again(kernel: Kernel) -> None:
 def test_idle_workers_end(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "IDLE", 0.01)
     pool = Workers(kernel)
-    before = os_threads.count()
     pool.call(abs, -1)
-    until(kernel, lambda: os_threads.count() == before)
-    assert pool._running == pool._idle == 0
+    until(kernel, lambda: pool.running() == 0)
+    assert not pool._idle
     assert pool.call(abs, -1) == 1
 
 
@@ -169,6 +168,53 @@ def test_alone_does_not_use_up_the_pool(kernel: Kernel) -> None:
     until(kernel, lambda: len(results) == 3)
 
 
+class Brief:
+    """A job that says when it begins, and waits at a gate if there is one."""
+
+    def __init__(self, number: int, begun: list[int], ended: list[int], gate: Gate | None) -> None:
+        self.number, self.begun, self.ended, self.gate = number, begun, ended, gate
+
+    def run(self) -> None:
+        self.begun.append(self.number)
+        if self.gate is not None:
+            self.gate.pass_through(None)
+        self.ended.append(self.number)
+
+
+def test_of_brief_jobs_only_some_are_under_way(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others follow in their order; what is not brief does not wait for them."""
+    monkeypatch.setattr(workers, "STALL", 30.0)
+    pool = Workers(kernel)
+    gate = Gate()
+    begun: list[int] = []
+    ended: list[int] = []
+    for number in range(3 * workers.BRIEF):
+        pool.submit(Brief(number, begun, ended, gate), brief=True)
+    until(kernel, lambda: len(begun) == workers.BRIEF)
+    assert pool.call(abs, -1) == 1
+    assert sorted(begun) == list(range(workers.BRIEF))
+    gate.open()
+    until(kernel, lambda: len(ended) == 3 * workers.BRIEF)
+    assert sorted(ended) == list(range(3 * workers.BRIEF))
+    pool.submit(Brief(-1, begun, ended, None), brief=True)
+    until(kernel, lambda: -1 in ended)
+
+
+def test_brief_jobs_that_take_long_do_not_keep_others_waiting(kernel: Kernel) -> None:
+    """All of them wait for the gate: so all are let in, soon."""
+    pool = Workers(kernel)
+    gate = Gate()
+    begun: list[int] = []
+    ended: list[int] = []
+    for number in range(5 * workers.BRIEF):
+        pool.submit(Brief(number, begun, ended, gate), brief=True)
+    until(kernel, lambda: len(begun) == 5 * workers.BRIEF)
+    gate.open()
+    until(kernel, lambda: len(ended) == 5 * workers.BRIEF)
+
+
 def test_an_interrupted_caller_leaves_and_the_result_is_dropped(kernel: Kernel) -> None:
     gate = Gate()
     pool = Workers(kernel)
@@ -180,7 +226,7 @@ def test_an_interrupted_caller_leaves_and_the_result_is_dropped(kernel: Kernel) 
     assert isinstance(results[0], ZeroDivisionError)
     gate.open()
     assert pool.call(abs, -2) == 2  # and the kernel is none the worse for it
-    until(kernel, lambda: pool._idle == pool._running)
+    until(kernel, lambda: len(pool._idle) == pool.running())
 
 
 def test_no_os_thread_to_be_had(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,7 +318,7 @@ def test_a_file_that_is_there_is_opened_at_once(
         with open(path, mode + "b") as file:
             assert file.tell() == (3 if mode == "a" else 0)
         assert path.stat().st_size == (0 if "w" in mode else 3)
-        assert requests == []
+        assert [each.operation.value for each in requests] in ([], ["truncate"] * ("w" in mode))
 
 
 def test_what_may_not_be_emptied_is_refused_as_in_stock(

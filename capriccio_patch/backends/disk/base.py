@@ -92,6 +92,13 @@ class DiskBackend(ABC):
         """Write `data` without waiting; the number of bytes, or -1."""
         return -1
 
+    @property
+    def empties(self) -> bool:
+        """Whether a file is emptied better by a request than directly: that waits for the device
+        where the file system discards blocks at once.  Of schemes that ask the cache.
+        """
+        return False
+
     def is_prompt(self) -> bool:
         """Whether a call that changes a directory or a file's attributes may be made directly.
 

@@ -7,10 +7,14 @@ Facts, measured with Linux 6.18:
 * An operation at a file's current position is not serialised with read(2) and write(2) of those who
   share the position.
 
+* A file is emptied in 10 us; where the file system discards blocks at once (ext4 with ``discard``
+  and without a journal) in 100, of which 80 are the device's.
+
 Decision: one ring of the scheduler's OS thread, watched by the socket scheme.  It carries out reads
-and writes at an offset, fsync and fdatasync.  A read at the current position brings the pages into
-memory by the ring and is then made by preadv2(RWF_NOWAIT), which the kernel does serialise.  Writes
-at the current position and everything else go to workers.
+and writes at an offset, fsync and fdatasync, and empties files that are opened for that.  A read at
+the current position brings the pages into memory by the ring and is then made by
+preadv2(RWF_NOWAIT), which the kernel does serialise.  Writes at the current position and everything
+else go to workers.
 
 Cost: one descriptor.  What fails is done again by a worker, for stock's own error.
 """
@@ -18,6 +22,7 @@ Cost: one descriptor.  What fails is done again by a worker, for stock's own err
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections import deque
 from typing import Any
@@ -33,7 +38,7 @@ _ENTRIES = 256
 _NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 # linux/io_uring.h
-_FSYNC, _READ, _WRITE = 3, 22, 23
+_FSYNC, _READ, _WRITE, _FTRUNCATE = 3, 22, 23, 55
 _FSYNC_DATASYNC = 1
 
 
@@ -48,6 +53,7 @@ class IoUringBackend(DiskBackend):
         """By key: the request, and the memory that the kernel reads or writes."""
         self._waiting: deque[Request] = deque()
         self._key = 0
+        self._empties = True
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -69,6 +75,11 @@ class IoUringBackend(DiskBackend):
         assert self._ring is not None
         self.services.unwatch(old)
         self.services.watch(self._ring.fd, self.poll)
+
+    @property
+    def empties(self) -> bool:
+        """Linux 6.9 and later, as far as is known."""
+        return self._empties
 
     def add_request(self, request: Request) -> bool:
         """Hand it to the ring if that can do it; queue it when the ring is full."""
@@ -101,6 +112,9 @@ class IoUringBackend(DiskBackend):
             elif operation is Operation.WRITE:
                 opcode = _WRITE
                 buffer = request.args[1]
+            elif operation is Operation.EMPTY:
+                opcode = _FTRUNCATE
+                offset = 0
             else:
                 opcode = _FSYNC
                 offset = 0
@@ -122,6 +136,8 @@ class IoUringBackend(DiskBackend):
         for key, result in ring.reap():
             request, buffer = self._under_way.pop(key)
             if result < 0:
+                if result == -errno.EINVAL and request.operation is Operation.EMPTY:
+                    self._empties = False  # unknown to this kernel
                 self.services.submit(request)
             elif request.operation is Operation.READ:
                 self._complete_read(request, buffer, result)

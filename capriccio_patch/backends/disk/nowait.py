@@ -115,6 +115,11 @@ class NowaitBackend(DiskBackend):
         self.took(clock() - start)
         return count
 
+    @property
+    def empties(self) -> bool:
+        """As the other scheme does."""
+        return self.slow.empties
+
     def is_prompt(self) -> bool:
         """Unless something has had to wait lately."""
         now = originals.monotonic()
