@@ -223,6 +223,46 @@ def test_a_request_owns_its_memory(disk: Disk, file: int, monkeypatch: pytest.Mo
     assert os.pread(file, 1000, 0) == bytes(1000)
 
 
+def test_a_file_is_emptied(disk: Disk, file: int) -> None:
+    for _ in range(2):
+        os.lseek(file, 10, os.SEEK_SET)
+        disk.empty(file)
+        assert os.fstat(file).st_size == os.lseek(file, 0, os.SEEK_CUR) == 0
+    reader = os.open(f"/dev/fd/{file}", os.O_RDONLY)
+    os.write(file, b"x")
+    with pytest.raises(OSError) as caught:
+        disk.empty(reader)
+    assert caught.value.errno == errno.EINVAL
+    os.close(reader)
+    assert os.fstat(file).st_size == 1
+
+
+def test_who_is_interrupted_while_a_file_is_emptied_may_close_it(
+    disk: Disk, file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request has a descriptor of its own: it can't meet another file."""
+    if not disk.backend.empties:
+        pytest.skip("this scheme does it directly")
+    requests: list[Any] = []
+
+    def abandon(request: Any) -> bool:
+        requests.append(request)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk.backend, "add_request", abandon)
+        with pytest.raises(KeyboardInterrupt):
+            disk.empty(file)
+    (request,) = requests
+    assert request.fd != file
+    request.perform()
+    assert os.fstat(file).st_size == 0
+    os.fstat(request.fd)
+    request.complete()
+    with pytest.raises(OSError):
+        os.fstat(request.fd)
+
+
 def test_a_child_has_schemes_of_its_own(disk: Disk, file: int) -> None:
     forget_cached(file)
     child = os.fork()
@@ -324,6 +364,24 @@ def test_io_uring_takes_more_requests_than_it_has_room_for(tmp_path: Path) -> No
         assert got == [True] * len(threads)
     finally:
         capriccio_patch.unpatch_all()
+
+
+@needs_ring
+def test_a_kernel_whose_io_uring_can_empty_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ticker: Any
+) -> None:
+    """It is found out once; after that the file is emptied directly."""
+    monkeypatch.setattr(io_uring, "_FTRUNCATE", 250)
+    applied = patching._applied
+    assert applied is not None
+    disk = applied.runtime.disk
+    path = tmp_path / "file"
+    with ticker():
+        for _ in range(2):
+            path.write_bytes(b"x" * 100)
+            with open(path, "w") as file:
+                assert os.fstat(file.fileno()).st_size == 0
+            assert not disk.backend.empties
 
 
 class Recorder(schemes.WorkersBackend):

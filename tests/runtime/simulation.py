@@ -27,7 +27,10 @@ class Clock:
 
 
 class ScriptedBackend:
-    """A scheme whose polls make the calls of a script, one a poll, and then let time pass."""
+    """A scheme whose polls make the calls of a script, one a poll, and then let time pass.
+
+    If a call returns a list, that is what the poll has found.
+    """
 
     name = "scripted"
     edge_triggered = False
@@ -42,7 +45,9 @@ class ScriptedBackend:
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         self.timeouts.append(timeout)
         if self.script:
-            self.script.popleft()()
+            events = self.script.popleft()()
+            if isinstance(events, list):
+                return events
         elif timeout is None:
             raise Deadlock
         else:

@@ -623,6 +623,74 @@ def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simula
     )
 
 
+@pytest.mark.parametrize("parks", [False, True], ids=["breathes", "parks"])
+def test_a_descriptor_wakes_before_all_that_wait_for_their_first_call(
+    sim: Simulation, parks: bool
+) -> None:
+    """A hundred threads are runnable at once, each of which is about to take its time."""
+    kernel = sim.kernel
+    parked: list[Any] = []
+    waiting: list[Any] = []
+
+    def answer() -> None:
+        parked.append(kernel.begin())
+        kernel.park(parked[0])
+        sim.log.append("answer")
+
+    def work() -> None:
+        sim.log.append("work")
+        sim.clock.now += 2 * BREATH
+        if parks:
+            waiting.append(kernel.begin())
+            kernel.end_turn()
+            kernel.park(waiting[-1])
+        else:
+            kernel.breathe()
+
+    def ask() -> list[tuple[int, int]]:
+        sim.log.append("asked")
+        kernel.resume(parked[0])
+        return [(-1, 0)]
+
+    def finish() -> None:
+        while len(waiting) < 100 * parks:
+            kernel.yield_()
+        for thread in waiting:
+            kernel.resume(thread)
+
+    sim.during_polls(_nothing, _nothing, _nothing, ask)
+    sim.run([answer, *[lambda: work() for _ in range(100)], finish])
+    at = sim.log.index("asked")
+    assert sim.log[at + 1] == "answer"
+    assert sim.log[:at].count("work") < 5
+    assert sim.log.count("work") == 100
+
+
+def test_deadlines_of_one_moment_do_not_go_before_everybody_else(sim: Simulation) -> None:
+    kernel = sim.kernel
+    parked: list[Any] = []
+
+    def answer() -> None:
+        parked.append(kernel.begin())
+        kernel.park(parked[0])
+        sim.log.append("answer")
+
+    def sleep(until: float) -> None:
+        kernel.sleep_until(until)
+        sim.log.append("woken")
+
+    def pass_time() -> None:
+        sim.clock.now += 2.0
+
+    deadline = sim.clock.now + 1.0
+    sleepers = [lambda: sleep(deadline) for _ in range(5 * TURN)]
+    polls = [_nothing] * (5 + 1)  # the turns in which they begin to sleep
+    sim.during_polls(*polls, pass_time, _nothing, lambda: kernel.resume(parked[0]))
+    sim.run([answer, *sleepers])
+    assert sim.log.count("woken") == 5 * TURN
+    assert sim.log.index("answer") <= 4 * TURN
+
+
 def test_who_steps_aside_gets_as_much_time_as_the_others(sim: Simulation) -> None:
     kernel = sim.kernel
 
