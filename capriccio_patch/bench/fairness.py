@@ -1,8 +1,9 @@
 """python -m capriccio_patch.bench fairness: an echo server beside threads that want all there is.
 
 * ``files``: a thousand threads write and read files of their own.  How long an answer takes, with
-  them and without, is told by one request every few milliseconds, and then by a hundred clients,
-  each of which asks again once it is answered.
+  them and without, is told by one request every few milliseconds, and then by ten clients and by a
+  hundred, each of which asks again once it is answered.
+* ``bursts``: as many threads do so ten times a second, all at the same moment.
 * ``hogs``: four threads compute.  As many clients tell how many answers there are and how long they
   take, here and under stock threads.
 
@@ -28,6 +29,8 @@ __all__ = ["add_arguments", "run"]
 
 _REQUEST = b"x" * 64
 _EVERY = 0.002
+_FEW = 10
+_HOW = {"files": "", "bursts": " all at once, ten times a second"}
 _SETTLE = 0.5
 """Seconds from when the others begin to when it counts."""
 
@@ -44,7 +47,7 @@ class Turn(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
-    parser.add_argument("what", nargs="*", metavar="files|hogs", help="default: both")
+    parser.add_argument("what", nargs="*", metavar="files|bursts|hogs", help="default: all")
     parser.add_argument("--files", type=int, default=1000, metavar="N", help="default: 1000")
     parser.add_argument("--hogs", type=int, default=4, metavar="N", help="default: 4")
     parser.add_argument("--clients", type=int, default=100, metavar="N", help="default: 100")
@@ -57,21 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, and print each round and what they say together."""
     print("; ".join(describe().values()) + f"; commit {commit()}; {args.rounds} rounds.")
-    for what in args.what or ["files", "hogs"]:
-        if what == "files":
-            _files(args.files, 1, args.rounds, args.seconds)
-            _files(args.files, args.clients, args.rounds, args.seconds)
-        else:
+    for what in args.what or ["files", "bursts", "hogs"]:
+        if what == "hogs":
             _hogs(args.hogs, args.clients, args.rounds, args.seconds)
+            continue
+        for clients in sorted({1, _FEW, args.clients}):
+            _files(what, args.files, clients, args.rounds, args.seconds)
     return 0
 
 
-def _files(threads: int, clients: int, rounds: int, seconds: float) -> None:
+def _files(what: str, threads: int, clients: int, rounds: int, seconds: float) -> None:
     load = f"{clients} clients" if clients > 1 else f"one request every {_EVERY * 1e3:.0f} ms"
-    print(f"\n{threads:,} threads on their own files, {load}")
+    print(f"\n{threads:,} threads on their own files{_HOW[what]}, {load}")
     alone: list[Turn] = []
     beside: list[Turn] = []
-    with _Server("capriccio", "files", threads, 10 if clients == 1 else clients) as server:
+    with _Server("capriccio", what, threads, _FEW if clients == 1 else clients) as server:
         for number in range(rounds):
             for disturbed in (number % 2, 1 - number % 2):
                 turn = server.turn(bool(disturbed), seconds, clients)

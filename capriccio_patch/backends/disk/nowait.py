@@ -12,9 +12,10 @@ Facts, measured on ext4 with Linux 6.18:
 
 Decision: reads are tried with RWF_NOWAIT.  Where the file system refuses the flag it is asked, once
 for each device, whether it keeps its files in memory; if so they are read directly.  Writes and
-changes of directories are made directly, and timed: after one that had to wait all of them take the
-other scheme, for a while that doubles each time this happens again.  Time in which this OS thread
-ran (the garbage collector, say) or had no CPU, as far as the system tells, was no wait for a disk.
+changes of directories are made directly, and timed: once they have waited for 10 ms of the last
+0.1 s (a thread may compute as long) all of them take the other scheme, for a while that doubles
+each time this happens again.  Time in which this OS thread ran (the garbage collector, say) or had
+no CPU, as far as the system tells, was no wait for a disk.
 
 Cost: the one call that finds out waits on the scheduler's OS thread.  A descriptor that was opened
 O_DIRECT or O_SYNC behind our back waits there too, for its device, at each operation.
@@ -39,11 +40,13 @@ __all__ = ["NowaitBackend"]
 
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_NOTABLE = 0.001
 _SLOW = 0.01
+"""Seconds that direct calls may wait in `_LOOK` seconds, those not counted that take less than
+`_NOTABLE`."""
 _PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _LOOK = 0.1
-"""Seconds after which it is asked anew for how long there was no CPU."""
 
 _MEMORY = frozenset({0x01021994, 0x858458F6})
 """tmpfs and ramfs, by their numbers in statfs(2)."""
@@ -67,6 +70,8 @@ class NowaitBackend(DiskBackend):
         self._native_id = 0
         self._asked = self._wanted = 0.0
         self._look_again = 0.0
+        self._lost = 0.0
+        """For how many seconds direct calls have waited since the last look."""
 
     @property
     def name(self) -> str:
@@ -129,7 +134,11 @@ class NowaitBackend(DiskBackend):
 
     def took(self, seconds: float) -> None:
         """Note a call that had to wait."""
-        if seconds > _SLOW and min(seconds, self._waited()) > _SLOW:
+        if seconds <= _NOTABLE:
+            return
+        self._lost += min(seconds, self._waited())
+        if self._lost > _SLOW:
+            self._lost = 0.0
             now = originals.monotonic()
             lately = now < self._slow_until + self._pause
             self._pause = min(2 * self._pause, _LONGEST_PAUSE) if lately else _PAUSE
@@ -137,6 +146,7 @@ class NowaitBackend(DiskBackend):
 
     def _look(self, now: float) -> None:
         self._look_again = now + _LOOK
+        self._lost = 0.0
         self._waited()
 
     def _waited(self) -> float:

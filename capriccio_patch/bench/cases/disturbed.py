@@ -1,4 +1,4 @@
-"""python disturbed.py files|hogs N: an echo server, and N threads that do something else.
+"""python disturbed.py files|bursts|hogs N: an echo server, and N threads that do something else.
 
 Prints its port.  Each line of its standard input says whether they are to do it, ``on`` or ``off``;
 it answers with how much all have done so far.
@@ -6,6 +6,7 @@ it answers with how much all have done so far.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from servers import echo, serve  # type: ignore[import-not-found]
 
 _DATA = os.urandom(4096)
 _STEPS = 1000
+_EVERY = 0.1
 
 on = threading.Event()
 done: list[int] = []
@@ -23,14 +25,27 @@ done: list[int] = []
 
 def files(number: int) -> None:
     """Write and read a file of its own."""
-    path = f"{_directory}/{number}"
     while True:
         on.wait()
-        with open(path, "wb") as file:
-            file.write(_DATA)
-        with open(path, "rb") as file:
-            assert file.read() == _DATA
-        done[number] += 1
+        _use_file(number)
+
+
+def bursts(number: int) -> None:
+    """The same, when the others do."""
+    while True:
+        on.wait()
+        now = time.monotonic()
+        time.sleep(math.ceil(now / _EVERY) * _EVERY - now)
+        _use_file(number)
+
+
+def _use_file(number: int) -> None:
+    path = f"{_directory}/{number}"
+    with open(path, "wb") as file:
+        file.write(_DATA)
+    with open(path, "rb") as file:
+        assert file.read() == _DATA
+    done[number] += 1
 
 
 def hogs(number: int) -> None:
@@ -45,7 +60,7 @@ def hogs(number: int) -> None:
 
 def main(what: str, count: int) -> None:
     """Obey standard input until it ends."""
-    disturb = {"files": files, "hogs": hogs}[what]
+    disturb = {"files": files, "bursts": bursts, "hogs": hogs}[what]
     done.extend([0] * count)
     for number in range(count):
         threading.Thread(target=disturb, args=(number,), daemon=True).start()
