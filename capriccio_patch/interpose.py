@@ -2,7 +2,7 @@
 
 The original Capriccio redirects libc calls with the linker's ``--wrap``; here the object itself is
 redirected, whoever holds a reference to it.  Everything that relies on the layout of CPython's
-objects lives in this module and nowhere else.
+objects lives in this module, and what relies on that of its threads in `thread_state`.
 
 1. A C builtin (``time.sleep``) gets another ``PyMethodDef``, whose function is
    ``PyObject_Vectorcall`` itself: its signature is that of a ``METH_FASTCALL | METH_KEYWORDS``
@@ -26,32 +26,22 @@ import gc
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from types import BuiltinFunctionType, BuiltinMethodType, FrameType, ModuleType
-from typing import Any, cast
+from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
+from typing import Any
 
 __all__ = [
     "MethodRedirect",
     "Redirect",
-    "ask_later",
     "clone",
     "del_attribute",
-    "frame_teller",
     "instances",
-    "is_only_interpreter",
-    "is_set",
     "leak",
-    "local_words",
     "poll_registrations",
     "release",
     "self_check",
     "set_attribute",
     "set_semlock_owner",
-    "settle_tracing",
     "swap_thread_handles",
-    "thread_state_dict",
-    "trace_words",
-    "tracing_depth",
-    "trip_later",
     "word_finder",
 ]
 
@@ -92,18 +82,6 @@ _new_builtin = ctypes.PYFUNCTYPE(
 _incref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_IncRef", _api))
 _decref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_DecRef", _api))
 _type_modified = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("PyType_Modified", _api))
-_get_state_dict = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", _api))
-_get_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
-_get_frame = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(("PyThreadState_GetFrame", _api))
-_last_interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Head", _api))
-_main_interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", _api))
-_enter_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_EnterTracing", _api))
-_leave_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_LeaveTracing", _api))
-_add_pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(
-    ("Py_AddPendingCall", _api)
-)
-_set_interrupt = ctypes.cast(_api.PyErr_SetInterruptEx, ctypes.c_void_p).value
-_is_true = ctypes.cast(_api.PyObject_IsTrue, ctypes.c_void_p).value
 _vectorcall_address = ctypes.cast(_api.PyObject_Vectorcall, ctypes.c_void_p).value
 
 
@@ -273,162 +251,6 @@ def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
         elif issubclass(kind, kinds):
             found.append(candidate)
     return found, methods
-
-
-def thread_state_dict() -> dict[str, Any]:
-    """The calling OS thread's dictionary of C-level thread-local state (PyThreadState_GetDict)."""
-    found: Any = ctypes.cast(_get_state_dict(), ctypes.py_object).value
-    return found  # type: ignore[no-any-return]
-
-
-_LOCAL = "threading.local"
-_TRACE = "trace"
-_DEPTH = "tracing"
-_offsets: dict[str, int] = {}
-"""Where in a PyThreadState something was found."""
-
-
-def _thread_state() -> int:
-    state: int = _get_thread_state()
-    return state
-
-
-def _state_words(offset: int, count: int) -> memoryview[int]:
-    words = (ctypes.c_size_t * count).from_address(_thread_state() + offset)
-    return memoryview(words).cast("B").cast("P")
-
-
-def _find_in_state(wanted: list[int]) -> int:
-    """The offset of consecutive words in the calling OS thread's PyThreadState."""
-    state = _thread_state()
-    words = ctypes.c_size_t * len(wanted)
-    for offset in range(0, 1024, ctypes.sizeof(ctypes.c_size_t)):
-        if [*words.from_address(state + offset)] == wanted:
-            return offset
-    raise SystemError("a field of the thread's state was not found")
-
-
-def local_words() -> memoryview[int] | None:
-    """The two words by which ``threading.local`` knows the calling OS thread, as a writable array.
-
-    From CPython 3.13 its PyThreadState holds two objects: the key under which a local has this
-    thread's values, and a sentinel whose end removes them (Modules/_threadmodule.c).  Each word
-    owns its reference; both are 0 until the thread uses a local.  None where values are kept in
-    `thread_state_dict`.
-    """
-    if _LOCAL not in _offsets:
-        import _thread
-
-        scratch = _thread._local()
-        scratch.used = True
-        held = gc.get_referents(scratch)
-        keys = [key for each in held if type(each) is dict for key in each]
-        sentinels = [ref() for each in held if type(each) is set for ref in each]
-        if len(keys) != 1 or len(sentinels) != 1 or type(keys[0]) is not type(sentinels[0]):
-            return None
-        _offsets[_LOCAL] = _find_in_state([id(keys[0]), id(sentinels[0])])
-    return _state_words(_offsets[_LOCAL], 2)
-
-
-def trace_words() -> memoryview[int]:
-    """The calling OS thread's profile and trace functions, as a writable array.
-
-    Four fields of its PyThreadState: the C functions (profile, trace), then the objects that they
-    are called with, which the words own.
-    """
-    if _TRACE not in _offsets:
-        get, put = clone(sys.getprofile), clone(sys.setprofile)
-        found = get()
-        if found is None:
-            put(found := lambda *_: None)
-            offset = _find_in_state([id(found)])
-            put(None)
-        else:
-            offset = _find_in_state([id(found)])
-        _offsets[_TRACE] = offset - 2 * ctypes.sizeof(ctypes.c_size_t)
-    return _state_words(_offsets[_TRACE], 4)
-
-
-def frame_teller() -> Callable[[], FrameType | None]:
-    """What tells the calling OS thread's innermost frame, on any OS thread, while this one lives.
-
-    ``sys._current_frames`` makes a frame object for each OS thread of every interpreter; those of
-    an interpreter that has a GIL of its own then free memory that is not theirs, and crash.
-    """
-    state = _thread_state()
-
-    def frame() -> FrameType | None:
-        address = _get_frame(state)
-        if not address:
-            return None
-        try:
-            # Kept in no local variable: it may be this very frame.
-            return cast(FrameType, ctypes.cast(address, ctypes.py_object).value)
-        finally:
-            _decref(address)
-
-    return frame
-
-
-def is_only_interpreter() -> bool:
-    """Whether the process has no other interpreter now."""
-    made_last: int = _last_interpreter()
-    main: int = _main_interpreter()
-    return made_last == main
-
-
-def settle_tracing() -> None:
-    """Have the interpreter look again whether the calling OS thread is traced or profiled.
-
-    In CPython 3.11 that is noted once more on each C stack.
-    """
-    state = _thread_state()
-    _enter_tracing(state)
-    _leave_tracing(state)
-
-
-def tracing_depth() -> ctypes.c_int:
-    """Its ``value``: how many trace or profile functions the calling OS thread is in right now.
-
-    PyThreadState_EnterTracing counts it up, which is how it is found.
-    """
-    state = _thread_state()
-    fields = (ctypes.c_int * 256).from_address(state)
-    if _DEPTH not in _offsets:
-        before = [*fields]
-        _enter_tracing(state)
-        within = [*fields]
-        _leave_tracing(state)
-        found = [i for i in range(256) if [before[i] + 1, before[i]] == [within[i], fields[i]]]
-        if len(found) != 1:
-            raise SystemError("the depth of tracing was not found")
-        _offsets[_DEPTH] = found[0] * ctypes.sizeof(ctypes.c_int)
-    return ctypes.c_int.from_address(state + _offsets[_DEPTH])
-
-
-def is_set(words: memoryview[int], index: int = 0) -> Any:
-    """An object that is true, at the cost of a truth test, while a word is not 0."""
-    assert isinstance(words.obj, ctypes.Array)
-    address = ctypes.addressof(words.obj) + index * ctypes.sizeof(ctypes.c_void_p)
-    return ctypes.c_void_p.from_address(address)
-
-
-def trip_later(signum: int) -> None:
-    """Have the evaluation loop trip `signum`: its handler is called between two later bytecodes.
-
-    The interpreter calls PyErr_SetInterruptEx itself, without a Python frame.  Nothing happens if
-    too many such calls are pending already.
-    """
-    _add_pending_call(_set_interrupt, signum)
-
-
-def ask_later(value: Any) -> None:
-    """Have the evaluation loop of the main OS thread ask ``bool(value)``, which is to be False.
-
-    What ``__bool__`` raises is raised there.  Any OS thread; the caller keeps `value` alive.
-    Nothing happens if too many such calls are pending already.
-    """
-    _add_pending_call(_is_true, id(value))
 
 
 def release(address: int) -> None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .. import interpose, originals
+from .. import interpose, originals, thread_state
 from .thread import Thread
 
 __all__ = ["CState"]
@@ -60,13 +60,13 @@ class CState:
     )
 
     def __init__(self) -> None:
-        self.current = interpose.thread_state_dict()
-        self.frame = interpose.frame_teller()
-        self._local = interpose.local_words()
-        self._trace = interpose.trace_words()
-        self.has_locals: Any = None if self._local is None else interpose.is_set(self._local)
-        self.is_profiled = interpose.is_set(self._trace, 0)
-        self.is_traced = interpose.is_set(self._trace, 1)
+        self.current = thread_state.state_dict()
+        self.frame = thread_state.frame_teller()
+        self._local = thread_state.local_words()
+        self._trace = thread_state.trace_words()
+        self.has_locals: Any = None if self._local is None else thread_state.is_set(self._local)
+        self.is_profiled = thread_state.is_set(self._trace, 0)
+        self.is_traced = thread_state.is_set(self._trace, 1)
         self._keep: Any = None
 
     def exchange(self, old: Thread, new: Thread) -> None:
@@ -128,14 +128,14 @@ class CState:
     def save_trace(self, thread: Thread) -> None:
         """Take the trace and profile functions out, for `thread`, which runs."""
         thread.trace = _take(self._trace)
-        interpose.settle_tracing()
+        thread_state.settle_tracing()
 
     def restore_trace(self, thread: Thread) -> None:
         """Put back what `save_trace` took out, on the stack of `thread`."""
         trace, thread.trace = thread.trace, None
         if trace is not None:
             _put(self._trace, trace)
-            interpose.settle_tracing()
+            thread_state.settle_tracing()
 
     def discard(self) -> None:
         """Drop the current state: its thread has ended.  Destructors of thread-locals run here."""

@@ -5,7 +5,7 @@ and nothing outlives an exec or the exit; but CPython calls the handler, `_tick`
 runs.  If that is at a safe point it lets others run, if any can.
 
 * CPython calls handlers in C functions too, if these look for signals.  There the tick is put off:
-  the evaluation loop itself trips the number again (`interpose.trip_later`).  A handler can't do
+  the evaluation loop itself trips the number again (`thread_state.trip_later`).  A handler can't do
   that with ``interrupt_main``, because its own frame would take the signal.  If the watchdog trips
   it too in that very moment, the handler is called once more on top of itself: nothing to do, then.
 * Who runs delicate code for long is not asked at each of its bytecodes: `_PUT_OFF`.
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from .. import interpose, originals
+from .. import originals, thread_state
 from .kernel import Kernel
 from .safe_point import Point, is_own, point
 from .thread import Finalizer, Thread
@@ -51,11 +51,11 @@ class Preemption:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._accused: tuple[Thread, float, Exception] | None = None
-        self._tracing = interpose.tracing_depth()
+        self._tracing = thread_state.tracing_depth()
         self._puts_off = False
         self._tries = 0
         self.trip: Callable[[int], None] = originals.interrupt_main
-        self.trip_later: Callable[[int], None] = interpose.trip_later
+        self.trip_later: Callable[[int], None] = thread_state.trip_later
         """Both are `runtime.wakeup`'s while signals are taken over."""
         self.signum: int | None = None
         """The number in use; None while nothing can be preempted."""
@@ -70,7 +70,7 @@ class Preemption:
 
     def forked(self) -> None:
         """In a forked child: its only OS thread may be another one than before."""
-        self._tracing = interpose.tracing_depth()
+        self._tracing = thread_state.tracing_depth()
 
     def stop(self) -> None:
         """Give the signal number back.  Nobody calls `request` any more."""

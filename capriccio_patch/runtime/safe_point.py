@@ -31,7 +31,9 @@ _OWN = tuple(
         "schedulers.",
         "scheduling",
         "patching",
+        "applying",
         "interpose",
+        "thread_state",
     )
 )
 _DELICATE = frozenset(

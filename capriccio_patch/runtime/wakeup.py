@@ -21,7 +21,7 @@ from functools import partial
 from operator import call
 from typing import Any
 
-from .. import interpose, originals
+from .. import interpose, originals, thread_state
 from .reserved import Own
 
 __all__ = ["Wakeup"]
@@ -94,12 +94,12 @@ class Wakeup:
         else:
             # The wakeup descriptor can be changed on the main OS thread only.
             self._request.signum = signum
-            interpose.ask_later(self._request)
+            thread_state.ask_later(self._request)
 
     def trip_later(self, signum: int) -> None:
         """The same, in its handler; as with `give_back`, the caller returns at once."""
         if self.fd == -1:
-            interpose.trip_later(signum)
+            thread_state.trip_later(signum)
         else:
             self.give_back((signum,))
 

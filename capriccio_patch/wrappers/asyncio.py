@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import interpose, originals
+from .. import interpose, originals, thread_state
 from .base import Patch, Runtime
 
 __all__ = ["patches"]
@@ -49,6 +49,6 @@ def patches(runtime: Runtime) -> list[Patch]:
 def _in_dictionary(set_running_loop: Any, running: Any) -> bool:
     """Whether C keeps the calling OS thread's loop in the dictionary of its state."""
     set_running_loop(object())
-    found = _LOOP in interpose.thread_state_dict()
+    found = _LOOP in thread_state.state_dict()
     set_running_loop(running)
     return found

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..interpose import clone, is_only_interpreter
+from ..interpose import clone
 from ..runtime import os_threads
 from ..runtime.thread import Thread
+from ..thread_state import is_only_interpreter
 from .base import Patch, Runtime
 from .tracing import of_the_program
 
@@ -56,7 +57,7 @@ def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
     def frames_of_all() -> dict[int, FrameType]:
         """The frames of OS threads, and of green threads where they wait.
 
-        Not of OS threads while there are other interpreters: see `interpose.frame_teller`.
+        Not of OS threads while there are other interpreters: see `thread_state.frame_teller`.
         """
         frames: dict[int, FrameType] = {}
         if is_only_interpreter():
