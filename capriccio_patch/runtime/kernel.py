@@ -551,6 +551,8 @@ class Kernel:
                 self._drain_inbox()
             if self._preempted:
                 self._grant_slice(idle)
+            else:
+                self._slice_over = False
             if ready:
                 return
 

@@ -69,9 +69,9 @@ class _Recorder:
         self.seen: list[Any] = []
         self._workers = workers
 
-    def submit(self, request: Any) -> None:
+    def submit(self, request: Any, brief: bool = False) -> None:
         self.seen.append(request)
-        self._workers.submit(request)
+        self._workers.submit(request, brief)
 
 
 @pytest.fixture
