@@ -339,6 +339,9 @@ class Disk:
         if count >= 0:
             self.kernel.breathe()
             return count
+        if self.alone():
+            write, pwrite = originals.write, originals.pwrite
+            return int(write(fd, data) if offset == -1 else pwrite(fd, data, offset))
         if type(data) is not bytes or (fd in self.unhurried and len(data) % _SECTOR == 0):
             data = self._copy(data)
         if offset == -1:
@@ -363,7 +366,7 @@ class Disk:
         self._wait(Request(self, Operation.DATASYNC, originals.fdatasync, fd, fd=fd))
 
     def _read_bytes(self, fd: int, size: int, offset: int) -> bytes:
-        if size > CHUNK and not self.alone():
+        if size > CHUNK:
             # Most of its time is memory's, and the kernel's: others can run.
             if offset == -1:
                 request = Request(self, Operation.CALL, originals.read, fd, size)

@@ -16,6 +16,7 @@ import pytest
 import capriccio_patch
 from capriccio_patch import patching
 from capriccio_patch.backends.disk import available_disk_backends
+from capriccio_patch.runtime.disk import CHUNK
 from capriccio_patch.wrappers.lookup import ABSENT, WAIT, Lookup
 
 AVAILABLE = [n for n, reason in available_disk_backends().items() if reason is None]
@@ -239,6 +240,13 @@ def test_a_thread_alone_asks_nobody(
     with open(tmp_path / "file", "rb+") as file:
         os.fsync(file.fileno())
         file.truncate(3)
+    large = os.urandom(5 * CHUNK + 1)
+    with open(tmp_path / "large", "wb+") as file:
+        assert file.write(large) == len(large)
+        assert os.pread(file.fileno(), len(large), 1) == large[1:]
+        file.seek(0)
+        assert file.read() == large
+    assert (tmp_path / "large").read_bytes() == large
     assert requests == []
 
 
