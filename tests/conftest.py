@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+import signal
 import subprocess
 import sys
 import textwrap
@@ -38,6 +39,12 @@ def with_scheme(name: str) -> dict[str, str]:
     if name == "kqueue" and not hasattr(select, "kqueue"):
         environ["PYTHONPATH"] = f"{BSD}:{ROOT}"
     return environ
+
+
+def pytest_configure() -> None:
+    """A shell has SIGINT ignored by what it runs in the background, and so by every child."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
