@@ -243,6 +243,10 @@ class Disk:
         """Whether the scheme has `change` make calls directly."""
         return self.backend.is_prompt()
 
+    def call_local(self, function: Callable[..., T], *args: Any) -> T:
+        """As `call`, for what is known to wait for no server."""
+        return self._call(True, function, args)
+
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """What ``function(*args)`` returns or raises; it may wait for a disk, but not for ever."""
         return self._call(False, function, args)
@@ -259,7 +263,7 @@ class Disk:
         """As `call`, for what changes a directory or a file's attributes."""
         backend = self.backend
         if not backend.is_prompt():
-            return self._call(True, function, args)
+            return self.call_local(function, *args)
         clock = originals.monotonic
         start = clock()
         try:

@@ -33,7 +33,7 @@ from ..runtime.disk import CHUNK
 from . import entries
 from .base import Patch, Runtime, is_path
 from .caller import as_caller, has_flag_for_descriptor
-from .lookup import WAIT, Lookup
+from .lookup import WAIT, Lookup, parent
 from .opening import Opening, Way
 
 __all__ = ["patches"]
@@ -162,7 +162,7 @@ def _change(runtime: Runtime, original: Any, lookup: Lookup, paths: int) -> Any:
                     return False
             elif isinstance(path, (str, bytes)):
                 dir_fd = named.get(name, named.get("dir_fd"))
-                if not lookup.is_cached(_parent(path) if of_directory else path, dir_fd):
+                if not lookup.is_cached(parent(path) if of_directory else path, dir_fd):
                     return False
         return True
 
@@ -178,12 +178,6 @@ def _change(runtime: Runtime, original: Any, lookup: Lookup, paths: int) -> Any:
         return disk.change(call)
 
     return change
-
-
-def _parent(path: Any) -> Any:
-    if isinstance(path, bytes):
-        return os.path.dirname(path.rstrip(b"/")) or b"."
-    return os.path.dirname(path.rstrip("/")) or "."
 
 
 def _with_paths(args: tuple[Any, ...], count: int) -> tuple[Any, ...]:

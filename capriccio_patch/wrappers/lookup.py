@@ -26,7 +26,7 @@ from typing import Any
 from .. import originals
 from ..runtime.mounts import Mounts
 
-__all__ = ["ABSENT", "WAIT", "Lookup", "stat_mode"]
+__all__ = ["ABSENT", "WAIT", "Lookup", "parent", "stat_mode"]
 
 WAIT = -1
 ABSENT = 0
@@ -136,6 +136,14 @@ class Lookup:
         if fd >= 0:
             return fd
         return WAIT if self._errno() == errno.EAGAIN else -2
+
+
+def parent(path: Any) -> Any:
+    """The path of the directory that what is at `path` is in."""
+    path = os.fspath(path)
+    if isinstance(path, bytes):
+        return os.path.dirname(path.rstrip(b"/")) or b"."
+    return os.path.dirname(path.rstrip("/")) or "."
 
 
 def stat_mode(path: Any, dir_fd: Any = None) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import originals
 from .base import Runtime
-from .lookup import ABSENT, WAIT, Lookup, stat_mode
+from .lookup import ABSENT, WAIT, Lookup, parent, stat_mode
 
 __all__ = ["Opening", "Way"]
 
@@ -90,10 +90,11 @@ class Opening:
             return function(*args)
         if way is Way.CHANGING:
             return disk.change(function, *args)
-        if way is Way.ON_DISK:
-            return disk.call(function, *args)
-        if way is Way.UNKNOWN:
-            done, result = disk.call(_open_unless_endless, path, dir_fd, function, args)
+        if way is not Way.ALONE:
+            call = disk.call_local if self.lookup.is_cached(parent(path), dir_fd) else disk.call
+            if way is Way.ON_DISK:
+                return call(function, *args)
+            done, result = call(_open_unless_endless, path, dir_fd, function, args)
             if done:
                 return result
         return self._workers.call_alone(function, *args)
