@@ -594,14 +594,21 @@ def test_any_scheduler_will_do() -> None:
     assert sim.log == [1] * 5
 
 
-def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simulation) -> None:
-    kernel = sim.kernel
+def _answering(sim: Simulation) -> tuple[Callable[[], None], list[Any]]:
+    """What parks until it is resumed and notes that, and a list with its thread from then on."""
     parked: list[Any] = []
 
     def answer() -> None:
-        parked.append(kernel.begin())
-        kernel.park(parked[0])
+        parked.append(sim.kernel.begin())
+        sim.kernel.park(parked[0])
         sim.log.append("answer")
+
+    return answer, parked
+
+
+def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simulation) -> None:
+    kernel = sim.kernel
+    answer, parked = _answering(sim)
 
     def work(name: str) -> None:
         for number in range(3):
@@ -629,13 +636,8 @@ def test_a_descriptor_wakes_before_all_that_wait_for_their_first_call(
 ) -> None:
     """A hundred threads are runnable at once, each of which is about to take its time."""
     kernel = sim.kernel
-    parked: list[Any] = []
+    answer, parked = _answering(sim)
     waiting: list[Any] = []
-
-    def answer() -> None:
-        parked.append(kernel.begin())
-        kernel.park(parked[0])
-        sim.log.append("answer")
 
     def work() -> None:
         sim.log.append("work")
@@ -668,12 +670,7 @@ def test_a_descriptor_wakes_before_all_that_wait_for_their_first_call(
 
 def test_deadlines_of_one_moment_do_not_go_before_everybody_else(sim: Simulation) -> None:
     kernel = sim.kernel
-    parked: list[Any] = []
-
-    def answer() -> None:
-        parked.append(kernel.begin())
-        kernel.park(parked[0])
-        sim.log.append("answer")
+    answer, parked = _answering(sim)
 
     def sleep(until: float) -> None:
         kernel.sleep_until(until)
