@@ -15,7 +15,7 @@ PACKAGE = Path(capriccio_patch.__file__).parent
 LAYERS = (
     {"errors", "exits"},
     {"config", "interpose"},
-    {"originals"},
+    {"originals", "thread_state"},
     {"runtime"},
     {"schedulers", "backends"},
     {"wrappers"},

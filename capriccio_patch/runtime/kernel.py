@@ -58,6 +58,8 @@ PATIENCE = 0.01
 """Seconds that threads which park in time may keep preempted ones from running."""
 SLICES = 64
 """How many preempted threads are let in together at most."""
+SOON = 0.0002
+"""Seconds after which those that were let in together have not used up their slices."""
 BREATH = 0.00005
 """Seconds that a thread may go on from one call to the next before others have their say."""
 
@@ -611,7 +613,7 @@ class Kernel:
             if granted is not None and granted.since < 0.0 and granted.greenlet is not None:
                 return  # it waits for its slice among the others
         self._slice_over = False
-        if self.now - self._granted_at > 2 * BREATH:
+        if self.now - self._granted_at > SOON:
             self._slices = max(1, self._slices // 2)
         else:
             self._slices = min(2 * self._slices, SLICES)
