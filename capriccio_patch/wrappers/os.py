@@ -22,6 +22,7 @@ from typing import Any
 
 from .. import originals
 from ..runtime.descriptors import READ, WRITE
+from ..runtime.disk import CHUNK
 from ..runtime.reserved import RESERVED
 from .base import Patch, Runtime
 from .caller import as_caller
@@ -31,7 +32,6 @@ from .streams import Streams, is_stream
 __all__ = ["patches"]
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
-_CHUNK = 1 << 18
 _PATIENCE = 5.0
 _NOT_A_BUFFER = (TypeError, BufferError, ValueError)
 
@@ -334,7 +334,7 @@ def _sendfile_patch(runtime: Runtime, streams: Streams) -> Patch:
     def copy(out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
         sent = 0
         while sent < count:
-            size = min(count - sent, _CHUNK)
+            size = min(count - sent, CHUNK)
             data = os.read(in_fd, size) if offset is None else os.pread(in_fd, size, offset + sent)
             if not data:
                 break
