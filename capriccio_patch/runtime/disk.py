@@ -343,10 +343,8 @@ class Disk:
         if count >= 0:
             self.kernel.breathe()
             return count
-        if self.alone():
-            write, pwrite = originals.write, originals.pwrite
-            return int(write(fd, data) if offset == -1 else pwrite(fd, data, offset))
-        if type(data) is not bytes or (fd in self.unhurried and len(data) % _SECTOR == 0):
+        is_kept = type(data) is bytes and (fd not in self.unhurried or len(data) % _SECTOR)
+        if not is_kept and not self.alone():
             data = self._copy(data)
         if offset == -1:
             request = Request(self, Operation.WRITE, originals.write, fd, data, fd=fd)

@@ -515,10 +515,9 @@ class Kernel:
         timers = self.timers
         idle = not ready
         # Threads that use files may all be runnable at once (their sleep is over, say).
-        advance = self._advance
-        overtaken = 0
-        if self._slice_over and self._patience == BREATH and advance is not None:
-            overtaken = len(ready)
+        advance = None
+        if self._slice_over and self._patience == BREATH:
+            advance, overtaken = self._advance, len(ready)
         while True:
             if self._inbox:
                 self._drain_inbox()
@@ -538,7 +537,7 @@ class Kernel:
                 self.wake_watchdog()
             if events:
                 self.descriptors.dispatch(events)
-                if overtaken and advance is not None:
+                if advance is not None:
                     advance(len(ready) - overtaken)
             if timers:
                 for thread in islice(timers.expired(self.now), TURN):

@@ -12,7 +12,8 @@ their turn, in order.
    `brief` no more than `BRIEF` are under way together, unless none of them has returned for `STALL`
    seconds: then they wait for a device after all, and twice as many are let in.
 5. There is no lock, which a signal handler that interrupts `submit` would wait for: who takes a
-   token from a deque has it, and who has added a job looks again for a token.
+   token from a deque has it, and who has added a job looks again for a token.  If a handler
+   interrupts just there, one OS thread more than the bound may be started.
 6. Where no OS thread can be started and none is there, `call` makes the call itself: all threads
    wait for it, but the program gets its result.
 """
@@ -90,7 +91,7 @@ class _Job:
 class Workers:
     """A bounded pool of OS threads; see the module's text."""
 
-    __slots__ = ("_brief", "_idle", "_jobs", "_kernel", "_limit", "_room")
+    __slots__ = ("_brief", "_idle", "_jobs", "_kernel", "_limit", "_threads")
 
     def __init__(self, kernel: Kernel, limit: int = LIMIT) -> None:
         self._kernel = kernel
@@ -151,13 +152,13 @@ class Workers:
         self._jobs: Any = originals.SimpleQueueType()
         self._idle: deque[None] = deque()
         """One for each OS thread that no job is meant for."""
-        self._room: deque[None] = deque([None] * self._limit)
-        """One for each that may still be started."""
+        self._threads: deque[None] = deque()
+        """One for each OS thread."""
         self._brief = _BriefJobs(self._submit)
 
     def running(self) -> int:
         """How many OS threads there are, as far as is known."""
-        return self._limit - len(self._room)
+        return len(self._threads)
 
     def submit(self, job: Job, brief: bool = False) -> None:
         """Have a worker call ``job.run()``, which must not raise."""
@@ -167,23 +168,24 @@ class Workers:
             self._submit(job)
 
     def _submit(self, job: Job) -> None:
-        if not _take(self._idle) and _take(self._room):
+        if not _take(self._idle) and len(self._threads) < self._limit:
+            self._threads.append(None)
             try:
-                os_threads.start(self._work, (self._jobs, self._idle, self._room))
+                os_threads.start(self._work, (self._jobs, self._idle, self._threads))
             except RuntimeError:
-                self._room.append(None)
-                if not self.running():
+                self._threads.pop()
+                if not self._threads:
                     raise  # nobody is left who would do it
         originals.queue_put(self._jobs, job)
 
     @staticmethod
-    def _work(jobs: Any, idle: deque[None], room: deque[None]) -> None:
+    def _work(jobs: Any, idle: deque[None], threads: deque[None]) -> None:
         while True:
             try:
                 job = originals.queue_get(jobs, True, IDLE)
             except originals.QueueEmpty:
                 if _take(idle):
-                    room.append(None)
+                    threads.pop()
                     return
                 continue  # a job is on its way
             job.run()

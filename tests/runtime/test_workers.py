@@ -149,6 +149,11 @@ def test_an_idle_worker_is_used_again(kernel: Kernel) -> None:
     assert len(idents) == 1
 
 
+def test_a_bound_costs_nothing(kernel: Kernel) -> None:
+    """The waits for locks of other processes have a pool that is as good as unbounded."""
+    assert Workers(kernel, limit=1 << 60).call(abs, -1) == 1
+
+
 def test_idle_workers_end(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "IDLE", 0.01)
     pool = Workers(kernel)
@@ -168,17 +173,27 @@ def test_alone_does_not_use_up_the_pool(kernel: Kernel) -> None:
     until(kernel, lambda: len(results) == 3)
 
 
-class Brief:
-    """A job that says when it begins, and waits at a gate if there is one."""
+class Batch:
+    """Brief jobs, by number, that note when they begin and end and wait at a gate in between."""
 
-    def __init__(self, number: int, begun: list[int], ended: list[int], gate: Gate | None) -> None:
-        self.number, self.begun, self.ended, self.gate = number, begun, ended, gate
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+
+    def submit(self, pool: Workers, *numbers: int) -> None:
+        for number in numbers:
+            pool.submit(_Numbered(self, number), brief=True)
+
+
+class _Numbered:
+    def __init__(self, batch: Batch, number: int) -> None:
+        self.batch, self.number = batch, number
 
     def run(self) -> None:
-        self.begun.append(self.number)
-        if self.gate is not None:
-            self.gate.pass_through(None)
-        self.ended.append(self.number)
+        self.batch.begun.append(self.number)
+        self.batch.gate.pass_through(None)
+        self.batch.ended.append(self.number)
 
 
 def test_of_brief_jobs_only_some_are_under_way(
@@ -187,32 +202,26 @@ def test_of_brief_jobs_only_some_are_under_way(
     """The others follow in their order; what is not brief does not wait for them."""
     monkeypatch.setattr(workers, "STALL", 30.0)
     pool = Workers(kernel)
-    gate = Gate()
-    begun: list[int] = []
-    ended: list[int] = []
-    for number in range(3 * workers.BRIEF):
-        pool.submit(Brief(number, begun, ended, gate), brief=True)
-    until(kernel, lambda: len(begun) == workers.BRIEF)
+    batch = Batch()
+    batch.submit(pool, *range(3 * workers.BRIEF))
+    until(kernel, lambda: len(batch.begun) == workers.BRIEF)
     assert pool.call(abs, -1) == 1
-    assert sorted(begun) == list(range(workers.BRIEF))
-    gate.open()
-    until(kernel, lambda: len(ended) == 3 * workers.BRIEF)
-    assert sorted(ended) == list(range(3 * workers.BRIEF))
-    pool.submit(Brief(-1, begun, ended, None), brief=True)
-    until(kernel, lambda: -1 in ended)
+    assert sorted(batch.begun) == list(range(workers.BRIEF))
+    batch.gate.open()
+    until(kernel, lambda: len(batch.ended) == 3 * workers.BRIEF)
+    assert sorted(batch.ended) == list(range(3 * workers.BRIEF))
+    batch.submit(pool, -1)
+    until(kernel, lambda: -1 in batch.ended)
 
 
 def test_brief_jobs_that_take_long_do_not_keep_others_waiting(kernel: Kernel) -> None:
     """All of them wait for the gate: so all are let in, soon."""
     pool = Workers(kernel)
-    gate = Gate()
-    begun: list[int] = []
-    ended: list[int] = []
-    for number in range(5 * workers.BRIEF):
-        pool.submit(Brief(number, begun, ended, gate), brief=True)
-    until(kernel, lambda: len(begun) == 5 * workers.BRIEF)
-    gate.open()
-    until(kernel, lambda: len(ended) == 5 * workers.BRIEF)
+    batch = Batch()
+    batch.submit(pool, *range(5 * workers.BRIEF))
+    until(kernel, lambda: len(batch.begun) == 5 * workers.BRIEF)
+    batch.gate.open()
+    until(kernel, lambda: len(batch.ended) == 5 * workers.BRIEF)
 
 
 def test_an_interrupted_caller_leaves_and_the_result_is_dropped(kernel: Kernel) -> None:

@@ -320,7 +320,8 @@ def test_a_file_that_is_there_is_opened_at_once(
     path = tmp_path / "file"
     with ticker():
         path.write_bytes(b"old")
-        if not patching._applied.runtime.disk.backend.asks_cache:  # type: ignore[union-attr]
+        assert patching._applied is not None
+        if not patching._applied.runtime.disk.backend.asks_cache:
             pytest.skip("this scheme asks for every open")
         requests = request.getfixturevalue("requests")
         with open(path, mode + "b") as file:

@@ -6,7 +6,6 @@ Facts, measured with Linux 6.18:
   the GIL.  With O_DIRECT and 64 readers it is 1.1 to 2 times as fast as a pool of 16.
 * An operation at a file's current position is not serialised with read(2) and write(2) of those who
   share the position.
-
 * A file is emptied in 10 us; where the file system discards blocks at once (ext4 with ``discard``
   and without a journal) in 100, of which 80 are the device's.
 
