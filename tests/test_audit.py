@@ -15,16 +15,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
+from capriccio_patch import available_backends
 from capriccio_patch.audit import report
 from capriccio_patch.audit.rows import FAMILIES, all_rows
 from capriccio_patch.audit.runner import Outcome, Result, Runner, Verdict, judge
 from capriccio_patch.audit.scene import DELAY, Kind, Row, Scene
-from capriccio_patch.backends import available_backends
 
 Audit = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -32,8 +33,11 @@ _WELL = Outcome(outcome="1", waited=DELAY, gap=0.01, ticks=50, began=True)
 
 
 @pytest.fixture
-def audit(environ: dict[str, str]) -> Audit:
-    """``audit(*options, status=0, env={})``: the finished run, its exit status asserted."""
+def audit(environ: dict[str, str], tmp_path: Path) -> Audit:
+    """``audit(*options, status=0, env={})``: the finished run, its exit status asserted.
+
+    It runs in an empty directory, and leaves that so.
+    """
 
     def run(
         *options: str, status: int = 0, env: dict[str, str] | None = None, timeout: float = 100
@@ -41,11 +45,13 @@ def audit(environ: dict[str, str]) -> Audit:
         done = subprocess.run(
             [sys.executable, "-m", "capriccio_patch.audit", *options],
             env=environ | (env or {}),
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=timeout,
         )
         assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        assert not list(tmp_path.iterdir())
         return done
 
     return run

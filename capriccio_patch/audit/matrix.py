@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..backends import available_backends
-from ..backends.disk import available_disk_backends
+from .. import available_backends, available_disk_backends
 from . import report
 from .runner import Outcome, Result, Runner, Verdict
 from .scene import Row

@@ -196,11 +196,10 @@ class Runner:
         try:
             with tempfile.TemporaryFile() as errors:
                 process = subprocess.Popen(
-                    [*command, how, row.module, row.name, str(self._limit)],
+                    [*command, how, row.module, row.name, str(self._limit), directory],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=errors,
-                    cwd=directory,
                     env=environ,
                     start_new_session=True,
                 )

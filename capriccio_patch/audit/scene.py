@@ -7,7 +7,7 @@
 3. Time for which the system gave the OS thread that ticks no CPU is not the call's: where that is
    known, it is taken off a gap.
 4. Rows and this module use the standard library as any program does, with the patch in force or
-   without; only the OS thread that comes to the rescue uses originals.
+   without; only the OS thread that comes to the rescue uses unpatched.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-from capriccio_patch import originals
+from . import unpatched
 
 __all__ = ["DELAY", "ROWS", "Kind", "Row", "Scene", "Skip", "block_signals", "drain", "fill", "row"]
 
@@ -106,7 +106,7 @@ class Scene:
         """Make the call that has to wait; what it returns or raises."""
         threading.Thread(target=self._tick, name="ticker", daemon=True).start()
         if self._actions:
-            originals.start_new_thread(self._rescue, ())
+            unpatched.start_new_thread(self._rescue, ())
             threading.Thread(target=self._end, name="ender", daemon=True).start()
         self._ticking.wait()
         self._starved_before = self._starved()
@@ -144,7 +144,7 @@ class Scene:
     def _rescue(self) -> None:
         """On a real OS thread: end the wait if nobody else could."""
         block_signals()
-        originals.sleep(RESCUE)
+        unpatched.sleep(RESCUE)
         self._act()
 
     def _act(self) -> None:
@@ -224,7 +224,7 @@ class Scene:
 
 def block_signals() -> None:
     """Keep signals from this OS thread, of which the row knows nothing."""
-    originals.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    unpatched.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def fill(descriptor: int) -> int:

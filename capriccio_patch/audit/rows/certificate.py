@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 __all__ = ["client_context", "server_context"]
 
-_PATH = "certificate.pem"
-
 
 def server_context() -> ssl.SSLContext:
-    """A context for the server; the certificate is in this directory from now on."""
-    Path(_PATH).write_text(_PEM)
+    """A context for the server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_PATH)
+    with NamedTemporaryFile("w", suffix=".pem") as file:  # `ssl` takes a key from a file alone
+        file.write(_KEY + _CERTIFICATE)
+        file.flush()
+        context.load_cert_chain(file.name)
     return context
 
 
 def client_context() -> ssl.SSLContext:
-    """A context that trusts that server, after `server_context`."""
-    return ssl.create_default_context(cafile=_PATH)
+    """A context that trusts that server."""
+    return ssl.create_default_context(cadata=_CERTIFICATE)
 
 
-_PEM = """\
+_KEY = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgS+Mu48uWz0gWLid+
 zM2sNnvKERax/QjT2q552XPMT6+hRANCAARhEWshpfOy3KGWsKhgsAxF2cCrXNSy
 QQskbiLg1/ZxuISJJcf5IjpiZHFMoi7KMbI3ZjTYf4KiC9knBZ4gXCuY
 -----END PRIVATE KEY-----
+"""
+_CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
 MIIBmzCCAUGgAwIBAgIUVoCh/NgNBrBZWnETJQtBwjDcyYQwCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzE0MzU1MFoYDzIxMjYxMDMw
