@@ -24,6 +24,7 @@ from importlib.util import MAGIC_NUMBER
 import capriccio_patch
 
 from .errors import CapriccioError
+from .frames import entry, is_ours, register
 from .patching import program_failed
 
 TYPE_CHECKING = False
@@ -62,6 +63,7 @@ _NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler", "--seed", "--graph")
 _LIST_OPTIONS = ("--only", "--exclude")
 
 
+@register
 def main(args: list[str]) -> None:
     """Patch this process, run the program that `args` name, and return or raise as it does."""
     settings, show_status, kind, target = _parse(args)
@@ -153,11 +155,13 @@ def _fresh_main() -> dict[str, Any]:
 # What follows is pymain_run_python (CPython, Modules/main.c) and _PyRun_SimpleFile in Python.
 
 
+@entry
 def _run_module(name: str, namespace: dict[str, Any]) -> None:
     _set_path0(os.getcwd())
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]
 
 
+@entry
 def _run_text(text: str, namespace: dict[str, Any]) -> None:
     _set_path0("")
     text += "\n"
@@ -168,6 +172,7 @@ def _run_text(text: str, namespace: dict[str, Any]) -> None:
     exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
 
 
+@entry
 def _run_stdin(_: str, namespace: dict[str, Any]) -> None:
     _set_path0("")
     source = sys.stdin.buffer.read() if sys.stdin else b""
@@ -175,6 +180,7 @@ def _run_stdin(_: str, namespace: dict[str, Any]) -> None:
     exec(compile(source, "<stdin>", "exec", dont_inherit=True), namespace)
 
 
+@entry
 def _run_file(path: str, namespace: dict[str, Any]) -> None:
     path = os.path.join(os.getcwd(), path)
     if _is_container(path):
@@ -243,19 +249,15 @@ def _hide_own_frames() -> None:
             if entries[-1].tb_frame.f_globals is globals():
                 entries.clear()  # this one and those of runpy before it ran the program
         # What a call that is taken over has in place of C code: nothing to see, unless it is wrong.
-        while entries and isinstance(error, KeyboardInterrupt | OSError) and _is_ours(entries[-1]):
-            entries.pop()
+        if isinstance(error, KeyboardInterrupt | OSError):
+            while entries and is_ours(entries[-1].tb_frame):
+                entries.pop()
         if entries:
             entries[-1].tb_next = None
         error.__traceback__ = sys.last_traceback = entries[0] if entries else None
         hook(kind, error, error.__traceback__)
 
     sys.excepthook = excepthook
-
-
-def _is_ours(entry: TracebackType) -> bool:
-    name: str = entry.tb_frame.f_globals.get("__name__", "")
-    return name.startswith("capriccio_patch.")
 
 
 _RUN: dict[str, Callable[[str, dict[str, Any]], None]] = {

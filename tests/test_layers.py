@@ -13,7 +13,7 @@ import capriccio_patch
 PACKAGE = Path(capriccio_patch.__file__).parent
 
 LAYERS = (
-    {"errors", "exits"},
+    {"errors", "exits", "frames"},
     {"config", "interpose"},
     {"originals", "thread_state"},
     {"runtime"},

@@ -11,8 +11,9 @@ import sys
 from types import FrameType
 
 from ..errors import CapriccioWarning, ThreadsBlocked
+from ..frames import innermost
 from .kernel import Kernel
-from .safe_point import is_jump, is_own
+from .safe_point import is_jump
 
 __all__ = ["Blocked"]
 
@@ -37,9 +38,9 @@ class Blocked:
         Unless that is `sure`, it may be that the system did not let us run: nobody is blamed who
         is at a backward jump.  Returns what is to be raised in the thread, if anything.
         """
-        innermost = self._kernel.c_state.frame()
-        frame = _innermost(innermost)
-        if frame is None or (not sure and is_jump(innermost)):
+        running = self._kernel.c_state.frame()
+        frame = innermost(running)
+        if frame is None or (not sure and is_jump(running)):
             return None
         filename, line = frame.f_code.co_filename, frame.f_lineno
         if (filename, line) in self._places or len(self._places) >= _PLACES:
@@ -68,14 +69,6 @@ class Blocked:
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
             f"that can be neither parked nor preempted, here or just before:\n{stack.rstrip()}"
         )
-
-
-def _innermost(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame that is the program's."""
-    while is_own(frame):
-        assert frame is not None
-        frame = frame.f_back
-    return frame
 
 
 def _thread_name(ident: int) -> str:

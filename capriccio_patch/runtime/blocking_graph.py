@@ -31,8 +31,7 @@ from time import thread_time_ns
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import originals
-from .safe_point import is_own
+from .. import frames, originals
 from .thread import Thread
 
 if TYPE_CHECKING:
@@ -293,11 +292,11 @@ class Recorder:
         outside = False
         while frame is not None and len(chain) < FRAMES:
             code = frame.f_code
-            if not is_own(frame):
+            if not frames.is_ours(frame):
                 outside = True
                 chain.append((code.co_filename, frame.f_lineno or 0, code.co_qualname))
             elif not outside:
-                kind = _KINDS.get(code.co_qualname, kind)
+                kind = frames.wait_kind(frame) or kind
             frame = frame.f_back
         chain.reverse()
         return self._known(kind, tuple(chain))
@@ -375,9 +374,6 @@ class Recorder:
         )
         return BlockingGraph(nodes, edges, self.sampled, self.moves, seconds)
 
-
-_KINDS = {"Kernel.yield_": "yield", "Kernel.preempt": "preempted"}
-"""By our function below a wait: what the thread's own record does not tell."""
 
 _STDLIB = os.path.dirname(os.__file__) + "/"
 

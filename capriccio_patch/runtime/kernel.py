@@ -44,7 +44,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from .. import interpose, originals
+from .. import frames, interpose, originals
 from .c_state import CState
 from .descriptors import Descriptors
 from .thread import Finalizer, Thread
@@ -209,6 +209,7 @@ class Kernel:
         # A plain function with nothing on its stack but the thread: what each parked thread keeps.
         finish = self._finish
 
+        @frames.entry
         def run_thread() -> None:
             # No argument: the greenlet would keep the first thread as long as it lives itself.
             while True:
@@ -452,6 +453,7 @@ class Kernel:
         thread.parked = False
         self._preempted.append(thread)
 
+    @frames.wait("yield")
     def yield_(self) -> None:
         """Let every other runnable thread have a turn."""
         me = self.current
@@ -559,6 +561,7 @@ class Kernel:
 
     # -- preemption --------------------------------------------------------------------------
 
+    @frames.wait("preempted")
     def preempt(self) -> None:
         """Have the current thread, which has used its slice, let others run, if any can.
 

@@ -24,8 +24,9 @@ from types import FrameType
 from typing import Any
 
 from .. import originals, thread_state
+from ..frames import is_ours
 from .kernel import Kernel
-from .safe_point import Point, is_own, point
+from .safe_point import Point, point
 from .thread import Finalizer, Thread
 
 __all__ = ["Preemption"]
@@ -107,7 +108,7 @@ class Preemption:
         if self._puts_off:
             return
         kernel = self._kernel
-        if self._accused is not None and not is_own(frame):
+        if self._accused is not None and not is_ours(frame):
             self._raise(self._accused)
         if type(kernel.current) is Finalizer or self.signum is None:
             return

@@ -19,23 +19,10 @@ from enum import Enum
 from opcode import opmap
 from types import FrameType
 
-__all__ = ["Point", "is_jump", "is_own", "may_yield", "point"]
+from ..frames import is_entry, is_interrupter, is_ours
 
-_PACKAGE = __name__.partition(".")[0]
-_OWN = tuple(
-    f"{_PACKAGE}.{part}"
-    for part in (
-        "runtime.",
-        "wrappers.",
-        "backends.",
-        "schedulers.",
-        "scheduling",
-        "patching",
-        "applying",
-        "interpose",
-        "thread_state",
-    )
-)
+__all__ = ["Point", "is_jump", "may_yield", "point"]
+
 _DELICATE = frozenset(
     {
         "_frozen_importlib",
@@ -58,18 +45,6 @@ _COMPARE = opmap["COMPARE_OP"]
 _FUSED = frozenset(opmap[name] for name in opmap if name.startswith("POP_JUMP_BACKWARD"))
 _BEHIND = 2 + 2 * opcode._inline_cache_entries[_COMPARE] if _FUSED else 2  # type: ignore[attr-defined]
 
-# Our frames that call the program's code for good: the bottom of a thread, and of a signal handler
-# that runs in the suspended main thread.
-_ENTRIES = frozenset(
-    {
-        "Kernel._make_run_thread.<locals>.run_thread",
-        "_call.<locals>.<lambda>",
-        "Signals.run_pending",
-    }
-)
-# A handler that runs at once, on top of what it has interrupted.
-_HANDLER = "Signals._deliver"
-
 _FRAMES = 64
 """How far down a wrapper is looked for: each frame costs 0.1 us."""
 _ROOM = 32
@@ -86,7 +61,7 @@ class Point(Enum):
 
 def point(frame: FrameType | None) -> Point:
     """What may be done to the thread whose innermost frame is `frame`."""
-    if not is_jump(frame) or is_own(frame):
+    if not is_jump(frame) or is_ours(frame):
         return Point.SOON
     assert frame is not None
     if frame.f_globals.get("__name__") in _DELICATE:
@@ -99,7 +74,7 @@ def may_yield(frame: FrameType | None) -> bool:
 
     That is between two bytecodes for certain; the rest is as for `point`.
     """
-    if frame is None or is_own(frame) or frame.f_globals.get("__name__") in _DELICATE:
+    if frame is None or is_ours(frame) or frame.f_globals.get("__name__") in _DELICATE:
         return False
     return _is_undisturbed(frame) and _has_room()
 
@@ -113,26 +88,17 @@ def is_jump(frame: FrameType | None) -> bool:
     return code[at] in _JUMPS or (code[at] == _COMPARE and code[at + _BEHIND] in _FUSED)
 
 
-def is_own(frame: FrameType | None) -> bool:
-    """Whether `frame` belongs to the kernel or to a wrapper."""
-    if frame is None:
-        return False
-    name = frame.f_globals.get("__name__")
-    return isinstance(name, str) and name.startswith(_OWN)
-
-
 def _is_undisturbed(frame: FrameType) -> bool:
     """Whether `frame` runs on the program's own account, not in the middle of a wrapper."""
     outer: FrameType | None = frame
     for _ in range(_FRAMES):
         if outer is None:
             return True
-        if is_own(outer):
-            name = outer.f_code.co_qualname
-            if name != _HANDLER:
-                return name in _ENTRIES
+        if is_ours(outer):
+            if not is_interrupter(outer):
+                return is_entry(outer)
             outer = outer.f_back
-            if not is_jump(outer) or is_own(outer):
+            if not is_jump(outer) or is_ours(outer):
                 return False
         outer = outer.f_back  # type: ignore[union-attr]
     return True

@@ -36,10 +36,10 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from .. import originals
+from .. import frames, originals
 from .kernel import Kernel
 from .preemption import Preemption
-from .safe_point import Point, is_own, point
+from .safe_point import Point, point
 from .thread import Finalizer, Thread
 from .wakeup import Wakeup
 
@@ -114,6 +114,7 @@ class Signals:
 
     # -- from CPython ------------------------------------------------------------------------
 
+    @frames.interrupter
     def _deliver(self, signum: int, frame: FrameType | None) -> None:
         """CPython's handler for every signal that the program has a handler for."""
         together = self._together
@@ -156,7 +157,7 @@ class Signals:
             # polls; who is not parked passes by.
             waits = front.parked and (kernel.blocking or current.host is not front)
             return _Way.INTERRUPT if waits or front.by_interrupt else _Way.LATER
-        if is_own(frame):
+        if frames.is_ours(frame):
             return _Way.LATER
         if current is front:
             return _Way.HERE
@@ -178,6 +179,7 @@ class Signals:
 
     # -- in the main thread ------------------------------------------------------------------
 
+    @frames.entry
     def run_pending(self) -> None:
         """Call the handlers of all pending signals, lowest number first: the interrupt's action.
 
@@ -191,10 +193,7 @@ class Signals:
         runner.ident = waiting.ident
         runner.started = True
         runner.greenlet = getcurrent()
-        frame: FrameType | None = sys._getframe()
-        while is_own(frame):
-            assert frame is not None
-            frame = frame.f_back
+        frame = frames.innermost(sys._getframe())
         kernel.current = self.front = runner
         try:
             while pending:

@@ -19,7 +19,7 @@ from types import MethodType
 from typing import Any
 from weakref import WeakSet
 
-from .. import interpose, originals
+from .. import frames, interpose, originals
 from ..runtime import os_threads
 from ..runtime.thread import Thread
 from ..runtime.waitqueue import Slot, added, contains, first_and_rest, removed
@@ -27,9 +27,6 @@ from . import locks
 from .base import Patch, Runtime, seconds
 
 __all__ = ["patches"]
-
-_OUR_MODULES = (__name__, Thread.__module__.replace(".thread", ".kernel"))
-"""Whose frames lie under a thread's function."""
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -287,8 +284,7 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
 def _report_uncaught(thread: Thread) -> None:
     """What stock prints for an exception that leaves a raw thread's function."""
     kind, error, trace = sys.exc_info()
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") in _OUR_MODULES:
-        trace = trace.tb_next
+    trace = frames.program_part(trace)
     function = thread.run.func if type(thread.run) is _Call else thread.run
     if sys.version_info >= (3, 13):
         text, subject = f"Exception ignored in thread started by {function!r}", None

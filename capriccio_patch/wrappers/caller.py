@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from ..runtime.safe_point import is_own
+from ..frames import is_ours
 
 __all__ = ["as_caller", "has_flag_for_descriptor", "on_behalf"]
 
@@ -35,7 +35,7 @@ def on_behalf() -> Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]
     It may be made later, and on another OS thread.
     """
     frame = sys._getframe(1)
-    while is_own(frame) and frame.f_back is not None:
+    while is_ours(frame) and frame.f_back is not None:
         frame = frame.f_back
     place = frame.f_code
     code = _CALL.replace(

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Any
 
 from .. import originals
+from ..frames import is_ours
 from ..interpose import clone
 from ..runtime import os_threads
-from ..runtime.safe_point import is_own
 from .base import Patch, Runtime
 from .sys import current_frames
 
@@ -191,7 +191,7 @@ def _stack(frame: FrameType | None) -> Iterator[str]:
         if number == _MOST_FRAMES:
             yield "  ...\n"
             return
-        if not is_own(frame):
+        if not is_ours(frame):
             code = frame.f_code
             line = "???" if frame.f_lineno is None else frame.f_lineno
             yield f'  File "{_ascii(code.co_filename)}", line {line} in {_ascii(code.co_name)}\n'

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from ..frames import innermost
 from ..interpose import clone
 from ..runtime import os_threads
 from ..runtime.thread import Thread
@@ -18,8 +19,6 @@ from .base import Patch, Runtime
 from .tracing import of_the_program
 
 __all__ = ["current_frames", "patches"]
-
-_PACKAGE = __name__.partition(".")[0]
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -65,11 +64,11 @@ def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
             frames.pop(kernel.os_ident, None)
         running = kernel.c_state.frame()
         if running is not None:
-            frames[kernel.current.ident] = _outside(running)
+            frames[kernel.current.ident] = innermost(running) or running
         for thread in _parked(runtime):
             frame = thread.greenlet.gr_frame if thread.greenlet is not None else None
             if frame is not None:
-                frames[thread.ident] = _outside(frame)
+                frames[thread.ident] = innermost(frame) or frame
         return frames
 
     return frames_of_all
@@ -80,16 +79,6 @@ def _of_the_program(found: dict[int, Any]) -> dict[int, Any]:
     for ident in (*os_threads.idents(), 0):  # 0: one that has not begun
         found.pop(ident, None)
     return found
-
-
-def _outside(frame: FrameType) -> FrameType:
-    """The innermost frame that is the program's; `frame` where there is none."""
-    outer: FrameType | None = frame
-    while outer is not None:
-        if outer.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
-            return outer
-        outer = outer.f_back
-    return frame
 
 
 def _current_exceptions(runtime: Runtime) -> Callable[[], dict[int, Any]]:

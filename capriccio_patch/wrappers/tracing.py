@@ -18,7 +18,7 @@ from types import CodeType, FrameType, MethodType
 from typing import Any
 
 from .. import originals
-from ..runtime.safe_point import is_own
+from ..frames import is_ours
 from .base import Patch
 
 __all__ = ["of_the_program", "patches"]
@@ -29,7 +29,7 @@ _HELPERS = frozenset({"abc", "os", "posixpath"})
 
 def _traced(function: Any, frame: FrameType, event: str, argument: Any) -> Any:
     """Bound to a program's trace function: that, for the program's frames."""
-    if is_own(frame) or (frame.f_globals.get("__name__") in _HELPERS and is_own(frame.f_back)):
+    if is_ours(frame) or (frame.f_globals.get("__name__") in _HELPERS and is_ours(frame.f_back)):
         return None
     return function(frame, event, argument)
 
