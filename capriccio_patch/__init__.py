@@ -4,8 +4,18 @@
 before it as well; the calling thread parks, and the others go on.
 """
 
-from .backends import Backend, available_backends, register_backend
+from .api import (
+    blocking_graph,
+    is_patched,
+    offload,
+    original,
+    patch_all,
+    set_priority,
+    status,
+    unpatch_all,
+)
 from .backends.disk import DiskBackend, available_disk_backends, register_disk_backend
+from .backends.sockets import Backend, available_backends, register_backend
 from .errors import (
     BackendUnavailable,
     CapriccioError,
@@ -14,16 +24,6 @@ from .errors import (
     PatchError,
     ThreadsAlive,
     ThreadsBlocked,
-)
-from .offload import offload
-from .patching import (
-    blocking_graph,
-    is_patched,
-    original,
-    patch_all,
-    set_priority,
-    status,
-    unpatch_all,
 )
 from .schedulers import known_schedulers, register_scheduler
 

@@ -23,9 +23,9 @@ from importlib.util import MAGIC_NUMBER
 
 import capriccio_patch
 
+from .api import program_failed
+from .cpython.frames import entry, is_ours, register
 from .errors import CapriccioError
-from .frames import entry, is_ours, register
-from .patching import program_failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import Any, Self
 import pytest
 
 import capriccio_patch
+from tests.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parent.parent
 BSD = ROOT / "tests/fakes/bsd"
@@ -58,6 +59,12 @@ def environ() -> dict[str, str]:
     """An environment for child interpreters: this tree importable, nothing of CAPRICCIO_* set."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
     return environ | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def sim() -> Simulation:
+    """A kernel of its own for each test."""
+    return Simulation()
 
 
 @pytest.fixture

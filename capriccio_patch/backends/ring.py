@@ -27,8 +27,8 @@ from collections.abc import Callable
 from sys import platform
 from typing import Any
 
-from .. import originals
-from ..runtime.reserved import Own
+from ..cpython import originals
+from ..io.reserved import Own
 
 __all__ = ["FEAT_EXT_ARG", "FOREVER", "Ring", "unavailable"]
 

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..contracts.scheduler import Scheduler
 from ..errors import ConfigError
-from .base import Scheduler
 from .fifo import FifoScheduler
 from .lifo import LifoScheduler
 
-__all__ = ["Scheduler", "create_scheduler", "known_schedulers", "observed", "register_scheduler"]
+__all__ = [
+    "Scheduler",
+    "create_scheduler",
+    "known_schedulers",
+    "register_scheduler",
+    "with_recorder",
+]
 
 _ENTRY_POINTS = "capriccio_patch.schedulers"
 
@@ -53,7 +59,7 @@ _schedulers = dict(_OWN)
 def register_scheduler(name: str, factory: Callable[[], Scheduler]) -> None:
     """Make a scheduler available under `name` for ``CAPRICCIO_SCHEDULER``; before `patch_all`.
 
-    ``factory()`` returns a new one (`schedulers.base` says what it has to do).
+    ``factory()`` returns a new one (`contracts.scheduler` says what it has to do).
     """
     _schedulers[name] = factory
 
@@ -81,9 +87,9 @@ def create_scheduler(name: str) -> Any:
     return CheckedScheduler(name, factory())
 
 
-def observed(scheduler: Any) -> Any:
+def with_recorder(scheduler: Any) -> Any:
     """`scheduler`, with the blocking graph recorded; as attribute ``recorder`` once attached."""
-    from .observed import Observed, ObservedFifo
+    from .recording import Observed, ObservedFifo
 
     if isinstance(scheduler, ObservedFifo):
         return scheduler

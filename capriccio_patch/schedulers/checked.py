@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.thread import Thread
+from ..contracts.thread import Thread
 
 if TYPE_CHECKING:
-    from ..runtime.kernel import Kernel
+    from ..kernel.core import Kernel
 
 __all__ = ["CheckedScheduler"]
 

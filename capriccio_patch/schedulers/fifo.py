@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..runtime.thread import Thread
+from ..contracts.thread import Thread
 
 __all__ = ["FifoScheduler"]
 

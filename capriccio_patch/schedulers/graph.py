@@ -1,8 +1,9 @@
 """Resource-aware: as something becomes scarce, those who give it back go before those who take it.
 
-After the Capriccio paper of 2003.  The blocking graph (`runtime.blocking_graph`) tells what threads
-that go on from a place use, on average, before they wait again; `runtime.scarcity` tells what there
-is little of.  While there is enough of everything this is ``fifo``.  Then, of the runnable threads,
+After the Capriccio paper of 2003.  The blocking graph (`blocking_graph.recorder`) tells what
+threads that go on from a place use, on average, before they wait again; `blocking_graph.scarcity`
+tells what there is little of.  While there is enough of everything this is ``fifo``.  Then, of the
+runnable threads,
 
 * those at places from where descriptors (memory, CPU time) are given back go first,
 * those at places from where they are taken are *held*: until nobody else is runnable, and one at a
@@ -28,13 +29,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..runtime.blocking_graph import Place
-from ..runtime.scarcity import Level, Scarcity
-from ..runtime.thread import Thread
-from .observed import ObservedFifo
+from ..blocking_graph.model import Place
+from ..blocking_graph.scarcity import Level, Scarcity
+from ..contracts.thread import Thread
+from .recording import ObservedFifo
 
 if TYPE_CHECKING:
-    from ..runtime.kernel import Kernel
+    from ..kernel.core import Kernel
 
 __all__ = ["CHECKPOINTS", "GraphScheduler"]
 

@@ -17,15 +17,16 @@ these have been: ageing by count, which costs nothing to keep and does not depen
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from ..runtime.thread import Thread
+from ..contracts.thread import Thread
 
 if TYPE_CHECKING:
-    from ..runtime.kernel import Kernel
+    from ..kernel.core import Kernel
 
 __all__ = ["CLASS_STEP", "LEVEL_STEP", "PriorityScheduler"]
 
@@ -36,18 +37,18 @@ LEVEL_STEP = 100_000
 class PriorityScheduler:
     """A heap of runnable threads, lowest rank first."""
 
-    __slots__ = ("_descriptors", "_heap", "_levels", "_numbers", "_urgent")
+    __slots__ = ("_listens", "_heap", "_levels", "_numbers", "_urgent")
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Thread]] = []
         self._urgent: deque[Thread] = deque()
         self._numbers = count()
         self._levels: WeakKeyDictionary[Thread, int] = WeakKeyDictionary()
-        self._descriptors: dict[int, object] = {}
+        self._listens: Callable[[int], bool] = lambda fd: False
 
     def attach(self, kernel: Kernel) -> None:
         """`kernel` is whose threads these are: it knows which descriptors listen."""
-        self._descriptors = kernel.descriptors.table  # type: ignore[assignment]
+        self._listens = kernel.listens
 
     def set_priority(self, thread: Thread, value: int) -> None:
         """From its next turn on `thread` has this priority; 0 is what a thread begins with."""
@@ -74,12 +75,10 @@ class PriorityScheduler:
             return 0
         if kind == "read":
             return 2 if getattr(awaited, "listens", False) else 1
-        if kind == "select" and isinstance(awaited, dict) and awaited:
-            # A server that waits for its listening sockets so does nothing else with them.
-            known = self._descriptors
-            if all(getattr(known.get(fd), "listens", False) for fd in awaited):
-                return 2
-        return 1
+        if kind != "select" or not isinstance(awaited, dict) or not awaited:
+            return 1
+        # A server that waits for its listening sockets so does nothing else with them.
+        return 2 if all(self._listens(fd) for fd in awaited) else 1
 
     def push_first(self, thread: Thread) -> None:
         """`thread` is urgent: ahead of every rank."""

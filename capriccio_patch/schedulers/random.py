@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from ..runtime.thread import Thread
+from ..contracts.thread import Thread
 
 __all__ = ["CHANCE", "LEAST_SLICE", "RandomScheduler"]
 

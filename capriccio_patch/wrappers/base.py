@@ -6,9 +6,10 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..runtime.disk import Disk
-from ..runtime.kernel import Kernel
-from ..runtime.workers import Workers
+from ..io.descriptors import Descriptors
+from ..io.disk import Disk
+from ..io.workers import Workers
+from ..kernel.core import Kernel
 
 __all__ = ["Late", "Patch", "Runtime", "is_path", "seconds"]
 
@@ -16,8 +17,11 @@ __all__ = ["Late", "Patch", "Runtime", "is_path", "seconds"]
 class Runtime:
     """What wrappers are made for, and what they offer each other."""
 
-    def __init__(self, kernel: Kernel, workers: Workers, disk: Disk) -> None:
+    def __init__(
+        self, kernel: Kernel, descriptors: Descriptors, workers: Workers, disk: Disk
+    ) -> None:
         self.kernel = kernel
+        self.descriptors = descriptors
         self.workers = workers
         self.disk = disk
         self.adopters: dict[type, Callable[[Any], None]] = {}
@@ -27,7 +31,7 @@ class Runtime:
         self.resolve: Callable[[Any, Any], Any] = lambda sock, address: address
         """A socket's address with its host name looked up; set by `names`."""
         self.watchdog: Any = None
-        """`runtime.watchdog.Watchdog`; set by `patching`."""
+        """`preemption.watchdog.Watchdog`; set by `patching`."""
         self.locks: Any = None
         """The waits for plain locks (`lock_waits.LockWaits`); set by `locks`."""
         self.rlock_held: Callable[[Any], bool] = lambda lock: False

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from ..frames import is_ours
+from ..cpython.frames import is_ours
 
 __all__ = ["as_caller", "has_flag_for_descriptor", "on_behalf"]
 

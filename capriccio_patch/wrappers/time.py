@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import originals
+from ..cpython import originals
 from .base import Patch, Runtime, seconds
 
 __all__ = ["patches"]

@@ -6,7 +6,7 @@ import select
 
 import pytest
 
-from capriccio_patch import originals
+from capriccio_patch.cpython import originals
 from tests.fakes import kqueue
 
 

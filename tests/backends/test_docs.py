@@ -87,12 +87,12 @@ def test_the_example_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None
     """A few points that are easily got wrong; the suite of the contract has them all."""
     import os
 
-    from capriccio_patch import backends
-    from capriccio_patch.runtime.descriptors import READ, Descriptor
+    from capriccio_patch.backends import sockets
+    from capriccio_patch.contracts.descriptor import READ, Descriptor
 
-    monkeypatch.setattr(backends, "_backends", dict(backends._backends))
+    monkeypatch.setattr(sockets, "_backends", dict(sockets._backends))
     exec(block("python"), {})
-    backend = backends.create_backend("counting")
+    backend = sockets.create_backend("counting")
     reader, writer = os.pipe()
     try:
         os.write(writer, b"x")
@@ -110,7 +110,7 @@ def test_the_example_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_text_names_every_scheme() -> None:
-    from capriccio_patch.backends import PREFERRED, available_backends
+    from capriccio_patch.backends.sockets.sockets import PREFERRED, available_backends
 
     for name in available_backends():
         assert f"| `{name}`" in TEXT

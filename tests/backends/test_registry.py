@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from capriccio_patch.backends.sockets.sockets import create_backend
+from capriccio_patch.backends.sockets.sockets.epoll import EpollBackend
+from capriccio_patch.backends.sockets.sockets.select import SelectBackend
 
 import capriccio_patch
-from capriccio_patch import BackendUnavailable, ConfigError, backends, register_backend
-from capriccio_patch.backends import create_backend, ring
-from capriccio_patch.backends.base import Backend
-from capriccio_patch.backends.epoll import EpollBackend
-from capriccio_patch.backends.select import SelectBackend
-from capriccio_patch.runtime.descriptors import Descriptor
+from capriccio_patch import BackendUnavailable, ConfigError, register_backend
+from capriccio_patch.backends import ring, sockets
+from capriccio_patch.contracts.descriptor import Descriptor
+from capriccio_patch.contracts.socket_backend import Backend
 
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
-    monkeypatch.setattr(backends, "_backends", dict(backends._backends))
+    monkeypatch.setattr(sockets, "_backends", dict(sockets._backends))
 
 
 class Refusing(SelectBackend):
@@ -33,7 +34,7 @@ class Refusing(SelectBackend):
 
 
 def test_auto_takes_the_first_that_can_run() -> None:
-    for name in backends.PREFERRED:
+    for name in sockets.PREFERRED:
         if capriccio_patch.available_backends()[name] is None:
             backend = create_backend("auto")
             assert backend.name == name
@@ -43,11 +44,11 @@ def test_auto_takes_the_first_that_can_run() -> None:
 
 def test_auto_goes_on_where_one_can_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("epoll", "kqueue", "poll"):
-        monkeypatch.setitem(backends._backends, name, Refusing)
+        monkeypatch.setitem(sockets._backends, name, Refusing)
     backend = create_backend()
     assert backend.name == "select"
     backend.close()
-    monkeypatch.setitem(backends._backends, "select", Refusing)
+    monkeypatch.setitem(sockets._backends, "select", Refusing)
     with pytest.raises(
         BackendUnavailable, match=r"epoll: it does not.*select: it does not want to"
     ):
@@ -58,8 +59,8 @@ def test_auto_takes_none_that_costs_more_or_that_others_have_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     register_backend("mine", SelectBackend)
-    for name in backends.PREFERRED:
-        monkeypatch.setitem(backends._backends, name, Refusing)
+    for name in sockets.PREFERRED:
+        monkeypatch.setitem(sockets._backends, name, Refusing)
     with pytest.raises(BackendUnavailable):
         create_backend()
 
@@ -127,7 +128,7 @@ def distribution(directory: Path, *entries: str) -> None:
         "[capriccio_patch.backends]\n" + "".join(f"{entry}\n" for entry in entries)
     )
     (directory / "someones_schemes.py").write_text(
-        "from capriccio_patch.backends.select import SelectBackend\n"
+        "from capriccio_patch.backends.sockets.select import SelectBackend\n"
         "class Scheme(SelectBackend):\n"
         "    name = 'someones'\n"
     )
@@ -240,7 +241,7 @@ def test_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_the_system_lacks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(f"select.{name}", raising=False)
     if name == "poll":
-        monkeypatch.setattr("capriccio_patch.originals.poll", None)
+        monkeypatch.setattr("capriccio_patch.cpython.originals.poll", None)
     with pytest.raises(BackendUnavailable, match=f"{name}: this system has no {name}"):
         create_backend(name)
 
@@ -257,6 +258,6 @@ def test_the_thread_scheme_without_an_os_thread(monkeypatch: pytest.MonkeyPatch)
     def none_left(*args: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("capriccio_patch.runtime.os_threads.start", none_left)
+    monkeypatch.setattr("capriccio_patch.io.os_threads.start", none_left)
     with pytest.raises(OSError, match="can't start new thread"):
         create_backend("thread")

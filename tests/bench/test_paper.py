@@ -17,15 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from capriccio_patch.bench import (
-    capacity,
-    children,
-    findings,
-    load,
-    options,
-    results,
-    runtimes,
-)
+from capriccio_patch.bench import capacity, children, findings, load, options, results, runtimes
 
 BENCH = [sys.executable, "-m", "capriccio_patch.bench"]
 PLAIN = [sys.executable, "-c"]

@@ -25,7 +25,7 @@ def main(config_path: str, events_path: str) -> None:
         _import_all(config["modules"])
     if mode != "stock":
         import capriccio_patch
-        from capriccio_patch import originals
+        from capriccio_patch.cpython import originals
 
         emit.open, emit.write, emit.exit = (
             originals.os_open,

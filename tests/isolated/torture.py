@@ -574,13 +574,13 @@ def main() -> int:
     global _stop
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     slice_ = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0002
-    from capriccio_patch import patching
+    from capriccio_patch import api
     from capriccio_patch.schedulers.random import RandomScheduler
 
     RandomScheduler.least_slice = 0.0  # else a turn of all threads takes as long as a stall
     capriccio_patch.patch_all(slice=slice_, blocked="off")
 
-    applied = patching._applied
+    applied = api._applied
     assert applied is not None
     kernel = applied.runtime.kernel
     preemptions = 0

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from capriccio_patch import schedulers
+from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.errors import ConfigError
-from capriccio_patch.runtime.thread import Thread
 from capriccio_patch.schedulers import create_scheduler, known_schedulers, register_scheduler
 from capriccio_patch.schedulers.checked import CheckedScheduler
 

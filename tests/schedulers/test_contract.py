@@ -6,17 +6,17 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from simulation import Simulation
 
 from capriccio_patch import schedulers
+from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.errors import ConfigError
-from capriccio_patch.runtime.thread import Thread
 from capriccio_patch.schedulers import (
     Scheduler,
     create_scheduler,
     known_schedulers,
     register_scheduler,
 )
+from tests.simulation import Simulation
 
 
 @pytest.fixture(params=known_schedulers())

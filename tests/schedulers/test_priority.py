@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch.runtime.descriptors import Descriptor
-from capriccio_patch.runtime.thread import Thread
+from capriccio_patch.contracts.descriptor import Descriptor
+from capriccio_patch.contracts.thread import Thread
+from capriccio_patch.io.descriptors import Descriptors
 from capriccio_patch.schedulers.priority import CLASS_STEP, LEVEL_STEP, PriorityScheduler
 
 
@@ -66,8 +67,7 @@ def test_what_a_thread_waited_for_before_does_not_count(scheduler: PrioritySched
 
 def test_a_select_on_listeners_alone_is_an_accept(scheduler: PriorityScheduler, sim: Any) -> None:
     kernel = sim.kernel
-    kernel.descriptors.table[3] = listener()
-    kernel.descriptors.table[4] = Descriptor(4)
+    Descriptors(kernel).table.update({3: listener(), 4: Descriptor(4)})
     scheduler.attach(kernel)
     accept, both = waited("select", {3: 1}), waited("select", {3: 1, 4: 1})
     for thread in (accept, both):
@@ -192,7 +192,7 @@ class TestSetPriority:
         go = threading.Event()
         thread = threading.Thread(target=go.wait)
         thread.start()
-        levels = capriccio_patch.patching._applied.runtime.kernel.scheduler._levels  # type: ignore[union-attr]
+        levels = capriccio_patch.api._applied.runtime.kernel.scheduler._levels  # type: ignore[union-attr]
         capriccio_patch.set_priority(3, thread)
         assert list(levels.values()) == [3]
         capriccio_patch.set_priority(2, thread.ident)
@@ -213,5 +213,5 @@ class TestSetPriority:
 
         capriccio_patch.original("_thread.start_new_thread")(outside, ())
         done.wait()
-        levels = capriccio_patch.patching._applied.runtime.kernel.scheduler._levels  # type: ignore[union-attr]
+        levels = capriccio_patch.api._applied.runtime.kernel.scheduler._levels  # type: ignore[union-attr]
         assert list(levels.values()) == [4]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.errors import ConfigError
-from capriccio_patch.runtime.thread import Thread
 from capriccio_patch.schedulers.random import LEAST_SLICE, RandomScheduler
 
 # Two threads may both read the number before one of them writes it.

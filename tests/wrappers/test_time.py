@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from capriccio_patch import original, originals
+from capriccio_patch import original
+from capriccio_patch.cpython import originals
 from tests.conftest import Ticker
 
 pytestmark = pytest.mark.usefixtures("patched")

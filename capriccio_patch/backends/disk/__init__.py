@@ -8,8 +8,8 @@ workers; without RWF_NOWAIT one of those two alone.
 
 from __future__ import annotations
 
+from ...contracts.disk_backend import DiskBackend
 from ...errors import BackendUnavailable, ConfigError
-from .base import DiskBackend
 from .blocking import BlockingBackend
 from .io_uring import IoUringBackend
 from .nowait import NowaitBackend

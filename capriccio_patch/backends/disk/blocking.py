@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ... import originals
-from ...runtime.disk import Request, read_into
-from .base import DiskBackend
+from ...contracts.disk_backend import DiskBackend
+from ...contracts.request import Request
+from ...cpython import originals
+from ...io.disk import read_into
 
 __all__ = ["BlockingBackend"]
 

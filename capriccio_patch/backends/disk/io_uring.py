@@ -1,4 +1,4 @@
-"""io_uring(7) for files; ``backends.ring`` has the ring.
+"""io_uring(7) for files; ``backends.sockets.ring`` has the ring.
 
 Facts, measured with Linux 6.18:
 
@@ -26,10 +26,11 @@ import os
 from collections import deque
 from typing import Any
 
-from ... import interpose, originals
-from ...runtime.disk import Operation, Request, memory
+from ...contracts.disk_backend import DiskBackend, Services
+from ...contracts.request import Operation, Request
+from ...cpython import interpose, originals
+from ...io.disk import memory
 from ..ring import Ring, unavailable
-from .base import DiskBackend, Services
 
 __all__ = ["IoUringBackend"]
 

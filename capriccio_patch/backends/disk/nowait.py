@@ -30,10 +30,10 @@ import select
 import stat
 from typing import Any
 
-from ... import originals
-from ...runtime.disk import Request
-from ...runtime.lateness import cpu_delay
-from .base import DiskBackend, Services
+from ...contracts.disk_backend import DiskBackend, Services
+from ...contracts.request import Request
+from ...cpython import originals
+from ...preemption.lateness import cpu_delay
 from .workers import WorkersBackend
 
 __all__ = ["NowaitBackend"]

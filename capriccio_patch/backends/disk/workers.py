@@ -6,8 +6,8 @@ It works everywhere and for every file system.  An operation costs two switches 
 
 from __future__ import annotations
 
-from ...runtime.disk import Request
-from .base import DiskBackend
+from ...contracts.disk_backend import DiskBackend
+from ...contracts.request import Request
 
 __all__ = ["WorkersBackend"]
 

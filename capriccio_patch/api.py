@@ -1,0 +1,426 @@
+"""``patch_all``, its undo, and what a program may ask of the patch in force.
+
+What is taken over are rows of data (`wrappers.table`), which `applying` applies in order and puts
+back in reverse.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from .backends.disk import create_disk_backend
+from .backends.sockets import create_backend, recreate_backend
+from .config import Settings
+from .cpython import interpose, originals
+from .cpython.exit_order import run_registered_before
+from .errors import PatchError, ThreadsAlive
+from .io import os_threads
+from .io.descriptors import Descriptors
+from .io.disk import Disk
+from .io.workers import Workers
+from .kernel.core import Kernel
+from .patching.apply import Application, found_at, when_imported
+from .patching.checkpoints import (
+    Outcome,
+    blocked_for,
+    create_policy,
+    draw,
+    recorded,
+    slice_for,
+    with_checkpoints,
+)
+from .patching.offload import Offload
+from .preemption.watchdog import Watchdog
+from .wrappers import table
+from .wrappers.base import Patch, Runtime
+
+__all__ = [
+    "blocking_graph",
+    "is_patched",
+    "offload",
+    "original",
+    "patch_all",
+    "program_failed",
+    "set_priority",
+    "status",
+    "unpatch_all",
+]
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .blocking_graph.model import BlockingGraph
+
+
+class _Applied(Application):
+    """What one `patch_all` has done, to tell of and to undo."""
+
+    def __init__(self, runtime: Runtime, settings: Settings) -> None:
+        super().__init__(runtime, table.patches_again)
+        self.settings = settings
+        self.outcome = Outcome(runtime.kernel)
+        self.offload = Offload(runtime, self.apply, self.undo, when_imported)
+
+
+_applied: _Applied | None = None
+
+
+def patch_all(
+    *,
+    only: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
+    sockio: str | None = None,
+    diskio: str | None = None,
+    scheduler: str | None = None,
+    seed: int | str | None = None,
+    graph: str | None = None,
+    slice: float | None = None,  # noqa: A002
+    blocked: float | str | None = None,
+    offload: Iterable[str] | None = None,
+) -> None:
+    """Take over everything that blocks; from now on `threading`'s threads are green threads.
+
+    May be called at any time, on the main thread, and twice: the second call does nothing.  `only`
+    and `exclude` name modules (``"socket"``) or single functions (``"time.sleep"``); what is left
+    unset is read from the environment (``CAPRICCIO_SOCKIO``, ...).
+
+    Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
+    here, PatchError on an OS thread that is not the main one.
+    """
+    global _applied
+    if originals.get_ident() != _main_ident():
+        raise PatchError("patch_all() must be called on the main thread")
+    if _applied is not None:
+        return
+    settings = Settings.load(
+        only=only,
+        exclude=exclude,
+        sockio=sockio,
+        diskio=diskio,
+        scheduler=scheduler,
+        seed=seed,
+        graph=graph,
+        slice=slice,
+        blocked=blocked,
+        offload=offload,
+    )
+    policy = create_policy(settings)
+    scheme = create_disk_backend(settings.diskio)
+    backend = create_backend(settings.sockio)
+    kernel = Kernel(backend, policy)
+    descriptors = Descriptors(kernel)
+    if hasattr(policy, "attach"):
+        policy.attach(kernel)
+    workers = Workers(kernel)
+    disk = Disk(kernel, descriptors, workers, scheme)
+    scheme.init(disk)
+    runtime = Runtime(kernel, descriptors, workers, disk)
+    runtime.watchdog = Watchdog(kernel, slice_for(settings, policy), *blocked_for(settings, policy))
+    applied = _Applied(runtime, settings)
+    try:
+        rows = [*table.all_patches(runtime), *applied.outcome.patches()]
+        _check_names(rows, settings)
+        rows = [row for row in rows if _selected(row, settings)]
+        rows = with_checkpoints(kernel, rows)
+        applied.apply_all(rows)
+        runtime.watchdog.start()
+        applied.undo.append(runtime.watchdog.stop)
+    except BaseException:
+        applied.put_back()
+        scheme.close()
+        backend.close()
+        raise
+    _applied = applied
+    for late in table.awaited():
+        if late.module not in _awaited:
+            _awaited.add(late.module)
+            when_imported(_imported, late.module)
+    try:
+        applied.offload.add(settings.offload)
+    except BaseException:
+        unpatch_all()
+        raise
+    atexit.register(_at_exit)
+    import os
+
+    if hasattr(os, "register_at_fork") and not _fork_hooks:
+        os.register_at_fork(
+            before=_before_fork,
+            after_in_parent=_after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
+        _move_to_front(_after_fork_in_child)
+        _fork_hooks.append(_after_fork_in_child)
+
+
+_fork_hooks: list[Callable[[], None]] = []
+_awaited: set[str] = set()
+"""Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
+
+
+def unpatch_all() -> None:
+    """Put everything back as it was.  ThreadsAlive, naming them, if green threads still live."""
+    global _applied
+    applied = _applied
+    if applied is None:
+        return
+    kernel = applied.runtime.kernel
+    if originals.get_ident() != kernel.os_ident or kernel.current is not kernel.main:
+        raise PatchError("unpatch_all() must be called on the main thread")
+    alive = [thread for thread in kernel.threads.values() if thread is not kernel.main]
+    if alive:
+        names = ", ".join(_thread_name(thread.ident) for thread in alive)
+        raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
+    _applied = None
+    atexit.unregister(_at_exit)
+    applied.put_back()
+    applied.runtime.disk.backend.close()
+    kernel.backend.close()
+    kernel.spare.clear()
+
+
+def set_priority(value: int, thread: Any = None) -> None:
+    """Have a thread run before others (`value` above 0) or after them (below), from its next wait.
+
+    `value` is a whole number from -100 to 100; a thread begins with 0.  `thread` is a
+    `threading.Thread` that has been started, or its identifier; None: the calling one.  The
+    scheduler ``priority`` goes by it, the others don't; without a patch it does nothing.
+
+    Any OS thread.  ValueError for a value out of range, RuntimeError for a thread not yet started.
+    """
+    if not isinstance(value, int) or not -100 <= value <= 100:
+        raise ValueError("a priority is a whole number from -100 to 100")
+    ident = getattr(thread, "ident", thread)
+    if thread is not None and ident is None:
+        raise RuntimeError("cannot set the priority of a thread before it is started")
+    if _applied is None:
+        return
+    kernel = _applied.runtime.kernel
+    if thread is None:
+        ident = kernel.current.ident if kernel.is_mine() else None
+    set_ = getattr(kernel.scheduler, "set_priority", None)
+    target = kernel.threads.get(ident)  # None for an OS thread, which the system schedules
+    if set_ is None or target is None:
+        return
+    if kernel.is_mine():
+        set_(target, value)
+    else:
+        kernel.call_soon(set_, target, value)
+
+
+def offload(*names: str) -> None:
+    """Have calls of functions and methods made on worker OS threads, until `unpatch_all`.
+
+    Each name is a dotted path, ``"sqlite3.Connection.execute"``; its module is imported.  The green
+    thread that calls parks meanwhile and gets what the function returns or raises; on other OS
+    threads nothing changes.  A name that is offloaded already is passed over.
+
+    Raises ConfigError for a name that leads to nothing that can be offloaded, before any of the
+    names takes effect; PatchError without `patch_all`.  Green threads.
+    """
+    if _applied is None:
+        raise PatchError("offload() needs patch_all()")
+    _applied.offload.add_now(names)
+
+
+def is_patched(name: str) -> bool:
+    """Whether the function at a dotted name (``"time.sleep"``), or anything of a module, is taken
+    over.  Any OS thread."""
+    if _applied is None:
+        return False
+    if any(row == name or row.startswith(name + ".") for row in _applied.how):
+        return True
+    if name in _groups:
+        return any(row in _applied.how for row in _groups[name])
+    if any(name == late.group for late in table.awaited()):
+        return _selected(Patch(name, name, "", None), _applied.settings)
+    try:
+        return id(found_at(name)) in _applied.originals
+    except (AttributeError, ImportError):
+        return False
+
+
+def original(name: str) -> Any:
+    """The callable that a dotted name stood for before the patch: the paper's ``__real_`` symbol.
+
+    A method of a class is returned as a function that takes the object first.  What is not patched
+    is returned as it is.  AttributeError or ModuleNotFoundError when there is no such thing.
+    """
+    found = found_at(name)
+    if isinstance(found, staticmethod):
+        found = found.__func__
+    if _applied is None:
+        return found
+    return _applied.originals.get(id(found), found)
+
+
+def status() -> dict[str, Any]:
+    """What is patched and how, what could not be and why, the I/O scheme, scheduler and threads."""
+    if _applied is None:
+        return {"patched": False}
+    kernel = _applied.runtime.kernel
+    return {
+        "patched": True,
+        "sockio": kernel.backend.name,
+        "diskio": _applied.runtime.disk.backend.name,
+        "scheduler": _applied.settings.scheduler,
+        "seed": getattr(kernel.scheduler, "seed", None),
+        "slice": _applied.settings.slice,
+        "blocked": _applied.settings.blocked,
+        "threads": len(kernel.threads),
+        "os_threads": os_threads.count(),
+        "how": dict(_applied.how),
+        "failed": dict(_applied.failed),
+        "offload": dict(_applied.offload.names),
+    }
+
+
+def blocking_graph() -> BlockingGraph:
+    """Where threads wait now, and, as far as it is recorded, where they go from there.
+
+    Recorded under the scheduler ``graph``, and under any other if `patch_all` was given `graph`
+    (``--graph``); else the nodes are those where somebody is parked, and there are no edges.
+    Without a patch it is empty.
+
+    Green threads only: PatchError on any other OS thread.
+    """
+    if _applied is None:
+        from .blocking_graph.model import BlockingGraph
+
+        return BlockingGraph((), (), 0, 0, 0.0)
+    kernel = _applied.runtime.kernel
+    if not kernel.is_mine():
+        raise PatchError("blocking_graph() must be called in a green thread")
+    return recorded(kernel)
+
+
+def program_failed() -> None:
+    """The program ends with an error, which the interpreter may not report: exit will tell."""
+    if _applied is not None:
+        _applied.outcome.failed = True
+
+
+# -- which rows ----------------------------------------------------------------------------------
+
+
+_groups: dict[str, list[str]] = {}
+
+
+def _check_names(rows: list[Patch], settings: Settings) -> None:
+    """ConfigError if ``only`` or ``exclude`` name what there is no row for."""
+    _groups.clear()
+    for row in rows:
+        _groups.setdefault(row.group, []).append(row.name)
+    known = [*_groups, *(row.name for row in rows), *(f"{row.group}.{row.path}" for row in rows)]
+    late = tuple(f"{each}." for late in table.awaited() for each in (late.group, late.module))
+    for name in (*(settings.only or ()), *settings.exclude):
+        if not any(f"{each}.".startswith(f"{name}.") for each in known):
+            if f"{name}.".startswith(late):
+                continue
+            from .errors import ConfigError
+
+            raise ConfigError(f"nothing to patch is called {name!r}: {', '.join(_groups)}")
+
+
+def _selected(row: Patch, settings: Settings) -> bool:
+    def named(names: Iterable[str]) -> bool:
+        public = f"{row.group}.{row.path}"
+        return any(
+            name == row.group or f"{each}.".startswith(f"{name}.")
+            for name in names
+            for each in (row.name, public)
+        )
+
+    return (not settings.only or named(settings.only)) and not named(settings.exclude)
+
+
+def _imported(module: ModuleType) -> None:
+    """A module is there whose rows were put off until its import."""
+    applied = _applied
+    if applied is None:
+        return
+    for late in table.LATE:
+        if late.module == module.__name__:
+            rows = with_checkpoints(applied.runtime.kernel, late.patches(applied.runtime))
+            for row in rows:
+                _groups.setdefault(row.group, []).append(row.name)
+                if _selected(row, applied.settings):
+                    applied.apply(row)
+
+
+# -- at exit and at forks ------------------------------------------------------------------------
+
+
+def _at_exit() -> None:
+    """Non-daemon threads have ended; daemon threads stop where they are, as in stock.
+
+    Their greenlets must not be collected: that would raise GreenletExit in them and run their
+    ``finally`` blocks.
+    """
+    global _applied
+    if _applied is not None:
+        run_registered_before(_at_exit)
+    applied = _applied
+    if applied is None:
+        return
+    applied.outcome.tell()
+    if applied.settings.graph is not None:
+        draw(applied.runtime.kernel, applied.settings.graph)
+    _applied = None
+    interpose.leak(applied.runtime.kernel.threads)
+    interpose.leak(applied.runtime.kernel.spare)
+    applied.put_back()
+
+
+def _before_fork() -> None:
+    if _applied is not None:
+        _applied.runtime.kernel.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    if _applied is not None:
+        _applied.runtime.kernel.end_fork()
+
+
+def _move_to_front(hook: Callable[[], None]) -> None:
+    """Have the interpreter call a hook, just registered, before those that are there already.
+
+    What C resets in a child it resets before all hooks, and so must we: a hook of the program's may
+    write, wait, or ask whether it is in the main thread (asyncio's does).  The interpreter keeps
+    its hooks in a list; where it does not, they come in the order of registration.
+    """
+    for each in gc.get_referrers(hook):
+        if type(each) is list and each[-1] is hook:
+            each.insert(0, each.pop())
+
+
+def _after_fork_in_child() -> None:
+    if _applied is not None:
+        kernel = _applied.runtime.kernel
+        os_threads.after_fork()
+        kernel.after_fork(recreate_backend(kernel.backend))
+        _applied.runtime.workers.after_fork()
+
+
+# -- identities ----------------------------------------------------------------------------------
+
+
+def _main_ident() -> int:
+    threading = sys.modules.get("threading")
+    if threading is None:
+        return int(originals.get_ident())  # nobody has started a thread through it
+    return int(threading.main_thread().ident)
+
+
+def _thread_name(ident: int) -> str:
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        thread = threading._active.get(ident)
+        if thread is not None:
+            return repr(thread)
+    return f"<thread {ident:#x}>"

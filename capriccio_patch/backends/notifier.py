@@ -1,0 +1,69 @@
+"""What socket I/O schemes share: ending a poll from elsewhere, and numbers that are used again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..contracts.descriptor import Descriptor
+from ..cpython import originals
+from ..io.reserved import Own
+
+__all__ = ["Notifier", "notice_reuse"]
+
+
+def notice_reuse(descriptor: Descriptor) -> int:
+    """For schemes that the kernel does not tell: whether the number stands for another file now.
+
+    One fstat(2) a request, whose ``st_mode`` this returns.  Descriptors whose close is seen (owned)
+    need none: 0.  OSError for a bad descriptor.
+    """
+    if descriptor.owned:
+        return 0
+    status = originals.fstat(descriptor.fd)
+    file = (status.st_dev, status.st_ino)
+    if descriptor.file != file:
+        descriptor.reused = descriptor.file is not None
+        descriptor.file = file
+    return int(status.st_mode)
+
+
+class Notifier:
+    """A pipe that makes a waiting system call return."""
+
+    __slots__ = ("_moved", "_own", "_writer", "reader")
+
+    def __init__(self, moved: Callable[[int], None] | None = None) -> None:
+        """``moved(old)`` is called when `reader` has become another number (`Own`); a scheme that
+        gives none looks at `reader` with each poll."""
+        self.reader, self._writer = originals.pipe()
+        originals.set_blocking(self.reader, False)
+        originals.set_blocking(self._writer, False)
+        self._moved = moved
+        self._own = (Own(self.reader, self._reader_moved), Own(self._writer, self._writer_moved))
+
+    def _reader_moved(self, old: int) -> None:
+        self.reader = self._own[0].fd
+        if self._moved is not None:
+            self._moved(old)
+
+    def _writer_moved(self, old: int) -> None:
+        self._writer = self._own[1].fd
+
+    def notify(self) -> None:
+        """Make `reader` readable.  Any OS thread, signal handlers."""
+        try:
+            originals.write(self._writer, b"!")
+        except BlockingIOError:
+            pass  # full, so readable
+
+    def drain(self) -> None:
+        """Take the notification."""
+        try:
+            originals.read(self.reader, 4096)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Close both ends."""
+        for own in self._own:
+            originals.close(own.release())

@@ -1,0 +1,414 @@
+"""One record for each descriptor somebody has waited on: who waits, and what is known of it.
+
+What Capriccio calls ``fdstruct``.  Facts first:
+
+* An edge-triggered scheme reports a descriptor when something *changes*, and costs one
+  registration in a descriptor's life.  It is for descriptors whose close we see: sockets
+  (``owned``).  The number of any other may be closed and reused in C, so each wait arms it anew.
+* A read from a TCP socket that returns fewer bytes than asked has emptied it, unless the peer has
+  sent its end (RDHUP) or urgent data (PRI) stands in between, both of which are reported.  Then the
+  next read may park without trying: no failing call, no exception.  UNIX sockets stop at passed
+  descriptors and datagrams at their end, so there a short read proves nothing.
+
+1. ``can_read`` means: nothing proves that a read would block, and nobody is queued.  Who tries a
+   read sets it false *first*; an event that arrives meanwhile sets it true and is not overwritten.
+2. A waiter is queued before it looks again and parks.  Who is taken out of a queue owns that
+   wake-up: it uses it or passes it on (`pass_on`).
+3. Waiters are served in the order in which they came; one that was woken for nothing goes back to
+   the head.
+4. An ``Observer`` (select, poll) is woken by any event and looks for itself.
+
+Scheduler's OS thread only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
+from ..contracts.thread import Thread
+from ..cpython import originals
+from ..kernel.waitqueue import added, contains, first_and_rest, removed, waiters
+
+if TYPE_CHECKING:
+    from ..kernel.core import Kernel
+
+__all__ = ["Descriptors"]
+
+T = TypeVar("T")
+
+_WAKES_READERS = READ | PRI | ERR | HUP | NVAL | RDHUP
+_WAKES_WRITERS = WRITE | ERR | HUP | NVAL
+_NOT_EXACT = PRI | ERR | HUP | RDHUP
+
+
+class Descriptors:
+    """The records of all descriptors, and the waits on them."""
+
+    __slots__ = ("_calls", "_edge_triggered", "_holds_files", "_kernel", "get", "table")
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._edge_triggered = kernel.backend.edge_triggered
+        self._holds_files = kernel.backend.holds_files
+        self._calls: dict[int, tuple[Descriptor, Callable[[], None]]] = {}
+        self.table: dict[int, Descriptor] = {}
+        self.get = self.table.get
+        kernel.dispatch = self.dispatch
+        kernel.listens = self.listens
+        kernel.on_fork(self.after_fork)
+
+    def listens(self, fd: int) -> bool:
+        """Whether a number is known to be a listening socket."""
+        descriptor = self.table.get(fd)
+        return descriptor is not None and descriptor.listens
+
+    def record(self, fd: int) -> Descriptor:
+        """The record of a descriptor that we don't own, made at need."""
+        descriptor = self.table.get(fd)
+        if descriptor is None:
+            descriptor = self.table[fd] = Descriptor(fd)
+        return descriptor
+
+    def opened(self, fd: int, *, owned: bool, exact: bool) -> Descriptor:
+        """A socket object now stands for `fd`: what was known of the number is void."""
+        descriptor = self.table.get(fd)
+        if descriptor is None:
+            descriptor = self.table[fd] = Descriptor(fd, owned, exact)
+            return descriptor
+        # Whoever waits goes on with this record: a second object for the same socket is no change.
+        replaced = bool(descriptor.interest()) and not self._is_same(descriptor)
+        descriptor.owned = owned
+        descriptor.exact = exact
+        descriptor.can_read = True
+        descriptor.listens = False
+        descriptor.registered = False
+        descriptor.armed = 0
+        descriptor.file = None
+        wake = self._abandon if replaced else self._wake_all
+        if self._kernel.is_mine():
+            wake(descriptor)
+        else:
+            self._kernel.call_soon(wake, descriptor)
+        return descriptor
+
+    def check(self, descriptor: Descriptor) -> None:
+        """Before a wait that the scheme is not asked for: the number of what we own may have been
+        closed in C, and stand for a file that we don't own."""
+        if descriptor.file is not None and not self._is_same(descriptor):
+            descriptor.owned = descriptor.exact = descriptor.registered = descriptor.listens = False
+            descriptor.armed = 0
+            descriptor.file = None
+            descriptor.can_read = True
+            self._abandon(descriptor)
+
+    def _is_same(self, descriptor: Descriptor) -> bool:
+        """Whether its number stands for the file that was waited for; True where nobody knows."""
+        return descriptor.file is None or descriptor.file == _identity(descriptor.fd)
+
+    def closed(self, fd: int) -> Descriptor | None:
+        """`fd` is about to be closed or replaced.  Pass what this returns to `wake_closed` then."""
+        descriptor = self.table.pop(fd, None)
+        if descriptor is not None:
+            descriptor.closed = True
+            self._kernel.backend.forget(descriptor)
+        return descriptor
+
+    def closed_outside(self, fd: int) -> Descriptor | None:
+        """As `closed`, on another OS thread, which has `wake_closed` called soon.
+
+        The scheme is not told: it meets a closed number, which it must stand anyway.
+        """
+        descriptor = self.table.pop(fd, None)
+        if descriptor is not None:
+            descriptor.closed = True
+        return descriptor
+
+    def wake_closed(self, descriptor: Descriptor | None) -> None:
+        """The descriptor has been closed: whoever waits for it finds out by trying."""
+        if descriptor is not None:
+            self._wake_all(descriptor)
+            self._gave_up(descriptor)
+
+    def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
+        """``close(*args)``, which closes `fd`; whoever waits for it finds out.  Any OS thread."""
+        mine = self._kernel.is_mine()
+        descriptor = self.closed(fd) if mine else self.closed_outside(fd)
+        try:
+            return close(*args)
+        finally:
+            if mine:
+                self.wake_closed(descriptor)
+            elif descriptor is not None:
+                self._kernel.call_soon(self.wake_closed, descriptor)
+
+    # -- the package's own -------------------------------------------------------------------
+
+    def watch(self, fd: int, call: Callable[[], None]) -> None:
+        """Have `call` made whenever `fd`, which the package has opened, becomes readable.
+
+        `call` takes all that there is to take.
+        """
+        descriptor = Descriptor(fd, owned=True)
+        self._calls[fd] = (descriptor, call)
+        self._kernel.backend.add_request(descriptor, READ)
+
+    def unwatch(self, fd: int) -> None:
+        """`fd` is about to be closed, or to be the program's."""
+        descriptor, _ = self._calls.pop(fd)
+        self._kernel.backend.withdraw(descriptor)
+        self._kernel.backend.forget(descriptor)
+
+    def _call(self, fd: int) -> None:
+        descriptor, call = self._calls[fd]
+        call()
+        if not self._edge_triggered and fd in self._calls:
+            descriptor.armed = 0
+            self._kernel.backend.add_request(descriptor, READ)
+
+    # -- waits -------------------------------------------------------------------------------
+
+    def wait_read(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
+        """Park until a read may succeed; False when `deadline` passed.
+
+        `again`: the caller was woken for nothing, so it goes first.
+        """
+        kernel = self._kernel
+        # `begin`, without its call: most waits of a server pass here.
+        me = kernel.current
+        finalizer = kernel.finalizer
+        if me is finalizer:
+            me = kernel.begin()
+        else:
+            finalizer.host = me
+            me.parked = True
+            me.timed_out = False
+            kernel.current = finalizer
+        if d.readers is None:
+            d.readers = me
+        else:
+            d.readers = added(d.readers, me, first=again)
+        if d.can_read:
+            d.readers = removed(d.readers, me)
+            kernel.cancel(me)
+            return True
+        me.kind = "read"
+        me.object = d
+        try:
+            if not d.owned or not d.armed & READ:
+                self._arm(d)
+            if kernel.park(me, deadline):
+                return True
+        except BaseException:
+            waiting = contains(d.readers, me)
+            d.readers = removed(d.readers, me)
+            self._gave_up(d)
+            self._failed(me)
+            if not waiting:
+                self.pass_on(d)
+            raise
+        d.readers = removed(d.readers, me)
+        self._gave_up(d)
+        return False
+
+    def wait_write(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
+        """Park until a write may succeed; False when `deadline` passed.
+
+        Writes block rarely, so nothing is remembered of them: each wait has the backend look.
+        """
+        kernel = self._kernel
+        me = kernel.begin()
+        d.writers = added(d.writers, me, first=again)
+        me.kind = "write"
+        me.object = d
+        try:
+            self._arm(d)
+            if kernel.park(me, deadline):
+                return True
+        except BaseException:
+            waiting = contains(d.writers, me)
+            d.writers = removed(d.writers, me)
+            self._gave_up(d)
+            self._failed(me)
+            if not waiting:
+                self.pass_on_write(d)
+            raise
+        d.writers = removed(d.writers, me)
+        self._gave_up(d)
+        return False
+
+    def _gave_up(self, d: Descriptor) -> None:
+        """A wait has ended without an event: the scheme may have to let go of the descriptor."""
+        if self._holds_files and not d.interest():
+            self._kernel.backend.withdraw(d)
+
+    def _failed(self, me: Thread) -> None:
+        """A wait has raised; before it could park, if `me` is not the current thread again."""
+        if self._kernel.current is not me:
+            self._kernel.cancel(me)
+
+    def observe(self, wanted: dict[int, int], deadline: float | None) -> bool:
+        """Park until something happens on one of the descriptors `wanted`: {number: events}."""
+        kernel = self._kernel
+        me = kernel.begin()
+        me.kind = "select"
+        me.object = wanted
+        watched: list[Descriptor] = []
+        try:
+            for fd, events in wanted.items():
+                d = self.record(fd)
+                if d.observers is None:
+                    d.observers = {}
+                d.observers[me] = events
+                watched.append(d)
+                self._arm(d)
+            return kernel.park(me, deadline)
+        except BaseException:
+            self._failed(me)
+            raise
+        finally:
+            for d in watched:
+                if d.observers is not None:
+                    d.observers.pop(me, None)
+                    if not d.observers:
+                        d.observers = None
+            if self._holds_files:
+                for d in watched:
+                    self._gave_up(d)
+
+    def pass_on(self, d: Descriptor) -> None:
+        """The first reader has used its turn and there may be more: the next one's turn."""
+        if d.readers is None:
+            d.can_read = True
+        else:
+            thread, d.readers = first_and_rest(d.readers)
+            self._kernel.resume(thread)
+
+    def pass_on_write(self, d: Descriptor) -> None:
+        """As `pass_on`, for writers."""
+        if d.writers is not None:
+            thread, d.writers = first_and_rest(d.writers)
+            self._kernel.resume(thread)
+
+    def _arm(self, d: Descriptor) -> None:
+        """Have the backend report `d`, even if the state that is waited for is there already."""
+        if d.file is None:
+            d.file = _identity(d.fd)
+        events = self._kernel.backend.add_request(d, d.interest())
+        if events:
+            # The kernel does not multiplex such descriptors (regular files): always ready.
+            self._kernel.call_soon(self.dispatch, ((d.fd, events),))
+        if d.reused:
+            d.reused = False
+            d.file = _identity(d.fd)
+            self._abandon(d, self._kernel.finalizer.host)
+
+    def _abandon(self, d: Descriptor, newcomer: Thread | None = None) -> None:
+        """The number was closed in C and stands for another file now, which `newcomer` waits for.
+
+        Who waited for the old one must not take what belongs to the new one's readers.
+        """
+        kernel = self._kernel
+        for slot in (d.readers, d.writers):
+            for thread in waiters(slot):
+                if thread is not newcomer:
+                    kernel.interrupt(thread, _raise_closed)
+        for thread in list(d.observers or ()):
+            if thread is not newcomer:
+                self._resume_if_parked(thread)
+
+    # -- events ------------------------------------------------------------------------------
+
+    def dispatch(self, events: Iterable[tuple[int, int]]) -> None:
+        """Wake whom the events concern: what the backend's poll has returned."""
+        table_get = self.get
+        kernel = self._kernel
+        push = kernel.push
+        edge_triggered = self._edge_triggered
+        for fd, happened in events:
+            d = table_get(fd)
+            if d is None:
+                if fd in self._calls:
+                    self._call(fd)
+                continue
+            if not edge_triggered or not d.owned:
+                d.armed = 0
+            if happened & _WAKES_READERS:
+                if happened & _NOT_EXACT:
+                    d.exact = False
+                readers = d.readers
+                if readers is None:
+                    d.can_read = True
+                elif type(readers) is Thread:
+                    d.readers = None
+                    if readers.parked:  # `resume`, without its call
+                        readers.parked = False
+                        push(readers)
+                    else:
+                        kernel.resume(readers)
+                else:
+                    self.pass_on(d)
+            if d.writers is not None and happened & _WAKES_WRITERS:
+                self.pass_on_write(d)
+            if d.observers:
+                self._wake_observers(d, happened)
+            if not d.armed:
+                left = d.interest()
+                if left:
+                    self._arm_again(d)
+
+    def _arm_again(self, d: Descriptor) -> None:
+        try:
+            self._arm(d)
+        except OSError:  # closed behind our back: the waiters get that error from their own calls
+            self._wake_all(d)
+
+    def _wake_observers(self, d: Descriptor, happened: int) -> None:
+        assert d.observers is not None
+        for thread, wanted in list(d.observers.items()):
+            if happened & (wanted | ERR | HUP | NVAL):
+                del d.observers[thread]
+                self._resume_if_parked(thread)
+
+    def _resume_if_parked(self, thread: Thread) -> None:
+        if thread.parked or thread.by_interrupt:  # else it is on its way, to look for itself
+            self._kernel.resume(thread)
+
+    def _wake_all(self, d: Descriptor) -> None:
+        """Every waiter tries again, and learns from the call what became of its descriptor."""
+        d.can_read = True
+        kernel = self._kernel
+        while d.readers is not None:
+            thread, d.readers = first_and_rest(d.readers)
+            kernel.resume(thread)
+        while d.writers is not None:
+            thread, d.writers = first_and_rest(d.writers)
+            kernel.resume(thread)
+        observers, d.observers = d.observers, None
+        for thread in observers or ():
+            self._resume_if_parked(thread)
+
+    def after_fork(self) -> None:
+        """In the child: nobody waits, and nothing is registered with its new backend."""
+        self._calls.clear()
+        for d in self.table.values():
+            d.readers = d.writers = d.observers = None
+            d.registered = False
+            d.armed = 0
+            d.can_read = True
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    """Which file a number stands for; None if it is closed."""
+    try:
+        status = originals.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _raise_closed() -> None:
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))

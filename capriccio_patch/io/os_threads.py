@@ -1,0 +1,114 @@
+"""OS threads of the package's own: workers, the watchdog, waits for what C alone can wait for.
+
+The program did not start them, and what tells of threads must not tell of them: `count` says how
+many live, `idents` which, and `lingering` how many the system still knows that have ended.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # no stub
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ..cpython import originals
+
+__all__ = [
+    "after_fork",
+    "count",
+    "idents",
+    "lingering",
+    "mask",
+    "start",
+    "start_hearing",
+    "with_mask",
+]
+
+T = TypeVar("T")
+
+_OF_THE_THREAD = {
+    getattr(_signal, name, 0)
+    for name in (
+        *("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"),
+        *("SIGPIPE", "SIGXFSZ", "SIGTTIN", "SIGTTOU"),
+    )
+}
+"""What a thread's own doing brings about."""
+_OF_THE_PROCESS = originals.valid_signals() - _OF_THE_THREAD
+
+_alive: dict[int, int] = {}
+"""By identifier: the system's number of the thread, or 0.  Setting and deleting are atomic."""
+_ended: list[int] = []
+"""The system's numbers of those that may still be on their way out."""
+
+
+def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """Call ``function(*args)`` on a new OS thread.  RuntimeError when the system has no more.
+
+    It takes none of the process's signals: one that is there before the program blocks a signal
+    would get it in the program's stead.
+    """
+    if originals.pthread_sigmask is None:
+        start_hearing(function, args)
+        return
+    old = originals.pthread_sigmask(_signal.SIG_BLOCK, _OF_THE_PROCESS)
+    try:
+        start_hearing(function, args)
+    finally:
+        originals.pthread_sigmask(_signal.SIG_SETMASK, old)
+
+
+def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """As `start`, with the caller's signal mask, which a program that it executes inherits."""
+
+    def run() -> None:
+        ident = originals.get_ident()
+        number = originals.get_native_id()
+        _alive[ident] = number  # not earlier: CPython's own count begins here
+        try:
+            function(*args)
+        finally:
+            _ended.append(number)
+            _alive.pop(ident, None)
+
+    originals.start_new_thread(run, ())
+
+
+def mask() -> Any:
+    """The signal mask of the calling OS thread, for `with_mask`."""
+    sigmask = originals.pthread_sigmask
+    return None if sigmask is None else sigmask(_signal.SIG_BLOCK, ())
+
+
+def with_mask(mask: Any, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """``function(*args, **kwargs)``, on an OS thread that `start` has started."""
+    sigmask = originals.pthread_sigmask
+    if sigmask is None:
+        return function(*args, **kwargs)
+    old = sigmask(_signal.SIG_SETMASK, mask)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        sigmask(_signal.SIG_SETMASK, old)
+
+
+def count() -> int:
+    """How many of them live.  Any OS thread."""
+    return len(_alive)
+
+
+def idents() -> list[int]:
+    """The identifiers of those that live.  Any OS thread."""
+    return list(_alive)
+
+
+def lingering() -> int:
+    """How many have ended but are still in /proc.  Scheduler's OS thread."""
+    left = [number for number in list(_ended) if originals.access(f"/proc/self/task/{number}", 0)]
+    _ended[:] = left
+    return len(left)
+
+
+def after_fork() -> None:
+    """In a forked child: none does."""
+    _alive.clear()
+    _ended.clear()

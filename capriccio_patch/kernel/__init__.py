@@ -1,0 +1,1 @@
+"""Which green thread runs, and how it comes to wait: threads and time, no descriptor."""

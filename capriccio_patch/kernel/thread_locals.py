@@ -1,0 +1,179 @@
+"""What C code keeps for each OS thread, switched with the green thread.
+
+Three places; a thread that uses none of them costs a truth test for each.  The first two are
+exchanged at a switch when either side has something there.
+
+1. The dictionary of the OS thread (PyThreadState_GetDict): ``threading.local`` until 3.12,
+   asyncio's running loop, ctypes' errno.  Its *content* is exchanged: C code holds the dictionary.
+2. From 3.13, two words by which ``threading.local`` knows the thread.
+3. Four words with its trace and profile functions.  A thread takes them out itself before it lets
+   others run, and puts them back when it runs again, so that they see neither what the kernel does
+   nor what others do.  They are moved as they are, so the interpreter's count of traced threads
+   stays right.
+
+The hooks of asynchronous generators and the depth to which coroutines remember their origin go with
+the first: who sets those has a running loop too.
+
+asyncio's C code caches the running loop by OS thread, with a borrowed reference in CPython 3.11; so
+the loop is taken out and put back through its own functions, and what they leave in the dictionary
+outlives the switch in ``_keep``.  Where the loop is not in the dictionary
+`wrappers.threads.asyncio` notes there that there is one.
+
+Scheduler's OS thread only, but for `CState.frame`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ..contracts.thread import Thread
+from ..cpython import interpose, originals, thread_state
+
+__all__ = ["CState"]
+
+_LOOP = "__asyncio_running_event_loop__"
+_REPR = "Py_Repr"
+_OUR_LOOP = "capriccio_patch.loop"
+_OUR_HOOKS = "capriccio_patch.hooks"
+_OUR_DEPTH = "capriccio_patch.depth"
+_OUR_LOCAL = "capriccio_patch.local"
+_NO_HOOKS = (None, None)
+
+
+class CState:
+    """The state of the scheduler's OS thread, which is the calling one, and whose it is.
+
+    `current`, `has_locals`, `is_profiled` and `is_traced` are true while there is something in the
+    respective place.  ``frame()`` is the innermost frame there; any OS thread.
+    """
+
+    __slots__ = (
+        "_keep",
+        "_local",
+        "_trace",
+        "current",
+        "frame",
+        "has_locals",
+        "is_profiled",
+        "is_traced",
+    )
+
+    def __init__(self) -> None:
+        self.current = thread_state.state_dict()
+        self.frame = thread_state.frame_teller()
+        self._local = thread_state.local_words()
+        self._trace = thread_state.trace_words()
+        self.has_locals: Any = None if self._local is None else thread_state.is_set(self._local)
+        self.is_profiled = thread_state.is_set(self._trace, 0)
+        self.is_traced = thread_state.is_set(self._trace, 1)
+        self._keep: Any = None
+
+    def exchange(self, old: Thread, new: Thread) -> None:
+        """Put away the state of `old`, which stops running, and install that of `new`."""
+        self.save(old)
+        self.restore(new)
+
+    def save(self, thread: Thread) -> None:
+        """Take the current state out, for `thread`."""
+        saved: dict[str, Any] = {}
+        local = self._local
+        if local is not None and local[0]:
+            saved[_OUR_LOCAL] = _take(local)
+        current = self.current
+        if current:
+            if _REPR in current and not current[_REPR]:
+                del current[_REPR]  # what a finished repr() of a list leaves behind
+            saved.update(current)
+            hooks = sys.get_asyncgen_hooks()
+            if hooks != _NO_HOOKS:
+                saved[_OUR_HOOKS] = hooks
+                sys.set_asyncgen_hooks(*_NO_HOOKS)
+            depth = sys.get_coroutine_origin_tracking_depth()
+            if depth:
+                saved[_OUR_DEPTH] = depth
+                sys.set_coroutine_origin_tracking_depth(0)
+            if _LOOP in current:
+                loop = _asyncio()._get_running_loop()
+                if loop is None:
+                    del saved[_LOOP]  # what a finished loop leaves behind
+                else:
+                    saved[_OUR_LOOP] = loop
+                self._set_loop(None)
+            current.clear()
+        if saved:
+            thread.c_state = saved
+
+    def restore(self, thread: Thread) -> None:
+        """Install the state that was saved for `thread`; the current one must be empty."""
+        saved = thread.c_state
+        if saved is None:
+            return
+        thread.c_state = None
+        local = saved.pop(_OUR_LOCAL, None)
+        hooks = saved.pop(_OUR_HOOKS, None)
+        depth = saved.pop(_OUR_DEPTH, 0)
+        loop = saved.pop(_OUR_LOOP, None)
+        self.current.update(saved)
+        if loop is not None:
+            self._set_loop(loop)
+        if hooks is not None:
+            sys.set_asyncgen_hooks(*hooks)
+        if depth:
+            sys.set_coroutine_origin_tracking_depth(depth)
+        if local is not None:
+            assert self._local is not None
+            _put(self._local, local)
+
+    def save_trace(self, thread: Thread) -> None:
+        """Take the trace and profile functions out, for `thread`, which runs."""
+        thread.trace = _take(self._trace)
+        thread_state.settle_tracing()
+
+    def restore_trace(self, thread: Thread) -> None:
+        """Put back what `save_trace` took out, on the stack of `thread`."""
+        trace, thread.trace = thread.trace, None
+        if trace is not None:
+            _put(self._trace, trace)
+            thread_state.settle_tracing()
+
+    def discard(self) -> None:
+        """Drop the current state: its thread has ended.  Destructors of thread-locals run here."""
+        if self.is_profiled:
+            sys.setprofile(None)
+        if self.is_traced:
+            originals.settrace(None)
+        current = self.current
+        if _LOOP in current:
+            self._set_loop(None)
+        if current:
+            sys.set_asyncgen_hooks(*_NO_HOOKS)
+            sys.set_coroutine_origin_tracking_depth(0)
+        local = self._local
+        while current or self.has_locals:
+            if local is not None and local[0]:
+                for word in _take(local):
+                    interpose.release(word)
+            dropped = dict(current)
+            current.clear()
+            del dropped
+
+    def _set_loop(self, loop: Any) -> None:
+        _asyncio()._set_running_loop(loop)
+        self._keep = self.current.get(_LOOP)
+
+
+def _take(words: memoryview[int]) -> list[int]:
+    taken = words.tolist()
+    for index in range(len(taken)):
+        words[index] = 0
+    return taken
+
+
+def _put(words: memoryview[int], values: list[int]) -> None:
+    for index, value in enumerate(values):
+        words[index] = value
+
+
+def _asyncio() -> Any:
+    return sys.modules.get("_asyncio") or sys.modules["asyncio.events"]

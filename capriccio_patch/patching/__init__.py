@@ -1,0 +1,1 @@
+"""How rows of the wrappers' tables are chosen, applied and undone."""

@@ -1,0 +1,270 @@
+"""How a row of the wrappers' tables is applied, and how that is undone.
+
+A row names one thing (`wrappers.base.Patch`).  How it is taken over follows from what it is:
+
+* a C builtin is redirected in place (`interpose.Redirect`),
+* an attribute of a class, C types included, is set there, and bound methods of existing instances
+  that somebody stored are redirected one by one,
+* where the interpreter does not allow either, the attribute of the module is replaced, and so are
+  the globals of modules that hold it; threads stay OS threads then.  `Application.failed` says so.
+
+wrapt resolves the targets and does the setting.  Its import takes most of the time of a start,
+because it imports asyncio and importlib.metadata for features that are not used here: those two are
+put off until wrapt wants them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import BuiltinFunctionType, ModuleType
+from typing import Any
+
+from ..cpython import interpose, originals
+from ..wrappers.base import Patch, Runtime
+
+__all__ = ["Application", "find", "found_at", "when_imported"]
+
+
+class _Deferred(ModuleType):
+    """Stands for a module that is imported at its first use."""
+
+    def __getattr__(self, name: str) -> Any:
+        from importlib import import_module
+
+        return getattr(import_module(self.__name__), name)
+
+
+@contextmanager
+def _deferred(*names: str) -> Iterator[None]:
+    """``import name`` binds a module that is loaded later, unless it is loaded already."""
+    absent = [name for name in names if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = _Deferred(name)
+    try:
+        yield
+    finally:
+        for name in absent:
+            if isinstance(sys.modules.get(name), _Deferred):
+                del sys.modules[name]
+
+
+with _deferred("asyncio", "importlib.metadata"):
+    import wrapt
+
+when_imported: Callable[[Callable[[Any], None], str], None] = wrapt.register_post_import_hook
+"""Have a call made with a module when that is imported."""
+
+
+class Application:
+    """The rows that have been applied, to tell of and to undo."""
+
+    def __init__(
+        self, runtime: Runtime, rows_again: Callable[[Runtime, list[Patch], Any], list[Patch]]
+    ) -> None:
+        """`rows_again` makes the rows for another module of the name that given rows have."""
+        self.runtime = runtime
+        self._rows_again = rows_again
+        self.undo: list[Callable[[], None]] = []
+        self.how: dict[str, str] = {}
+        """By name of a row: the way in which it was applied."""
+        self.failed: dict[str, str] = {}
+        """By name of a row: why it could not be applied."""
+        self.originals: dict[int, Any] = {}
+        """By id of what is found at a path now: the callable that was there."""
+        self._refused = interpose.self_check()
+
+    def apply_all(self, rows: list[Patch]) -> None:
+        """Apply all rows, and serve the objects that exist already."""
+        for row in rows:
+            self.apply(row)
+        _rehash()
+        serve_again = self._serve_again(rows)
+        self._adopt(rows, serve_again)
+        self.runtime.executed = serve_again
+
+    def apply(self, row: Patch) -> None:
+        """Apply one row; nothing is raised for one that can't be."""
+        self._take_over(row)
+        if row.install is not None and row.name in self.how:
+            self.undo.append(row.install())
+
+    def put_back(self) -> None:
+        """Undo everything, last first."""
+        releasers = self.runtime.releasers
+        if releasers and self.how:
+            for instance in interpose.instances(releasers)[0]:
+                for cls, release in releasers.items():
+                    if isinstance(instance, cls):
+                        release(instance)
+        while self.undo:
+            self.undo.pop()()
+        _rehash()
+
+    def _take_over(self, row: Patch) -> None:
+        reason = self._refused
+        if reason is not None and row.group == "threading":
+            # Threads would start as green ones, and block all others in the locks that are not
+            # ours.
+            self.failed[row.name] = reason
+            return
+        try:
+            parent, attribute, found = find(row)
+        except AttributeError as error:
+            self.failed[row.name] = str(error)
+            return
+        if isinstance(parent, type):
+            self._apply_to_class(row, parent, attribute, found)
+        elif isinstance(found, BuiltinFunctionType) and reason is None:
+            real = interpose.clone(found)
+            redirect = interpose.Redirect(found, row.replacement)
+            self.undo.append(redirect.undo)
+            self.originals[id(found)] = real
+            self.how[row.name] = "in place"
+        else:
+            wrapt.apply_patch(parent, attribute, row.replacement)
+            self.undo.append(lambda: wrapt.apply_patch(parent, attribute, found))
+            self.originals[id(row.replacement)] = found
+            self.how[row.name] = "attribute"
+            if isinstance(found, BuiltinFunctionType):
+                self.undo.append(_replace_early_bound(found, row.replacement))
+                self.how[row.name] = f"attribute, and early-bound references: {reason}"
+
+    def _apply_to_class(self, row: Patch, cls: type, attribute: str, found: Any) -> None:
+        own = attribute in vars(cls)
+        if self._refused is not None and cls.__flags__ & 1 << 8:
+            self.failed[row.name] = self._refused
+            return
+        replacement = row.replacement
+        if callable(replacement) and hasattr(replacement, "__name__"):
+            replacement.__name__ = attribute
+            replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
+            replacement.__doc__ = found.__doc__
+            replacement.__module__ = cls.__module__  # where pickle looks for it
+            replacement.__annotations__ = {}  # `help` and `signature` show none of C's methods
+        interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
+        if own:
+            self.undo.append(
+                lambda: interpose.set_attribute(cls, attribute, found, wrapt.apply_patch)
+            )
+        else:
+            self.undo.append(lambda: interpose.del_attribute(cls, attribute))
+        self.originals[id(replacement)] = found
+        self.how[row.name] = "in place"
+
+    def _serve_again(self, rows: list[Patch]) -> Callable[[Any], list[Patch]]:
+        """What takes over a C module made in addition to one that is taken over; its rows."""
+        served = {row.module: sys.modules[row.module] for row in rows if row.module in sys.modules}
+
+        def executed(module: Any) -> list[Patch]:
+            name = vars(module).get("__name__")
+            if served.get(name, module) is module or not _is_of_c(module):
+                return []
+            served[name] = module
+            old = [row for row in rows if row.module == name and row.name in self.how]
+            again = self._rows_again(self.runtime, old, module)
+            for row in again:
+                self.apply(row)
+            return again
+
+        return executed
+
+    def _adopt(self, rows: list[Patch], serve_again: Callable[[Any], list[Patch]]) -> None:
+        """Serve what exists already: stored bound methods, state kept in instances, and C modules
+        that were made more than once (tests do that)."""
+        adopters = self.runtime.adopters
+        replaced: dict[type, dict[str, Any]] = {}
+        for row in rows:
+            if row.name in self.how and "." in row.path:
+                cls, attribute, found = find(row)
+                if isinstance(cls, type) and found is row.replacement:
+                    replaced.setdefault(cls, {})[attribute] = found
+        found, methods = interpose.instances((*replaced, *adopters, ModuleType))
+        again = [row for each in found if type(each) is ModuleType for row in serve_again(each)]
+        for cls, adopt in adopters.items():
+            if cls in replaced:
+                for each in found:
+                    if isinstance(each, cls):
+                        adopt(each)
+        for method in methods if self._refused is None else ():
+            owner = method.__self__
+            for cls in type(owner).__mro__:
+                replacement = replaced.get(cls, {}).get(method.__name__)
+                if replacement is not None:
+                    redirect = interpose.MethodRedirect(method, replacement.__get__(owner))
+                    self.undo.append(redirect.undo)
+                    break
+        if again:
+            self._adopt(again, lambda module: [])
+
+
+def find(row: Patch) -> tuple[Any, str, Any]:
+    """Where a row's target is found: its parent, the attribute's name, and what is there now."""
+    if row.owner is None:
+        target = wrapt.resolve_path(row.module, row.path)
+    else:
+        target = wrapt.resolve_path(row.owner, row.path.rpartition(".")[2])
+    return target
+
+
+def found_at(name: str) -> Any:
+    """What a dotted name leads to.
+
+    AttributeError or ModuleNotFoundError when there is no such thing.
+    """
+    module, path = _split(name)
+    return wrapt.resolve_path(module, path)[2]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The longest importable prefix of a dotted name, and the rest."""
+    from importlib import import_module
+
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:end])
+        try:
+            import_module(module)
+        except ModuleNotFoundError:
+            continue
+        return module, ".".join(parts[end:])
+    raise ModuleNotFoundError(f"no module in {name!r}")
+
+
+def _is_of_c(module: ModuleType) -> bool:
+    """Whether it was made by the import system of C code, and not as a stand-in by a program."""
+    from importlib.machinery import BuiltinImporter, ExtensionFileLoader
+
+    loader = getattr(vars(module).get("__spec__"), "loader", None)
+    return loader is BuiltinImporter or isinstance(loader, ExtensionFileLoader)
+
+
+def _rehash() -> None:
+    """Keep builtins members of ``os.supports_fd`` and the like: redirected they hash otherwise."""
+    import os
+
+    for name, each in vars(os).items():
+        if name.startswith("supports_") and type(each) is set:
+            members = list(each)
+            each.clear()
+            each.update(members)
+
+
+def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
+    """Replace a function in the module globals that hold it; returns the undo."""
+    changed: list[tuple[dict[str, Any], str]] = []
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if type(names) is dict and names.get("__name__") != originals.__name__:
+            for name, value in list(names.items()):
+                if value is found:
+                    names[name] = replacement
+                    changed.append((names, name))
+
+    def undo() -> None:
+        for names, name in changed:
+            if names.get(name) is replacement:
+                names[name] = found
+
+    return undo

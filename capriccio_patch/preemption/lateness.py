@@ -1,0 +1,100 @@
+"""How long the running thread has kept the others waiting, on a machine that others use as well.
+
+The watchdog sleeps for its pause and wants the GIL then.  If it is late, that may be because a call
+in C keeps the GIL, or because the system had other things to do, or stopped the process.  Neither
+the clock nor a look at the thread tells which; these do:
+
+* Who waits for the GIL wakes up once a switch interval to ask for it: the number of the watchdog's
+  own sleeps tells how long it has waited at least.
+* A thread that keeps the GIL without a break, in C, uses the CPU or sleeps.  One that is kept from
+  running is switched away from involuntarily: then only its CPU time counts.
+* Linux tells for how long a thread could run and had no CPU (`cpu_delay`).
+
+Where the system does not tell any of this, the CPU time of the process is what there is.
+"""
+
+from __future__ import annotations
+
+import time
+
+from ..cpython import originals
+
+__all__ = ["Lateness", "cpu_delay"]
+
+_SLOW = 5
+"""How much longer than a switch interval each turn of the wait for the GIL may take."""
+
+_usage: int | None
+try:  # here, because the watchdog itself must not wait for an import
+    import resource
+except ImportError:
+    _usage = None
+else:
+    _usage = getattr(resource, "RUSAGE_THREAD", None)
+
+
+def cpu_delay(native_id: int) -> float | None:
+    """For how many seconds, ever, an OS thread of this process could run but had no CPU.
+
+    None where nobody knows.  Any OS thread; a green one is not switched from.
+    """
+    try:
+        fd = originals.os_open(f"/proc/self/task/{native_id}/schedstat", 0)
+    except OSError:
+        return None
+    try:
+        return int(originals.read(fd, 100).split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
+    finally:
+        originals.close(fd)
+
+
+class Lateness:
+    """Measures for one OS thread, the watchdog's, and of one other, the scheduler's."""
+
+    __slots__ = ("_clock", "_cpu", "_forced", "_looked", "_native_id", "_waits")
+
+    def __init__(self, ident: int, native_id: int) -> None:
+        """`ident` and `native_id` are the scheduler's OS thread's."""
+        self._native_id = native_id
+        self._clock: int | None = None
+        if originals.pthread_getcpuclockid is not None:
+            self._clock = originals.pthread_getcpuclockid(ident)
+        self.reset()
+
+    def reset(self) -> None:
+        """What comes now is not compared with what was."""
+        self._looked = originals.monotonic()
+        self._cpu = self._cpu_time()
+        self._waits, self._forced = self._switches()
+
+    def since_last(self, pause: float, interval: float) -> float:
+        """How many seconds since the last look are the running thread's doing.
+
+        The watchdog has slept for `pause`; `interval` is the GIL's.  Both in seconds.
+        """
+        looked, cpu, waits, forced = self._looked, self._cpu, self._waits, self._forced
+        self.reset()
+        late = self._cpu - cpu
+        if _usage is not None:
+            waited = (self._waits - waits) * interval
+            late = min(late, _SLOW * waited) if self._forced > forced else waited
+        return float(min(self._looked - looked, pause + late))
+
+    def delay(self) -> float | None:
+        """`cpu_delay` of the scheduler's OS thread."""
+        return cpu_delay(self._native_id)
+
+    def _cpu_time(self) -> float:
+        if self._clock is None:
+            return time.process_time()
+        seconds: float = time.clock_gettime(self._clock)
+        return seconds
+
+    def _switches(self) -> tuple[int, int]:
+        """How often the watchdog has slept, and how often the process has lost a CPU."""
+        if _usage is None:
+            return 0, 0
+        sleeps = resource.getrusage(_usage).ru_nvcsw
+        return sleeps, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -1,0 +1,143 @@
+"""Having the running thread step aside: between two bytecodes, where it does no harm.
+
+`request` trips a signal number that nobody uses.  No signal is sent, so no system call is disturbed
+and nothing outlives an exec or the exit; but CPython calls the handler, `_tick`, in whatever thread
+runs.  If that is at a safe point it lets others run, if any can.
+
+* CPython calls handlers in C functions too, if these look for signals.  There the tick is put off:
+  the evaluation loop itself trips the number again (`thread_state.trip_later`).  A handler can't do
+  that with ``interrupt_main``, because its own frame would take the signal.  If the watchdog trips
+  it too in that very moment, the handler is called once more on top of itself: nothing to do, then.
+* Who runs delicate code for long is not asked at each of its bytecodes: `_PUT_OFF`.
+* The number is the highest real-time signal: handlers are called in the order of numbers, and those
+  behind one that switches away wait until its thread runs again.
+* While a trace or profile function runs, CPython traces nothing on its OS thread; whoever ran in
+  between would be missed.  So it is put off there as well.
+* A tick that comes when there is nothing to do is harmless.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from ..contracts.thread import Finalizer, Thread
+from ..cpython import originals, thread_state
+from ..cpython.frames import is_ours
+from ..kernel.core import Kernel
+from .safe_point import Point, point
+
+__all__ = ["Preemption"]
+
+_PUT_OFF = 100
+"""How often a tick is put off; the next one comes with the next slice.  Once costs 3 us."""
+
+
+class Preemption:
+    """The signal number and its handler."""
+
+    __slots__ = (
+        "_accused",
+        "_kernel",
+        "_puts_off",
+        "_tracing",
+        "_tries",
+        "signum",
+        "trip",
+        "trip_later",
+    )
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._accused: tuple[Thread, float, Exception] | None = None
+        self._tracing = thread_state.tracing_depth()
+        self._puts_off = False
+        self._tries = 0
+        self.trip: Callable[[int], None] = originals.interrupt_main
+        self.trip_later: Callable[[int], None] = thread_state.trip_later
+        """Both are `signals.wakeup_fd`'s while signals are taken over."""
+        self.signum: int | None = None
+        """The number in use; None while nothing can be preempted."""
+
+    # -- on and off: scheduler's OS thread ---------------------------------------------------
+
+    def start(self) -> None:
+        """Take a signal number.  Where none is to be had, nothing is preempted."""
+        self.signum = next(_spare_numbers(), None)
+        if self.signum is not None:
+            originals.set_signal(self.signum, self._tick)
+
+    def forked(self) -> None:
+        """In a forked child: its only OS thread may be another one than before."""
+        self._tracing = thread_state.tracing_depth()
+
+    def stop(self) -> None:
+        """Give the signal number back.  Nobody calls `request` any more."""
+        signum, self.signum = self.signum, None
+        if signum is not None:
+            for _ in (1, 2):
+                pass  # a backward jump: a tick that was due comes now
+            originals.set_signal(signum, _signal.SIG_DFL)
+
+    def vacate(self, signum: Any) -> None:
+        """The program wants the signal `signum`: use another."""
+        if signum == self.signum:
+            self.stop()
+            for other in _spare_numbers():
+                if other != signum:
+                    originals.set_signal(other, self._tick)
+                    self.signum = other
+                    return
+
+    # -- requests ----------------------------------------------------------------------------
+
+    def request(self) -> None:
+        """Have the thread that runs let others run, soon.  Any OS thread."""
+        if self.signum is not None:
+            self._tries = _PUT_OFF
+            self.trip(self.signum)
+
+    def accuse(self, thread: Thread, error: Exception) -> None:
+        """Have `thread`, the current one, raise `error` unless it parks first.  Any OS thread."""
+        self._accused = (thread, self._kernel.now, error)
+        self.request()
+
+    def _tick(self, signum: int, frame: FrameType | None) -> None:
+        if self._puts_off:
+            return
+        kernel = self._kernel
+        if self._accused is not None and not is_ours(frame):
+            self._raise(self._accused)
+        if type(kernel.current) is Finalizer or self.signum is None:
+            return
+        where = Point.SOON if self._tracing.value else point(frame)
+        if where is Point.SAFE:
+            if kernel.wake_watchdog is not None:
+                kernel.wake_watchdog()  # not its request, then
+            else:
+                kernel.preempt()
+        elif where is Point.SOON and self._tries:
+            self._tries -= 1
+            self._puts_off = True
+            try:
+                self.trip_later(signum)
+            finally:
+                self._puts_off = False
+
+    def _raise(self, accused: tuple[Thread, float, Exception]) -> None:
+        self._accused = None
+        thread, turn, error = accused
+        if self._kernel.current is thread and self._kernel.now == turn:
+            raise error
+
+
+def _spare_numbers() -> Iterator[int]:
+    """Signal numbers that programs rarely use, and this one does not."""
+    numbers: list[int] = []
+    if hasattr(_signal, "SIGRTMAX") and hasattr(_signal, "SIGRTMIN"):
+        numbers += range(_signal.SIGRTMAX, _signal.SIGRTMIN - 1, -1)
+    elif hasattr(_signal, "SIGEMT"):  # macOS, the BSDs
+        numbers.append(_signal.SIGEMT)
+    return (number for number in numbers if originals.get_signal(number) == _signal.SIG_DFL)

@@ -1,0 +1,305 @@
+"""Who sees that a thread does not let others run: an OS thread that looks once a slice.
+
+If nothing has switched for a slice, though there are other threads, the one that runs is asked to
+step aside (`Preemption`).  If nothing has switched for the limit all the same, it is in C code, and
+that is reported (`Blocked`).
+
+* ``Kernel.budget`` counts down with each switch and ``Kernel.now`` moves with each turn: together
+  they tell whether anything has switched, and cost a switch nothing.
+* Looking takes the GIL, which a computing thread gives away after a switch interval.  While the
+  watchdog is there, that is made a fraction of the slice.
+* On a virtual machine a look costs some 100 us of CPU, nearly all of it for waking up: for the time
+  and for the GIL.  So while a thread that computes keeps nobody waiting, the watchdog waits for
+  whatever the kernel's next poll would report, and otherwise looks less often.
+
+1. A thread that parks in time never notices.
+2. The watchdog sleeps without a timeout while the kernel waits in a poll, or there is one thread
+   only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
+3. It does not exist while the process forks: the child's memory is whole, and CPython does not
+   count it.  Parent and child start their own, when they need one.
+4. Time for which the system did not let us run is nobody's fault (`Lateness`), and neither is that
+   of a full garbage collection, which may begin anywhere.
+5. It never delays the exit, except by a report that is being written.
+"""
+
+from __future__ import annotations
+
+import _thread
+import gc
+
+from ..contracts.descriptor import READ
+from ..cpython import originals
+from ..io import os_threads
+from ..kernel.core import TURN, Kernel
+from .lateness import Lateness
+from .stall_report import Blocked
+from .tick import Preemption
+
+__all__ = ["Watchdog"]
+
+_SHORTEST = 0.0002
+"""The shortest slice in seconds; a switch by preemption costs some 20 us."""
+_GIL_SHARE = 0.1
+_RARELY = 4
+"""Slices from one look to the next while nobody else could run."""
+_SHORTEST_INTERVAL = 0.00002
+_STOP_LIMIT = 1.0
+
+
+def _full_collections() -> int:
+    number: int = gc.get_stats()[-1]["collections"]
+    return number
+
+
+class _OsThread:
+    """What the watchdog's OS thread, its sleep and its end are known by."""
+
+    __slots__ = ("bell", "over", "stopping")
+
+    def __init__(self) -> None:
+        self.bell = originals.allocate_lock()
+        self.over = originals.allocate_lock()
+        self.stopping = False
+        originals.lock_acquire(self.bell)
+        originals.lock_acquire(self.over)
+
+    def ring(self) -> None:
+        """End its sleep."""
+        try:
+            originals.lock_release(self.bell)
+        except RuntimeError:
+            pass  # it has been rung, and is about to look
+
+
+class Watchdog:
+    """The watchdog of a kernel; see the module's text."""
+
+    __slots__ = (
+        "_blocked",
+        "_gil_interval",
+        "_interval",
+        "_kernel",
+        "_limit",
+        "_native_id",
+        "_os_thread",
+        "_period",
+        "_slice",
+        "preemption",
+    )
+
+    def __init__(self, kernel: Kernel, slice_: float, limit: float, mode: str) -> None:
+        """`slice_` and `limit` in seconds; 0.0 turns off preemption, and the report in `mode`."""
+        self._kernel = kernel
+        self._slice = slice_
+        self._limit = limit
+        self._period = 0.0
+        self._blocked = Blocked(kernel, mode == "raise")
+        self._interval: float = originals.getswitchinterval()
+        self._gil_interval = self._interval
+        self._os_thread: _OsThread | None = None
+        self._native_id = _thread.get_native_id()
+        self.preemption = Preemption(kernel)
+
+    # -- settings ----------------------------------------------------------------------------
+
+    @property
+    def interval(self) -> float:
+        """What ``sys.getswitchinterval`` tells: the slice; CPython's where nothing is preempted."""
+        return self._slice or self._interval
+
+    def set_interval(self, seconds: float) -> None:
+        """What ``sys.setswitchinterval`` sets, in `seconds`.  Any OS thread."""
+        self._interval = seconds
+        if self._slice:
+            self._slice = seconds
+        self._set_period()
+
+    def _set_period(self) -> None:
+        interval = self._interval
+        if self._slice:
+            slice_ = max(self._slice, _SHORTEST)
+            self._period = min(slice_, self._limit or slice_)
+            interval = min(interval, max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL))
+        else:
+            self._period = self._limit / 2
+        self._gil_interval = interval
+        originals.setswitchinterval(interval)
+
+    # -- on and off: scheduler's OS thread ---------------------------------------------------
+
+    def start(self) -> None:
+        """Watch, from the second thread on."""
+        if self._slice or self._limit:
+            kernel = self._kernel
+            self.preemption.start()
+            self._set_period()
+            kernel.on_fork(self._forked)
+            kernel.around_fork(self._pause, self._resume)
+            kernel.wake_watchdog = self._wake
+
+    def stop(self) -> None:
+        """Stop watching, for good."""
+        self._end_os_thread()
+        self.preemption.stop()
+        originals.setswitchinterval(self._interval)
+
+    def _wake(self) -> None:
+        """There may be something to watch: what ``Kernel.wake_watchdog`` is, unless awake."""
+        kernel = self._kernel
+        if len(kernel.threads) == 1 or kernel.wake_watchdog is None:
+            return
+        kernel.wake_watchdog = None
+        if self._os_thread is not None:
+            self._os_thread.ring()
+            return
+        self._os_thread = os_thread = _OsThread()
+        try:
+            os_threads.start(self._run, (os_thread,))
+        except RuntimeError:  # the system has no more: try again next time
+            self._os_thread = None
+            kernel.wake_watchdog = self._wake
+
+    def _end_os_thread(self) -> None:
+        os_thread, self._os_thread = self._os_thread, None
+        self._kernel.wake_watchdog = None
+        if os_thread is not None:
+            os_thread.stopping = True
+            os_thread.ring()
+            if self._kernel.heeded:
+                self._kernel.backend.notify()
+            originals.lock_acquire(os_thread.over, True, _STOP_LIMIT)
+
+    def _pause(self) -> None:
+        if self._kernel.is_mine():
+            self._end_os_thread()
+
+    def _resume(self) -> None:
+        kernel = self._kernel
+        if kernel.is_mine() and self._os_thread is None:
+            kernel.wake_watchdog = self._wake
+            if len(kernel.threads) > 1:
+                # CPython is yet to look for OS threads.  After that the forking thread either goes
+                # on, and takes the tick, or waits, and the kernel makes the call.
+                self.preemption.request()
+                kernel.call_soon(self._wake)
+
+    def _forked(self) -> None:
+        self._os_thread = None
+        self._native_id = _thread.get_native_id()
+        self.preemption.forked()
+
+    # -- the OS thread -----------------------------------------------------------------------
+
+    def _run(self, me: _OsThread) -> None:
+        try:
+            self._watch(me)
+        finally:
+            originals.lock_release(me.over)
+
+    def _watch(self, me: _OsThread) -> None:
+        kernel = self._kernel
+        lateness = Lateness(kernel.os_ident, self._native_id)
+        seen: tuple[int, float] | None = None
+        collected = before = _full_collections()
+        ran = 0.0
+        told = False
+        delay: float | None = None  # the CPU delay when a tick had not been taken
+        pause = self._period
+        asked = alone = False
+        while True:
+            fd = kernel.backend.waitable() if alone else -1
+            if fd >= 0:
+                pause, alone = self._listen(me, fd, pause)
+            else:
+                originals.lock_acquire(me.bell, True, pause)
+            if me.stopping:
+                return
+            step = lateness.since_last(pause, self._gil_interval)
+            state = (kernel.budget, kernel.now)
+            alone = (asked if state != seen else alone) and kernel.is_alone()
+            asked = False
+            last, collected = collected, _full_collections()
+            if state == seen:
+                ran += step
+                if delay is None and self._limit:
+                    delay = lateness.delay()
+            else:
+                ran = self._ran_at_least(state, step, pause)
+                told = False
+                delay = None
+                before = last
+            if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
+                self._sleep(me, state)
+                lateness.reset()
+                state, ran = (0, 0.0), 0.0
+            elif kernel.blocking:
+                ran = 0.0
+            else:
+                if self._slice and ran >= self._slice:
+                    self.preemption.request()
+                    asked = True
+                if self._limit and ran >= self._limit and not told and collected == before:
+                    told = self._report(ran, delay, lateness.delay())
+            seen = state
+            pause = self._next_pause(ran)
+
+    def _ran_at_least(self, state: tuple[int, float], step: float, pause: float) -> float:
+        """How long the thread that runs, and did not at the last look, does so already."""
+        kernel = self._kernel
+        budget, turn = state
+        if budget >= TURN - 1 or kernel.has_slice():
+            return min(step, kernel.clock() - turn)
+        return max(0.0, step - pause)  # for so long nobody has given the GIL away
+
+    def _next_pause(self, ran: float) -> float:
+        period = self._period
+        if 0.0 < ran < self._slice:
+            return min(period, max(self._slice - ran, period / 8))
+        return period
+
+    def _listen(self, me: _OsThread, fd: int, pause: float) -> tuple[float, bool]:
+        """Wait until somebody else may be able to run.
+
+        For how long at most, which is no less than `pause` unless `fd` is readable before, and
+        whether nobody can as far as `fd` tells.
+        """
+        assert originals.poll is not None
+        kernel = self._kernel
+        limit = _RARELY * self._slice
+        deadline = kernel.timers.peek()
+        if deadline is not None:
+            limit = min(limit, deadline - kernel.clock())
+        limit = max(limit, pause)
+        poller = originals.poll()
+        poller.register(fd, READ)
+        kernel.heeded = True  # before the look at what it would end
+        found: list[tuple[int, int]] = []
+        if not me.stopping and kernel.is_alone():
+            found = originals.poll_poll(poller, limit * 1000)
+        kernel.heeded = False
+        return limit, not found
+
+    def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:
+        """Sleep until there may be something to watch."""
+        kernel = self._kernel
+        kernel.wake_watchdog = self._wake
+        idle = kernel.blocking and (kernel.budget, kernel.now) == state
+        if idle or len(kernel.threads) == 1:
+            originals.lock_acquire(me.bell)
+        if not me.stopping:
+            kernel.wake_watchdog = None
+
+    def _report(self, ran: float, before: float | None, now: float | None) -> bool:
+        """Report the thread that runs, unless it was the system that did not let it.
+
+        `before` and `now` tell of that: `Lateness.delay`.
+        """
+        if before is not None and now is not None:
+            ran -= now - before
+            if ran < self._limit:
+                return False
+        thread = self._kernel.current
+        error = self._blocked.report(ran, sure=now is not None)
+        if error is not None:
+            self.preemption.accuse(thread, error)
+        return True

@@ -1,0 +1,1 @@
+"""Signals: Python handlers run in the main thread, and waits for signals park."""

@@ -1,0 +1,277 @@
+"""Signals: Python handlers run in the main thread, whatever was running when the signal came.
+
+CPython calls a handler between two bytecodes of the code that runs on the main OS thread.  Here
+that is any green thread, or the kernel while it polls on some thread's behalf.  A handler that ran
+there would wait on that thread's stack, and what the thread below waits for would be lost.  So
+CPython calls `Signals.deliver`, which sees to it that the main thread calls the program's handler:
+
+1. *At once*, with the frame that was interrupted, if the main thread is running code of the
+   program.
+2. *By an interrupt* (`Kernel.interrupt`), if the main thread waits: its wait is suspended for the
+   handler, ended by what the handler raises, and goes on with its deadline otherwise.
+3. *A moment later*, if the kernel or a wrapper is at work: their steps belong together, and neither
+   switches nor exceptions may come in between.  The signal is given back to CPython (`Wakeup`),
+   which calls `deliver` again between two later bytecodes.
+4. A thread that is busy steps aside where it may (`safe_point`), so that the main thread gets its
+   turn.
+
+While the main thread's wait is suspended a record of its own stands for it (`front`): handlers can
+wait, be interrupted by further signals, and wait again.
+
+A signal is in one of two places: CPython's own flags, or `_pending`.  Both hold a signal once, so
+two of a kind that come before the handler has run are one, as in stock.
+
+Scheduler's OS thread only.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]
+import operator
+import sys
+from collections.abc import Callable
+from enum import Enum
+from types import FrameType
+from typing import Any
+
+from greenlet import getcurrent
+
+from ..contracts.thread import Finalizer, Thread
+from ..cpython import frames, originals
+from ..kernel.core import Kernel
+from ..preemption.safe_point import Point, point
+from ..preemption.tick import Preemption
+from .wakeup_fd import Wakeup
+
+__all__ = ["Signals"]
+
+# Waits that end with EINTR even if the handler was installed with SA_RESTART: signal(7).
+_NEVER_RESTARTED = frozenset({"sleep", "select", "pause", "signal"})
+
+# Waits that a wake-up for nothing does no harm to.
+_TRY_AGAIN = frozenset({"read", "write", "select"})
+
+
+class _Way(Enum):
+    HERE = "at once, on the stack that was interrupted"
+    INTERRUPT = "by an interrupt of the main thread's wait"
+    YIELD = "so too, and the thread that runs lets it run"
+    LATER = "when the kernel or the wrapper is through"
+
+
+_WAY_OF_OTHERS = {
+    Point.SAFE: _Way.YIELD,
+    Point.SOON: _Way.LATER,
+    Point.NOT_NOW: _Way.INTERRUPT,
+}
+
+
+class Signals:
+    """The program's signal handlers and the signals that wait for them; see the module's text."""
+
+    __slots__ = (
+        "_kernel",
+        "_pending",
+        "_preemption",
+        "_suspended",
+        "_together",
+        "claim",
+        "deliver",
+        "front",
+        "handlers",
+        "kept",
+        "paused",
+        "restarting",
+        "wakeup",
+    )
+
+    def __init__(self, kernel: Kernel, preemption: Preemption) -> None:
+        self._kernel = kernel
+        self._preemption = preemption
+        self._together: set[int] | None = None
+        """While `deliver` decides: what CPython hands to it meanwhile."""
+        self._pending: set[int] = set()
+        self._suspended: list[Thread] = []
+        """Whose waits the handlers that run now have interrupted, the main thread's first."""
+        self.front = kernel.main
+        """What the main thread runs or waits as."""
+        self.handlers: dict[int, Any] = {}
+        """What the program has set, for each signal that CPython hands to `deliver`."""
+        self.kept: set[int] = set()
+        """Signals that `deliver` gets even where the program has no handler; for `claim`."""
+        self.deliver = self._deliver
+        """The handler that CPython is given: one object, to be known again."""
+        self.claim: Callable[[int], bool] = lambda signum: False
+        """Asked first: whether somebody takes this signal in the handler's stead."""
+        self.paused: set[Thread] = set()
+        """Who waits until a handler has run."""
+        self.restarting: set[int] = set()
+        """Signals that are not to end a wait: ``siginterrupt(signum, False)``."""
+        self.wakeup = Wakeup()
+        preemption.trip = self.wakeup.trip
+        preemption.trip_later = self.wakeup.trip_later
+        kernel.on_fork(self._after_fork)
+
+    # -- from CPython ------------------------------------------------------------------------
+
+    @frames.interrupter
+    def _deliver(self, signum: int, frame: FrameType | None) -> None:
+        """CPython's handler for every signal that the program has a handler for."""
+        together = self._together
+        if together is not None:
+            together.add(signum)
+            return
+        if self.claim(signum):
+            return
+        self._together = together = {signum}
+        way = self._way(frame)
+        if way is _Way.YIELD:
+            # CPython calls the handlers of one look one after the other: those behind this one
+            # would have to wait until the thread that it interrupts here runs again.
+            self.wakeup.give_back((signum,))
+            for _ in (1, 2):
+                pass  # the backward jump has CPython look
+        self._together = None
+        if way is _Way.LATER:
+            self.wakeup.give_back(together)
+        elif way is _Way.HERE:
+            together.discard(signum)
+            if together:
+                self.wakeup.give_back(together)
+            handler = self.handlers.get(signum)
+            if callable(handler):
+                handler(signum, frame)
+        else:
+            self._pending.update(n for n in together if n == signum or not self.claim(n))
+            self._interrupt()
+            if way is _Way.YIELD:
+                self._kernel.yield_()
+
+    def _way(self, frame: FrameType | None) -> _Way:
+        """How a signal that has interrupted `frame` gets to the main thread."""
+        kernel = self._kernel
+        current = kernel.current
+        front = self.front
+        if type(current) is Finalizer:
+            # Who is in the kernel on its own behalf may yet find that it need not wait, unless it
+            # polls; who is not parked passes by.
+            waits = front.parked and (kernel.blocking or current.host is not front)
+            return _Way.INTERRUPT if waits or front.by_interrupt else _Way.LATER
+        if frames.is_ours(frame):
+            return _Way.LATER
+        if current is front:
+            return _Way.HERE
+        return _WAY_OF_OTHERS[point(frame)]
+
+    def _interrupt(self) -> None:
+        front = self.front
+        # system(3) goes on through signals: stock's main thread is in C until it is over, and a
+        # handler that reaps children would reap its.
+        in_system = front.kind == "worker" and front.object is originals.system
+        if in_system or (
+            self._pending <= self.restarting
+            and front.deadline is None
+            and front.kind not in _NEVER_RESTARTED
+        ):
+            front.interrupt = self.run_pending  # once the wait is over
+        else:
+            self._kernel.interrupt(front, self.run_pending)
+
+    # -- in the main thread ------------------------------------------------------------------
+
+    @frames.entry
+    def run_pending(self) -> None:
+        """Call the handlers of all pending signals, lowest number first: the interrupt's action.
+
+        What one raises ends it; the signals behind that one come next, as in stock.
+        """
+        kernel = self._kernel
+        pending = self._pending
+        waiting = self.front
+        self._suspended.append(waiting)
+        runner = Thread()
+        runner.ident = waiting.ident
+        runner.started = True
+        runner.greenlet = getcurrent()
+        frame = frames.innermost(sys._getframe())
+        kernel.current = self.front = runner
+        try:
+            while pending:
+                signum = min(pending)
+                pending.discard(signum)
+                handler = self.handlers.get(signum)
+                if callable(handler):
+                    handler(signum, frame)
+            if waiting in self.paused and waiting.parked:
+                kernel.resume(waiting)
+        finally:
+            kernel.timers.forget(runner)
+            self.front = waiting
+            self._suspended.pop()
+            if pending:
+                left = list(pending)
+                pending.clear()
+                self.wakeup.give_back(left)
+
+    def _after_fork(self) -> None:
+        """In the child: the thread that called fork is the main one, and no signal is pending."""
+        kernel = self._kernel
+        self._together = None
+        self._pending.clear()
+        self.paused.clear()
+        self.wakeup.close()
+        if kernel.main is not self.front or not self._suspended:
+            self._suspended.clear()
+            self.front = kernel.main
+            return
+        # A handler has forked: what it interrupted goes on when it returns.
+        kernel.main = main = self._suspended[0]
+        kernel.threads = {main.ident: main}
+        for thread in self._suspended:
+            thread.timer = None
+            if thread.deadline is not None:
+                kernel.timers.add(thread, thread.deadline)
+            if thread.parked and thread.kind in _TRY_AGAIN:
+                kernel.resume(thread)
+
+    # -- what the program sets ---------------------------------------------------------------
+
+    def install(self, signum: Any, handler: Any) -> Any:
+        """What ``signal.signal`` does, in the main thread."""
+        native = self.deliver if callable(handler) else handler
+        number = operator.index(signum)
+        self._preemption.vacate(number)
+        old = originals.set_signal(signum, native)
+        before = self.handlers.pop(number, None)
+        if native is self.deliver or number in self.kept:
+            self.handlers[number] = handler
+        if native is not self.deliver and number in self.kept:
+            originals.set_signal(number, self.deliver)
+        self.restarting.discard(number)
+        return before if old is self.deliver else old
+
+    def shown(self, signum: Any) -> Any:
+        """What ``signal.getsignal`` returns."""
+        native = originals.get_signal(signum)
+        number = operator.index(signum)
+        if number == self._preemption.signum:
+            return _signal.SIG_DFL
+        return self.handlers.get(number) if native is self.deliver else native
+
+    def adopt(self) -> Callable[[], None]:
+        """Take over the handlers there are; returns what gives them back."""
+        for signum in originals.valid_signals():
+            handler = originals.get_signal(signum)
+            if callable(handler) and handler is not self.deliver:
+                self.install(signum, handler)
+        fd = originals.set_wakeup_fd(-1)
+        if fd != -1:
+            originals.set_wakeup_fd(fd)
+            self.wakeup.set(fd, True)
+        return self._release
+
+    def _release(self) -> None:
+        for signum, handler in list(self.handlers.items()):
+            if originals.get_signal(signum) is self.deliver:
+                originals.set_signal(signum, handler)
+        self.wakeup.close()

@@ -1,0 +1,1 @@
+"""Descriptors, paths, file objects and locks on files."""

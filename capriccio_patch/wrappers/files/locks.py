@@ -1,0 +1,307 @@
+"""``fcntl`` and ``os.lockf``: waiting for a lock on a file.
+
+Facts: nothing tells when a file lock becomes free, so somebody has to wait in the system call.
+Locks of flock belong to an open file description, those of lockf and F_SETLKW to the process,
+which loses them all as soon as it closes any descriptor of the file.
+
+Decision: a lock is tried without waiting; if it is taken, an OS thread of its own waits for it.
+For flock that thread has a duplicate of the descriptor, which the program may close meanwhile.
+
+1. A wait that was abandoned (its green thread was interrupted) goes on until the lock is granted.
+   The next call for the same lock takes it over, as the usual loop around an alarm does.
+2. A lock that is granted to nobody is given back, unless the program has got it in another way
+   since.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import sys
+from collections.abc import Callable
+from functools import partial
+from operator import index
+from typing import Any
+
+from ...contracts.thread import Thread
+from ...cpython import originals
+from ...io import os_threads
+from ...kernel.core import Kernel
+from ..base import Patch, Runtime
+from ..caller import as_caller
+
+__all__ = ["patches"]
+
+_TAKEN = (errno.EAGAIN, errno.EACCES)
+# What waits, by the command that does the same without waiting.
+_SETLKW = {
+    getattr(fcntl, waiting): getattr(fcntl, trying)
+    for waiting, trying in (("F_SETLKW", "F_SETLK"), ("F_OFD_SETLKW", "F_OFD_SETLK"))
+    if hasattr(fcntl, waiting)
+}
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    locks = _FileLocks(runtime.kernel)
+    rows = [
+        Patch("fcntl", "fcntl", "flock", _make_flock(runtime, locks)),
+        Patch("fcntl", "fcntl", "lockf", _make_lockf(runtime, locks)),
+        Patch("fcntl", "fcntl", "fcntl", _make_fcntl(runtime, locks)),
+    ]
+    if hasattr(os, "lockf"):
+        rows.append(Patch("os", "posix", "lockf", _make_os_lockf(runtime, locks)))
+    return rows
+
+
+class _Wait:
+    """A blocking call for a lock, on an OS thread of its own."""
+
+    __slots__ = ("_block", "_give_back", "_locks", "error", "key", "keep", "over", "thread")
+
+    def __init__(
+        self,
+        locks: _FileLocks,
+        key: tuple[Any, ...],
+        block: Callable[[], Any],
+        give_back: Callable[[bool], None],
+    ) -> None:
+        self._locks = locks
+        self._block = block
+        self._give_back = give_back
+        self.key = key
+        self.thread: Thread | None = None
+        self.error: BaseException | None = None
+        self.over = False
+        self.keep = False
+        """Granted late or not, the lock is the program's: it has got it by another call."""
+
+    def run(self) -> None:
+        """On the OS thread."""
+        try:
+            self._block()
+        except BaseException as error:
+            self.error = error
+        self._locks.kernel.call_soon(self.finish)
+
+    def finish(self) -> None:
+        """On the scheduler's OS thread."""
+        self.over = True
+        thread = self.thread
+        self._give_back(thread is None and self.error is None and not self.keep)
+        if thread is None:
+            self._locks.forget(self)
+        else:
+            self.thread = None
+            self._locks.kernel.resume(thread)
+
+
+class _FileLocks:
+    """The waits that were abandoned, by file and kind of lock."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._abandoned: dict[tuple[Any, ...], list[_Wait]] = {}
+        kernel.on_fork(self._abandoned.clear)
+
+    def acquire(
+        self,
+        fd: Any,
+        kind: tuple[Any, ...],
+        attempt: Callable[[], Any],
+        prepare: Callable[[], tuple[Callable[[], Any], Callable[[bool], None]]],
+    ) -> Any:
+        """What `attempt` returns; None when a lock of this kind has become free.
+
+        `prepare` makes the blocking call and what ends it, told whether to give the lock back.
+        """
+        try:
+            result = attempt()
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        else:
+            self.taken(fd, kind, True)
+            return result
+        key = (*_identity(fd), *kind)
+        waits = self._abandoned.get(key)
+        if waits:
+            wait = waits[0]
+            self.forget(wait)
+            self._park(wait, start=False)
+        else:
+            self._park(_Wait(self, key, *prepare()), start=True)
+        return None
+
+    def taken(self, fd: int, kind: tuple[Any, ...], taken: bool) -> None:
+        """The program has taken a lock, or given it back, without an abandoned wait."""
+        if self._abandoned:
+            for wait in self._abandoned.get((*_identity(fd), *kind), ()):
+                wait.keep = taken
+
+    def forget(self, wait: _Wait) -> None:
+        """`wait` is not abandoned any more."""
+        waits = self._abandoned.get(wait.key, [])
+        if wait in waits:
+            waits.remove(wait)
+        if not waits:
+            self._abandoned.pop(wait.key, None)
+
+    def _park(self, wait: _Wait, start: bool) -> None:
+        kernel = self.kernel
+        me = kernel.begin()
+        me.kind = "file lock"
+        me.object = wait.key
+        wait.thread = me
+        wait.keep = False
+        try:
+            if start:
+                os_threads.start(wait.run, ())
+        except BaseException:
+            kernel.cancel(me)
+            raise
+        try:
+            kernel.park(me)
+        except BaseException:
+            wait.thread = None
+            if not wait.over:
+                self._abandoned.setdefault(wait.key, []).append(wait)
+            raise
+        if wait.error is not None:
+            try:
+                raise wait.error
+            finally:
+                wait.error = None
+
+
+def _identity(fd: int) -> tuple[int, int, int]:
+    """What a descriptor stands for, so that a reused number is another."""
+    found = originals.fstat(fd)
+    return (fd, found.st_dev, found.st_ino)
+
+
+def _number(fd: Any) -> Any:
+    """The descriptor's number, or what the original refuses."""
+    return fd.fileno() if hasattr(fd, "fileno") else fd
+
+
+def _make_flock(runtime: Runtime, locks: _FileLocks) -> Any:
+    kernel = runtime.kernel
+    original = originals.flock
+
+    def flock(fd: Any, operation: Any, /) -> Any:
+        if type(fd) is bool:
+            return as_caller(original, fd, operation)
+        if not kernel.is_mine():
+            return original(fd, operation)
+        fd, operation = _number(fd), index(operation)
+        kind = operation & ~fcntl.LOCK_NB
+        if operation & fcntl.LOCK_NB or not kind & (fcntl.LOCK_SH | fcntl.LOCK_EX):
+            result = original(fd, operation)
+            for each in (fcntl.LOCK_SH, fcntl.LOCK_EX):
+                locks.taken(fd, ("flock", each), kind != fcntl.LOCK_UN)
+            return result
+        attempt = partial(original, fd, operation | fcntl.LOCK_NB)
+        return locks.acquire(fd, ("flock", kind), attempt, partial(wait, fd, kind))
+
+    def wait(fd: int, kind: int) -> tuple[Callable[[], Any], Callable[[bool], None]]:
+        own = originals.dup(fd)
+
+        def end(give_back: bool) -> None:
+            if give_back:
+                original(own, fcntl.LOCK_UN)
+            originals.close(own)
+
+        return partial(original, own, kind), end
+
+    return flock
+
+
+def _make_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
+    kernel = runtime.kernel
+    original = originals.fcntl_lockf
+
+    def lockf(fd: Any, cmd: Any, *rest: Any) -> Any:
+        if type(fd) is bool:
+            return as_caller(original, fd, cmd, *rest)
+        if not kernel.is_mine():
+            return original(fd, cmd, *rest)
+        number, operation = _number(fd), index(cmd)
+        kind = operation & ~fcntl.LOCK_NB
+        if operation & fcntl.LOCK_NB or not kind & (fcntl.LOCK_SH | fcntl.LOCK_EX):
+            result = original(number, operation, *rest)
+            locks.taken(number, ("lockf", rest), kind != fcntl.LOCK_UN)
+            return result
+        attempt = partial(original, number, operation | fcntl.LOCK_NB, *rest)
+        block = partial(original, number, kind, *rest)
+        unlock = partial(original, number, fcntl.LOCK_UN, *rest)
+        return locks.acquire(
+            number, ("lockf", rest), attempt, lambda: (block, _giver(number, unlock))
+        )
+
+    return lockf
+
+
+def _giver(fd: int, unlock: Callable[[], Any]) -> Callable[[bool], None]:
+    """What gives a process's lock back, unless the file was closed, which has done it already."""
+    identity = _identity(fd)
+
+    def end(give_back: bool) -> None:
+        try:
+            if give_back and _identity(fd) == identity:
+                unlock()
+        except OSError:
+            pass  # closed
+
+    return end
+
+
+def _make_fcntl(runtime: Runtime, locks: _FileLocks) -> Any:
+    kernel = runtime.kernel
+    unhurried = runtime.disk.unhurried
+    original = originals.fcntl
+    every_time = getattr(os, "O_DIRECT", 0)
+
+    def fcntl_(fd: Any, cmd: Any, arg: Any = 0, /) -> Any:
+        if type(fd) is bool:
+            return as_caller(original, fd, cmd, arg)
+        if cmd not in _SETLKW or not isinstance(arg, bytes) or not kernel.is_mine():
+            if cmd == fcntl.F_SETFL and isinstance(arg, int) and arg & every_time:
+                unhurried.add(_number(fd))
+            return original(fd, cmd, arg)
+        number = _number(fd)
+        attempt = partial(original, number, _SETLKW[cmd], arg)
+        block = partial(original, number, cmd, arg)
+        unlock = partial(_unlock, original, number, _SETLKW[cmd], arg)
+        result = locks.acquire(number, (cmd, arg), attempt, lambda: (block, _giver(number, unlock)))
+        return arg if result is None else result
+
+    return fcntl_
+
+
+def _unlock(call: Callable[..., Any], fd: int, command: int, lock: bytes) -> None:
+    if sys.platform == "linux":  # elsewhere ``l_type`` has another place
+        call(fd, command, struct.pack("h", fcntl.F_UNLCK) + lock[struct.calcsize("h") :])
+
+
+def _make_os_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
+    kernel = runtime.kernel
+    original = originals.os_lockf
+    lock_range = originals.fcntl_lockf
+
+    def lockf(fd: Any, command: Any, length: Any, /) -> Any:
+        if command != os.F_LOCK or type(fd) is not int or not kernel.is_mine():
+            return original(fd, command, length)
+        # The range starts at the position, which may be another by the time of the wait.
+        try:
+            place = (length, originals.lseek(fd, 0, os.SEEK_CUR), os.SEEK_SET)
+        except OSError:
+            return original(fd, command, length)
+        attempt = partial(original, fd, os.F_TLOCK, length)
+        block = partial(lock_range, fd, fcntl.LOCK_EX, *place)
+        unlock = partial(lock_range, fd, fcntl.LOCK_UN, *place)
+        return locks.acquire(fd, ("lockf", place), attempt, lambda: (block, _giver(fd, unlock)))
+
+    return lockf

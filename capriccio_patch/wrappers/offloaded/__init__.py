@@ -1,0 +1,1 @@
+"""Calls that nothing can park: a worker makes them while the caller does."""

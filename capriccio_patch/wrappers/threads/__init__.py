@@ -1,0 +1,1 @@
+"""Threads, locks, conditions and queues: ``_thread``, ``threading``, ``queue``, ``sys``."""

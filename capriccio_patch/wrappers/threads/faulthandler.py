@@ -1,0 +1,214 @@
+"""``faulthandler``: dumps that are asked for show green threads where they wait.
+
+The C module walks the stacks of OS threads, so it would show the green thread that runs and no
+other.  `dump_traceback` is therefore written here, and `dump_traceback_later` has an OS thread of
+its own that does the same when the time is over.
+
+1. The text is CPython's (``Python/traceback.c``), with its limits on threads, frames and lengths.
+2. The C module's own timer is armed as well, for a little later: where C code keeps the GIL, so
+   that no Python can run, it still dumps what it sees.
+3. What is dumped in a signal handler (`enable`, `register`) is left alone: no Python runs there.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ...cpython import originals
+from ...cpython.frames import is_ours
+from ...cpython.interpose import clone
+from ...io import os_threads
+from ..base import Patch, Runtime
+from .introspection import current_frames
+
+__all__ = ["patches"]
+
+_MOST_THREADS = 100
+_MOST_FRAMES = 100
+_LONGEST = 500
+"""Characters of the name of a file or function."""
+_GRACE = 0.5
+"""Seconds by which the C module's timer goes off after ours."""
+
+
+class _Timer:
+    """A dump that is to come, until its bell rings."""
+
+    __slots__ = ("bell", "over")
+
+    def __init__(self) -> None:
+        self.bell = originals.allocate_lock()
+        originals.lock_acquire(self.bell)
+        self.over = False
+
+    def cancel(self) -> None:
+        if not self.over:
+            self.over = True
+            originals.lock_release(self.bell)
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    import faulthandler
+
+    kernel = runtime.kernel
+    frames_of_all = current_frames(runtime)
+    original_dump = clone(faulthandler.dump_traceback)
+    original_later = clone(faulthandler.dump_traceback_later)
+    original_cancel = clone(faulthandler.cancel_dump_traceback_later)
+    timer: _Timer | None = None
+
+    def dump_all(current: int | None) -> Iterator[str]:
+        frames = frames_of_all()
+        green = [ident for ident in reversed(list(kernel.threads)) if ident in frames]
+        others = [ident for ident in frames if ident not in kernel.threads]
+        for number, ident in enumerate([*others, *green]):  # the latest first, as stock has it
+            if number:
+                yield "\n"
+            if number == _MOST_THREADS:
+                yield "...\n"
+                return
+            kind = "Current thread" if ident == current else "Thread"
+            yield f"{kind} 0x{ident:016x} (most recent call first):\n"
+            yield from _stack(frames[ident])
+
+    def dump_traceback(file: Any = None, all_threads: Any = True) -> None:
+        fd = _descriptor(file)
+        if fd is None:
+            original_dump(file, all_threads)  # raises
+            return
+        if not isinstance(all_threads, int):
+            try:
+                original_dump(-1, all_threads)  # may refuse it: that depends on the version
+            except ValueError:
+                pass  # it is the descriptor that it does not like
+        if all_threads:
+            _write(fd, dump_all(kernel.current.ident if kernel.is_mine() else _own_ident()))
+        else:
+            text = ["Stack (most recent call first):\n", *_stack(sys._getframe())]
+            _write(fd, text)
+
+    def dump_traceback_later(
+        timeout: Any,
+        repeat: Any = False,
+        file: Any = None,
+        exit: Any = False,  # noqa: A002
+    ) -> None:
+        nonlocal timer
+        fd = _descriptor(file)
+        if fd is None or not isinstance(timeout, (int, float)) or not timeout > 0:
+            original_later(timeout, repeat, file, exit)  # raises
+            return
+        original_later(timeout + _GRACE, repeat, file, exit)
+        if timer is not None:
+            timer.cancel()
+        timer = mine = _Timer()
+
+        def watch() -> None:
+            while not originals.lock_acquire(mine.bell, True, timeout) and not mine.over:
+                original_cancel()
+                _write(fd, [_header(timeout), *dump_all(None)])
+                if exit:
+                    originals.process_exit(1)
+                if not repeat:
+                    return
+                original_later(timeout + _GRACE, repeat, file, exit)
+
+        os_threads.start(watch, ())
+
+    def cancel_dump_traceback_later() -> None:
+        cancel()
+        original_cancel()
+
+    def cancel() -> None:
+        if timer is not None:
+            timer.cancel()
+
+    return [
+        Patch("faulthandler", "faulthandler", "dump_traceback", dump_traceback),
+        Patch(
+            "faulthandler",
+            "faulthandler",
+            "dump_traceback_later",
+            dump_traceback_later,
+            lambda: cancel,
+        ),
+        Patch(
+            "faulthandler",
+            "faulthandler",
+            "cancel_dump_traceback_later",
+            cancel_dump_traceback_later,
+        ),
+    ]
+
+
+def _own_ident() -> int:
+    ident: int = originals.get_ident()
+    return ident
+
+
+def _descriptor(file: Any) -> int | None:
+    """Where to write; None for what the original refuses."""
+    if file is None:
+        file = getattr(sys, "stderr", None)
+        if file is None:
+            return None
+    fd = file if isinstance(file, int) else file.fileno()
+    if not isinstance(fd, int) or not 0 <= fd < 1 << 31:
+        return None
+    if fd is not file:
+        try:
+            file.flush()
+        except Exception:
+            pass  # as stock: what can be told is told
+    return fd
+
+
+def _write(fd: int, parts: list[str] | Iterator[str]) -> None:
+    data = "".join(parts).encode("ascii")
+    while data:
+        try:
+            data = data[originals.write(fd, data) :]
+        except OSError:
+            return  # as stock: nobody is left to be told
+
+
+def _header(timeout: float) -> str:
+    minutes, microseconds = divmod(-int(-timeout * 1_000_000 // 1), 60_000_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds, microseconds = divmod(microseconds, 1_000_000)
+    fraction = f".{microseconds:06}" if microseconds else ""
+    return f"Timeout ({hours}:{minutes:02}:{seconds:02}{fraction})!\n"
+
+
+def _stack(frame: FrameType | None) -> Iterator[str]:
+    """The program's frames, the innermost first."""
+    number = 0
+    while frame is not None:
+        if number == _MOST_FRAMES:
+            yield "  ...\n"
+            return
+        if not is_ours(frame):
+            code = frame.f_code
+            line = "???" if frame.f_lineno is None else frame.f_lineno
+            yield f'  File "{_ascii(code.co_filename)}", line {line} in {_ascii(code.co_name)}\n'
+            number += 1
+        frame = frame.f_back
+
+
+def _ascii(name: str) -> str:
+    printable = name.isascii() and name.isprintable()
+    text = name[:_LONGEST] if printable else "".join(map(_escaped, name[:_LONGEST]))
+    return text if len(name) <= _LONGEST else f"{text}..."
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 32 <= number < 127:
+        return character
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

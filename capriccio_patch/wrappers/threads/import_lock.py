@@ -1,0 +1,112 @@
+"""``_imp``: the import lock, which C code keeps by OS thread, and modules that are made once more.
+
+1. Green threads exclude each other here (`holder`, `count`); on the OS thread that runs them the C
+   lock is taken as often as they have taken theirs, which keeps other OS threads out.
+2. ``os.fork`` takes the lock, so that a child never sees a module half made: its hooks do so here.
+   They run in the thread that forks, which waits like any other.
+3. A C module that was removed from ``sys.modules`` and is imported again has other functions and
+   classes: `Runtime.executed` takes them over as well.
+"""
+
+from __future__ import annotations
+
+import _imp
+from collections.abc import Callable
+from typing import Any
+
+from ...contracts.thread import Slot
+from ...cpython import originals
+from ...cpython.interpose import clone
+from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ..base import Patch, Runtime
+
+__all__ = ["patches"]
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    original_acquire = clone(_imp.acquire_lock)
+    original_release = clone(_imp.release_lock)
+    holder: Any = None
+    count = 0
+    waiting: Slot = None
+    release_after_fork: Callable[[], None] = original_release
+
+    def acquire_lock() -> None:
+        nonlocal holder, count
+        if get_ident() == kernel.os_ident:
+            me = kernel.current.ident
+            while count and holder != me:
+                wait()
+            holder = me
+            count += 1
+        original_acquire()
+
+    def wait() -> None:
+        nonlocal waiting
+        me = kernel.begin()
+        waiting = added(waiting, me)
+        me.kind = "import lock"
+        try:
+            kernel.park(me)
+        except BaseException:
+            if contains(waiting, me):
+                waiting = removed(waiting, me)
+            elif not count:
+                wake()
+            raise
+
+    def release_lock() -> None:
+        nonlocal count
+        if get_ident() != kernel.os_ident:
+            original_release()
+            return
+        if not count or holder != kernel.current.ident:
+            raise RuntimeError("not holding the import lock")
+        original_release()
+        count -= 1
+        if not count and waiting is not None:
+            wake()
+
+    def wake() -> None:
+        nonlocal waiting
+        if waiting is not None:
+            thread, waiting = first_and_rest(waiting)
+            kernel.resume(thread)
+
+    def before_fork() -> None:
+        nonlocal release_after_fork
+        mine = get_ident() == kernel.os_ident
+        acquire_lock()
+        release_after_fork = release_lock if mine else original_release
+
+    def after_fork() -> None:
+        release_after_fork()
+
+    def after_fork_in_child() -> None:
+        nonlocal waiting
+        waiting = None
+
+    kernel.on_fork(after_fork_in_child)
+    kernel.around_fork(before_fork, after_fork)
+
+    def execution(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def execute(module: Any, /) -> Any:
+            result = function(module)
+            runtime.executed(module)
+            return result
+
+        return execute
+
+    rows = [
+        Patch("importlib", "_imp", name, execution(clone(getattr(_imp, name))))
+        for name in ("exec_builtin", "exec_dynamic")
+        if hasattr(_imp, name)
+    ]
+    return [
+        *rows,
+        Patch("threading", "_imp", "acquire_lock", acquire_lock),
+        Patch("threading", "_imp", "release_lock", release_lock),
+    ]

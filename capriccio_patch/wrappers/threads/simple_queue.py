@@ -1,0 +1,124 @@
+"""``_queue.SimpleQueue``: the queue of ``concurrent.futures``, in C.
+
+The items stay in the C object, so a queue is shared with OS threads as it is; only the waiting of
+green threads is ours.  `put` may be called from finalizers and signal handlers, as in stock.
+"""
+
+from __future__ import annotations
+
+import _queue
+from typing import Any
+
+from ...contracts.thread import Slot
+from ...cpython import originals
+from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ..base import Patch, Runtime, seconds
+
+__all__ = ["patches"]
+
+_FOREVER = 1 << 62
+
+
+def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
+    """The rows of this module; of another `module` when ``_queue`` was imported again."""
+    kernel = runtime.kernel
+    clock = kernel.clock
+    get_ident = originals.get_ident
+    cls = module.SimpleQueue
+    Empty = module.Empty
+    original_put = vars(cls)["put"]
+    original_get = vars(cls)["get"]
+    qsize = vars(cls)["qsize"]
+    waiting: dict[int, Slot] = {}
+    kernel.on_fork(waiting.clear)
+
+    def put(self: Any, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        original_put(self, item)
+        if waiting and id(self) in waiting:
+            wake(self)
+
+    def put_nowait(self: Any, item: Any) -> None:
+        original_put(self, item)
+        if waiting and id(self) in waiting:
+            wake(self)
+
+    def wake(queue: Any) -> None:
+        """There is an item: the first waiter's turn."""
+        if get_ident() != kernel.os_ident:
+            kernel.call_soon(wake, queue)
+            return
+        slot = waiting.get(id(queue))
+        if slot is not None:
+            thread, rest = first_and_rest(slot)
+            store(id(queue), rest)
+            kernel.resume(thread)
+
+    def store(key: int, slot: Slot) -> None:
+        if slot is None:
+            waiting.pop(key, None)
+        else:
+            waiting[key] = slot
+
+    def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
+        if timeout is not None and block:
+            return get_timed(self, timeout)
+        if qsize(self) or not block:
+            try:
+                return original_get(self, False)
+            except Empty:  # an OS thread was faster
+                if not block:
+                    raise
+        if get_ident() != kernel.os_ident:
+            return original_get(self)
+        return wait(self, None)
+
+    def get_timed(queue: Any, timeout: Any) -> Any:
+        if get_ident() != kernel.os_ident:
+            return original_get(queue, True, timeout)
+        limit = seconds(timeout, lambda: original_get(queue, True, timeout))
+        if limit < 0 or limit > _FOREVER:
+            return original_get(queue, True, timeout)  # raises
+        try:
+            return original_get(queue, False)
+        except Empty:
+            if not limit:
+                raise
+        return wait(queue, clock() + limit)
+
+    def wait(queue: Any, deadline: float | None) -> Any:
+        key = id(queue)
+        again = False
+        while True:
+            me = kernel.begin()
+            waiting[key] = added(waiting.get(key), me, first=again)
+            if qsize(queue):
+                store(key, removed(waiting.get(key), me))
+                kernel.cancel(me)
+            else:
+                me.kind = "queue"
+                me.object = queue
+                try:
+                    in_time = kernel.park(me, deadline)
+                except BaseException:
+                    if contains(waiting.get(key), me):
+                        store(key, removed(waiting.get(key), me))
+                    elif qsize(queue):
+                        wake(queue)
+                    raise
+                if not in_time:
+                    store(key, removed(waiting.get(key), me))
+                    return original_get(queue, False)  # raises Empty, unless an item came just now
+            try:
+                return original_get(queue, False)
+            except Empty:
+                again = True
+
+    def get_nowait(self: Any) -> Any:
+        return original_get(self, False)
+
+    return [
+        Patch("queue", "_queue", "SimpleQueue.put", put, owner=cls),
+        Patch("queue", "_queue", "SimpleQueue.put_nowait", put_nowait, owner=cls),
+        Patch("queue", "_queue", "SimpleQueue.get", get, owner=cls),
+        Patch("queue", "_queue", "SimpleQueue.get_nowait", get_nowait, owner=cls),
+    ]

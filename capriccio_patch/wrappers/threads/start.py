@@ -1,0 +1,326 @@
+"""``_thread``: starting, identity and end of threads.
+
+``threading`` stays as it is: its threads start, set their sentinel, join and shut down through the
+functions below.  Until 3.12 the end of a thread is told by a lock (``_set_sentinel``), from 3.13 by
+a C object (``_ThreadHandle``).  A green thread's handle is such an object too: one made by
+``_make_thread_handle``, which stands for a thread that was started elsewhere, put into the object
+that ``threading.Thread`` has held since its creation.
+
+A thread started on an OS thread that is not the scheduler's is an OS thread, as in stock.
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from functools import cache, partial
+from types import MethodType
+from typing import Any
+from weakref import WeakSet
+
+from ...contracts.thread import Slot, Thread
+from ...cpython import frames, interpose, originals
+from ...io import os_threads
+from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ..base import Patch, Runtime, seconds
+from . import locks
+
+__all__ = ["patches"]
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    original_count = originals.thread_count
+    c_released: WeakSet[Any] = WeakSet()
+
+    def green_ident() -> int:
+        ident = get_ident()
+        return kernel.current.ident if ident == kernel.os_ident else ident
+
+    def count() -> int:
+        return int(original_count()) + len(kernel.threads) - 1 - os_threads.count()
+
+    _unraisable_type()
+    kernel.report = _report_uncaught
+    rows = [
+        Patch("threading", "_thread", "get_ident", green_ident),
+        Patch("threading", "_thread", "_count", count),
+        *locks.patches(runtime, c_released),
+        *_start_patches(runtime),
+    ]
+    if hasattr(_thread, "_set_sentinel"):
+        rows += _sentinel_patches(runtime, c_released)
+    if hasattr(_thread, "_ThreadHandle"):
+        rows += _handle_patches(runtime)
+    if hasattr(_thread, "_get_main_thread_ident"):
+        rows.append(_main_ident_patch(runtime))
+    return rows
+
+
+def _main_ident_patch(runtime: Runtime) -> Patch:
+    kernel = runtime.kernel
+    original = interpose.clone(_thread._get_main_thread_ident)  # type: ignore[attr-defined]
+    getpid = originals.getpid
+    process = getpid()
+
+    def get_main_thread_ident() -> int:
+        """In a child that a green thread has forked, that is the main thread."""
+        if not kernel.is_mine():
+            return int(original())
+        # A hook for forks may ask before the kernel has been told of this one.
+        return kernel.main.ident if getpid() == process else kernel.current.ident
+
+    def after_fork() -> None:
+        nonlocal process
+        process = getpid()
+
+    kernel.on_fork(after_fork)
+    return Patch("threading", "_thread", "_get_main_thread_ident", get_main_thread_ident)
+
+
+class _Call(partial[Any]):
+    """A raw thread's function with its arguments."""
+
+    __slots__ = ()
+
+
+def _start_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    original = originals.start_new_thread
+
+    def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
+        if not kernel.is_mine():
+            return int(
+                original(function, args) if kwargs is None else original(function, args, kwargs)
+            )
+        if (
+            not callable(function)
+            or not isinstance(args, tuple)
+            or not (kwargs is None or isinstance(kwargs, dict))
+        ):
+            return int(original(function, args, kwargs))  # raises
+        sys.audit("_thread.start_new_thread", function, args, kwargs)
+        # The function itself where possible: an argument tuple is memory of each thread.
+        call = _Call(function, *args, **(kwargs or {})) if args or kwargs else function
+        thread = kernel.spawn(call)
+        return thread.ident
+
+    return [
+        Patch("threading", "_thread", "start_new_thread", start_new_thread),
+        Patch("threading", "_thread", "start_new", start_new_thread),
+    ]
+
+
+def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
+    kernel = runtime.kernel
+    original = originals.set_sentinel
+
+    def set_sentinel() -> Any:
+        if not kernel.is_mine():
+            lock = original()
+            c_released.add(lock)
+            return lock
+        lock = _thread.allocate_lock()
+        kernel.current.on_exit = MethodType(release, lock)  # one object; a closure is three
+        return lock
+
+    def release(lock: Any) -> None:
+        if lock.locked():
+            lock.release()
+
+    # OS threads that were started before the patch.
+    for thread in list(threading._active.values()):  # type: ignore[attr-defined]
+        if thread.ident != kernel.os_ident and getattr(thread, "_tstate_lock", None):
+            c_released.add(thread._tstate_lock)
+    rows = [Patch("threading", "_thread", "_set_sentinel", set_sentinel)]
+    if hasattr(threading, "_maintain_shutdown_locks"):
+        rows.append(_shutdown_locks_patch())
+    return rows
+
+
+def _shutdown_locks_patch() -> Patch:
+    """Stock looks at the locks of all threads whenever one starts or ends: a start takes O(n).
+
+    Of many, it is enough to look when their number has doubled since: the released ones are only
+    dropped for the memory's sake.
+    """
+    original = threading._maintain_shutdown_locks  # type: ignore[attr-defined]
+    few = 64
+    limit = few
+
+    def maintain_shutdown_locks() -> None:
+        nonlocal limit
+        locks = threading._shutdown_locks  # type: ignore[attr-defined]
+        if len(locks) <= few or len(locks) >= limit:
+            original()
+            limit = max(few, 2 * len(locks))
+
+    return Patch("threading", "threading", "_maintain_shutdown_locks", maintain_shutdown_locks)
+
+
+def _handle_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    clock = kernel.clock
+    Handle = originals.ThreadHandleType
+    make_handle = originals.make_thread_handle
+    original_start = originals.start_joinable_thread
+    original_join = originals.handle_join
+    original_is_done = originals.handle_is_done
+    original_set_done = originals.handle_set_done
+    original_shutdown = originals.thread_shutdown
+    joining: dict[int, Slot] = {}
+    kernel.on_fork(joining.clear)
+    not_daemon: dict[int, Any] = {}
+
+    def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> Any:
+        if (
+            not kernel.is_mine()
+            or not callable(function)
+            or not (handle is None or isinstance(handle, Handle))
+        ):
+            return original_start(function, handle=handle, daemon=daemon)
+        if handle is None:
+            handle = Handle()
+        elif handle.ident:
+            raise RuntimeError("thread already started")
+        sys.audit("_thread.start_joinable_thread", function, daemon, handle)
+        thread = kernel.spawn(function)
+        interpose.swap_thread_handles(handle, make_handle(thread.ident))
+        if not daemon:
+            not_daemon[thread.ident] = handle
+
+        thread.on_exit = MethodType(done, handle)  # one object; a closure is four
+        return handle
+
+    def done(handle: Any) -> None:
+        not_daemon.pop(handle.ident, None)
+        set_done(handle)
+
+    def set_done(self: Any) -> None:
+        original_set_done(self)
+        if joining and id(self) in joining:
+            wake_joiners(self)
+
+    def wake_joiners(handle: Any) -> None:
+        if not kernel.is_mine():
+            kernel.call_soon(wake_joiners, handle)
+            return
+        slot = joining.pop(id(handle), None)
+        while slot is not None:
+            thread, slot = first_and_rest(slot)
+            kernel.resume(thread)
+
+    def join(self: Any, timeout: Any = None, /) -> Any:
+        ident = self.ident
+        if not kernel.is_mine() or not ident or original_is_done(self):
+            return original_join(self, timeout)
+        if ident == kernel.current.ident:
+            raise RuntimeError("Cannot join current thread")
+        limit = None
+        if timeout is not None:
+            limit = seconds(timeout, lambda: original_join(self, timeout))
+            if limit < 0:
+                limit = None
+        if ident not in kernel.threads:
+            return runtime.workers.call_alone(original_join, self, -1 if limit is None else limit)
+        deadline = None if limit is None else clock() + limit
+        wait(self, deadline)
+        return None
+
+    def wait(handle: Any, deadline: float | None) -> None:
+        key = id(handle)
+        me = kernel.begin()
+        joining[key] = added(joining.get(key), me)
+        me.kind = "join"
+        me.object = handle
+        try:
+            if kernel.park(me, deadline):
+                return
+        except BaseException:
+            withdraw(key, me)
+            raise
+        withdraw(key, me)
+
+    def withdraw(key: int, me: Thread) -> None:
+        slot = joining.get(key)
+        if contains(slot, me):
+            slot = removed(slot, me)
+            if slot is None:
+                del joining[key]
+            else:
+                joining[key] = slot
+
+    def shutdown() -> Any:
+        """Join what is not a daemon: the green threads here, the OS threads on one of them."""
+        if kernel.is_mine():
+            while not_daemon:
+                join(next(iter(not_daemon.values())))
+            active = list(threading._active.values())  # type: ignore[attr-defined]
+            if any(not t.daemon and t.ident not in kernel.threads for t in active):
+                return runtime.workers.call_alone(original_shutdown)
+        return original_shutdown()
+
+    def after_fork() -> None:
+        mine = kernel.current.ident
+        handle = getattr(threading._active.get(mine), "_handle", None)  # type: ignore[attr-defined]
+        if handle is not None and original_is_done(handle):
+            # C has declared the ends of all threads but its own, which goes by another identifier.
+            interpose.swap_thread_handles(handle, make_handle(mine))
+        for ident in [ident for ident in not_daemon if ident != mine]:
+            del not_daemon[ident]
+
+    kernel.on_fork(after_fork)
+    return [
+        Patch("threading", "_thread", "start_joinable_thread", start_joinable_thread),
+        Patch("threading", "_thread", "_ThreadHandle.join", join),
+        Patch("threading", "_thread", "_ThreadHandle._set_done", set_done),
+        Patch("threading", "_thread", "_shutdown", shutdown),
+    ]
+
+
+def _report_uncaught(thread: Thread) -> None:
+    """What stock prints for an exception that leaves a raw thread's function."""
+    kind, error, trace = sys.exc_info()
+    trace = frames.program_part(trace)
+    function = thread.run.func if type(thread.run) is _Call else thread.run
+    if sys.version_info >= (3, 13):
+        text, subject = f"Exception ignored in thread started by {function!r}", None
+    else:
+        text, subject = "Exception ignored in thread started by", function
+    unraisable = _unraisable_type()((kind, error, trace, text, subject))
+    hook = getattr(sys, "unraisablehook", None)
+    if hook is None:
+        sys.__unraisablehook__(unraisable)
+        return
+    try:
+        hook(unraisable)
+    except BaseException as raised:
+        text = "Exception ignored in sys.unraisablehook"
+        trace = raised.__traceback__
+        args = (type(raised), raised, trace and trace.tb_next, text, hook)
+        try:
+            sys.__unraisablehook__(_unraisable_type()(args))
+        except BaseException:
+            pass  # as in C: whoever switched to this thread must not get what it can't print
+
+
+@cache
+def _unraisable_type() -> Any:
+    """``UnraisableHookArgs``, which only a call of the hook shows."""
+    seen: list[Any] = []
+
+    class Probe:
+        def __del__(self) -> None:
+            raise RuntimeError
+
+    hook = getattr(sys, "unraisablehook", sys.__unraisablehook__)
+    sys.unraisablehook = lambda args: seen.append(type(args))
+    try:
+        probe = Probe()
+        del probe
+    finally:
+        sys.unraisablehook = hook
+    return seen[0]

@@ -1,0 +1,34 @@
+"""``sys.setswitchinterval`` and ``sys.getswitchinterval``: the slice.
+
+The interpreter's own interval follows from it (`preemption.watchdog`): how long an OS thread keeps
+the GIL from others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...cpython import originals
+from ..base import Patch, Runtime
+
+__all__ = ["patches"]
+
+_SHORTEST = 1e-6
+"""CPython counts microseconds; what is less than one it takes, and tells to be none."""
+
+
+def patches(runtime: Runtime) -> list[Patch]:
+    """The rows of this module."""
+    watchdog = runtime.watchdog
+
+    def setswitchinterval(interval: Any, /) -> None:
+        originals.setswitchinterval(interval)  # raises, and rounds
+        watchdog.set_interval(originals.getswitchinterval() or _SHORTEST)
+
+    def getswitchinterval() -> float:
+        return watchdog.interval  # type: ignore[no-any-return]
+
+    return [
+        Patch("threading", "sys", "setswitchinterval", setswitchinterval),
+        Patch("threading", "sys", "getswitchinterval", getswitchinterval),
+    ]

@@ -1,0 +1,306 @@
+"""The blocking graph: nodes are places, edges what threads do in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import capriccio_patch
+from capriccio_patch.blocking_graph.drawing import drawn
+from capriccio_patch.blocking_graph.model import BlockingGraph, Edge, Node
+from capriccio_patch.errors import ConfigError, PatchError
+
+
+@pytest.fixture(params=["graph", "fifo", "lifo", "priority"])
+def recorded(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[None]:
+    """The patch, with the graph recorded."""
+    graph = None if request.param == "graph" else str(tmp_path / "out.json")
+    capriccio_patch.patch_all(scheduler=request.param, graph=graph)
+    try:
+        yield
+    finally:
+        capriccio_patch.unpatch_all()
+
+
+def here(graph: BlockingGraph, function: str) -> list[Node]:
+    return [node for node in graph.nodes if node.name.endswith(function)]
+
+
+def test_without_a_patch_it_is_empty() -> None:
+    assert capriccio_patch.blocking_graph() == BlockingGraph((), (), 0, 0, 0.0)
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "lifo", "priority", "random", "graph"])
+def test_what_is_parked_is_known_under_any_scheduler(scheduler: str) -> None:
+    capriccio_patch.patch_all(scheduler=scheduler)
+    go = threading.Event()
+
+    def wait_here() -> None:
+        go.wait()
+
+    threads = [threading.Thread(target=wait_here) for _ in range(7)]
+    try:
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01)
+        graph = capriccio_patch.blocking_graph()
+        (node,) = (node for node in here(graph, "wait_here") if node.kind != "start")
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join()
+        capriccio_patch.unpatch_all()
+    assert (node.kind, node.parked) == ("event", 7)
+    assert node.chain[-1][2].endswith("wait_here")
+    assert not any("capriccio_patch" in file for file, _, _ in node.chain)
+
+
+def opens() -> None:
+    fds: list[int] = []
+    for _ in range(60):
+        time.sleep(0)
+        fds.append(os.open(os.devnull, os.O_RDONLY))
+    for fd in fds:
+        time.sleep(0)
+        os.close(fd)
+
+
+def test_descriptors_are_learned(recorded: None) -> None:
+    """From one place they are taken, from the other given back."""
+    thread = threading.Thread(target=opens)
+    thread.start()
+    thread.join()
+    graph = capriccio_patch.blocking_graph()
+    yields = [node for node in here(graph, "opens") if node.kind == "yield"]
+    taking, giving = sorted(yields, key=lambda node: -node.descriptors)
+    assert taking.descriptors > 0.8
+    assert giving.descriptors < -0.8
+    numbers = {node.number: node.kind for node in graph.nodes}
+    edges = {(numbers[edge.source], numbers[edge.target]) for edge in graph.edges}
+    assert ("start", "yield") in edges
+    assert ("yield", "end") in edges
+
+
+def test_moves_and_cpu_time_are_counted(recorded: None) -> None:
+    def computes() -> None:
+        for _ in range(30):
+            time.sleep(0)
+            sum(range(20_000))
+
+    thread = threading.Thread(target=computes)
+    thread.start()
+    thread.join()
+    graph = capriccio_patch.blocking_graph()
+    (node,) = (each for each in here(graph, "computes") if each.kind == "yield")
+    assert 28 <= node.moves <= 31
+    assert node.cpu > 0.00005
+    (edge,) = (each for each in graph.edges if each.source == each.target == node.number)
+    assert 20 <= edge.moves <= node.moves  # it may have been preempted
+    assert graph.sampled <= graph.moves
+
+
+def test_threads_parked_on_average(recorded: None) -> None:
+    def sleeps() -> None:
+        time.sleep(0.2)
+
+    time.sleep(0.01)  # the kernel's time is that of its last poll
+    begun = time.monotonic()
+    threads = [threading.Thread(target=sleeps) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    graph = capriccio_patch.blocking_graph()
+    passed = time.monotonic() - begun
+    (node,) = here(graph, "sleeps")[1:]
+    assert node.kind == "sleep"
+    assert 0.8 <= node.mean_parked * graph.seconds <= 5 * passed + 0.6
+
+
+def test_a_listener_is_told_from_a_connection(recorded: None) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serves() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(10)
+
+        thread = threading.Thread(target=serves)
+        thread.start()
+        time.sleep(0.01)
+        kinds = {node.kind for node in here(capriccio_patch.blocking_graph(), "serves")}
+        assert kinds == {"start", "accept"}
+        with socket.create_connection(server.getsockname()) as connection:
+            time.sleep(0.01)
+            connection.sendall(b"x")
+            thread.join()
+        kinds = {node.kind for node in here(capriccio_patch.blocking_graph(), "serves")}
+        assert kinds == {"start", "accept", "read"}
+
+
+def test_on_an_os_thread_it_is_refused(patched: None) -> None:
+    errors = []
+    done = threading.Event()
+
+    def outside() -> None:
+        try:
+            capriccio_patch.blocking_graph()
+        except PatchError as error:
+            errors.append(error)
+        done.set()
+
+    capriccio_patch.original("_thread.start_new_thread")(outside, ())
+    done.wait()
+    assert len(errors) == 1
+
+
+def test_places_are_bounded() -> None:
+    """A program that makes up code does not make the graph grow for ever."""
+    from capriccio_patch.blocking_graph.recorder import MOST, Recorder
+    from tests.simulation import Simulation
+
+    recorder = Recorder(Simulation().kernel)
+    for number in range(MOST + 50):
+        recorder._known("sleep", (("file", number, "function"),))
+    assert len(recorder.places) <= MOST + 2
+    assert recorder._known("sleep", (("file", -1, "function"),)).kind == "other"
+
+
+def test_samples_are_spaced_by_what_they_cost() -> None:
+    from capriccio_patch.blocking_graph.recorder import EAGER, SHARE, Recorder
+    from tests.simulation import Simulation
+
+    recorder = Recorder(Simulation().kernel)
+    assert recorder.spacing() == 1
+    recorder.sampled = EAGER
+    recorder._cost, recorder.cpu = 10_000.0, 20_000.0
+    spaces = [recorder.spacing() for _ in range(2_000)]
+    assert sum(spaces) / len(spaces) == pytest.approx(0.5 / SHARE, rel=0.1)
+    assert len(set(spaces)) > 10
+
+
+GRAPH = BlockingGraph(
+    nodes=(
+        Node(0, "end", (), 0, 0.0, 0, 0.0, 0.0, 0.0),
+        Node(1, "start", (("/app/<x>.py", 3, "serve"),), 0, 0.0, 10, 0.001, 0.0, 0.0),
+        Node(2, "read", (("/app/<x>.py", 4, "serve"),), 4, 40.0, 1000, 0.001, 4096.0, -0.01),
+        Node(3, "lock", (("/app/x.py", 9, "a" * 50),), 1, 1.0, 500, 0.001, 0.0, 1.0),
+        Node(4, "unseen", (), 0, 0.0, 0, 0.0, 0.0, 0.0),
+    ),
+    edges=(
+        Edge(1, 2, 10, 0.001, 0.0, 0.0),
+        Edge(2, 2, 900, 0.001, 0.0, 0.0),
+        Edge(2, 3, 90, 0.001, 0.0, 1.0),
+        Edge(3, 2, 90, 0.001, 0.0, 0.0),
+        Edge(2, 0, 10, 0.001, 0.0, -1.0),
+    ),
+    sampled=100,
+    moves=1100,
+    seconds=2.0,
+)
+
+
+class TestDrawing:
+    def test_svg(self) -> None:
+        root = ET.fromstring(drawn(GRAPH, "svg"))
+        svg = "{http://www.w3.org/2000/svg}"
+        circles = root.findall(f".//{svg}circle")
+        assert len(circles) == 4  # no moves lead to or from the fifth
+        radii = sorted(float(circle.get("r", "0")) for circle in circles)
+        assert radii[-1] > 3 * radii[-2]
+        paths = root.findall(f"{svg}path")
+        assert len(paths) == 5
+        widths = [float(path.get("stroke-width", "0")) for path in paths]
+        assert max(widths) == widths[1]
+        texts = ["".join(text.itertext()) for text in root.iter(f"{svg}text")]
+        assert "<x>.py:4 serve" in texts
+        assert "40.0 parked on average, 4 now" in texts
+        assert "90x +1.00 fd" in texts
+        width, height = (float(root.get(name, "0")) for name in ("width", "height"))
+        for circle in circles:
+            assert 0 < float(circle.get("cx", "0")) < width
+            assert 0 < float(circle.get("cy", "0")) < height
+
+    def test_threads_go_down(self) -> None:
+        root = ET.fromstring(drawn(GRAPH, "svg"))
+        height = {}
+        for group in root.iter("{http://www.w3.org/2000/svg}g"):
+            title = group.find("{http://www.w3.org/2000/svg}title")
+            circle = group.find("{http://www.w3.org/2000/svg}circle")
+            assert title is not None
+            assert circle is not None
+            height[(title.text or "").partition(":")[0]] = float(circle.get("cy", "0"))
+        assert height["start"] < height["read"] < height["lock"]
+        assert height["read"] < height["end"]
+
+    def test_an_empty_one(self) -> None:
+        empty = BlockingGraph((), (), 0, 0, 0.0)
+        for kind in ("svg", "html", "dot", "json"):
+            assert drawn(empty, kind)
+
+    def test_json(self) -> None:
+        found = json.loads(drawn(GRAPH, "json"))
+        assert found["nodes"][2]["name"] == "<x>.py:4 serve"
+        assert found["edges"][2] == {
+            "source": 2,
+            "target": 3,
+            "moves": 90,
+            "cpu": 0.001,
+            "memory": 0.0,
+            "descriptors": 1.0,
+        }
+
+    def test_html_holds_the_picture_and_the_numbers(self) -> None:
+        page = drawn(GRAPH, "html")
+        assert "<svg" in page
+        assert "&lt;x&gt;.py:4 serve" in page
+        assert "<x>" not in page
+
+    def test_dot(self) -> None:
+        text = drawn(GRAPH, "dot")
+        assert text.startswith("digraph")
+        assert text.count(" -> ") == 5
+        assert "n2 -> n3" in text
+
+
+@pytest.mark.parametrize("kind", ["svg", "json"])
+def test_it_is_drawn_at_exit(kind: str, run_script: Any, tmp_path: Any) -> None:
+    out = tmp_path / f"out.{kind}"
+    run_script(
+        """
+        import threading, time
+        def nap():
+            time.sleep(0.01)
+        threads = [threading.Thread(target=nap) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        """,
+        options=("-m", "capriccio_patch", "--graph", str(out)),
+    )
+    text = out.read_text()
+    assert "nap" in text
+    if kind == "svg":
+        ET.fromstring(text)
+
+
+def test_a_file_that_cannot_be_written(run_script: Any, tmp_path: Any) -> None:
+    options = ("-m", "capriccio_patch", "--graph", str(tmp_path / "absent" / "out.svg"))
+    done = run_script("print('done')", options=options)
+    assert done.stdout == "done\n"
+    assert "no graph is drawn" in done.stderr
+
+
+def test_a_suffix_that_means_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"graph='out.png': must be .*\.svg, \.dot"):
+        capriccio_patch.patch_all(graph="out.png")

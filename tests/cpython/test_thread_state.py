@@ -1,0 +1,85 @@
+"""What is read from the interpreter's record of the OS thread."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+from capriccio_patch.cpython import interpose, thread_state
+
+
+def test_the_dictionary_is_the_thread_s() -> None:
+    mine = thread_state.state_dict()
+    assert thread_state.state_dict() is mine
+    theirs: list[Any] = []
+    thread = threading.Thread(target=lambda: theirs.append(thread_state.state_dict()))
+    thread.start()
+    thread.join()
+    assert theirs[0] is not mine
+
+
+def test_the_words_of_locals() -> None:
+    words = thread_state.local_words()
+    if words is None:
+        pytest.skip("kept in the dictionary")
+    local = _thread._local()
+    local.value = "mine"
+    assert bool(thread_state.is_set(words))
+    mine = words.tolist()
+    words[0] = words[1] = 0  # as a thread that has none
+    assert not thread_state.is_set(words)
+    assert not hasattr(local, "value")
+    local.value = "another's"
+    for word in words.tolist():
+        interpose.release(word)
+    words[0], words[1] = mine
+    assert local.value == "mine"
+
+
+@pytest.mark.parametrize(("kind", "index"), [("profile", 0), ("trace", 1)])
+def test_the_words_of_tracing(kind: str, index: int) -> None:
+    get, put = getattr(sys, f"get{kind}"), getattr(sys, f"set{kind}")
+    before = get()
+    if before is not None:
+        pytest.skip("somebody traces this test")
+    words = thread_state.trace_words()
+    flag = thread_state.is_set(words, index)
+    assert not flag
+
+    def function(*_: Any) -> None: ...
+
+    put(function)
+    seen = words.tolist(), bool(flag)
+    put(None)
+    assert seen[0][2 + index] == id(function)
+    assert seen[1]
+    assert not flag
+    assert words.tolist() == [0, 0, 0, 0]
+
+
+def test_the_frame_is_told_to_other_threads() -> None:
+    tell = thread_state.frame_teller()
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(tell()))
+    thread.start()
+    thread.join()
+    while found[0] is not None and found[0].f_code.co_name != sys._getframe().f_code.co_name:
+        found[0] = found[0].f_back
+    assert found[0] is sys._getframe()
+
+
+def test_a_frame_that_was_told_is_not_kept() -> None:
+    class Kept:
+        pass
+
+    def tell() -> weakref.ref[Kept]:
+        kept = Kept()
+        assert thread_state.frame_teller()() is not None
+        return weakref.ref(kept)
+
+    assert tell()() is None
