@@ -20,7 +20,6 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import available_backends
 
 from capriccio_patch import available_backends
 from capriccio_patch.audit import report

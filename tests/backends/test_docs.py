@@ -110,7 +110,7 @@ def test_the_example_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_text_names_every_scheme() -> None:
-    from capriccio_patch.backends.sockets.sockets import PREFERRED, available_backends
+    from capriccio_patch.backends.sockets import PREFERRED, available_backends
 
     for name in available_backends():
         assert f"| `{name}`" in TEXT

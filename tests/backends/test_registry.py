@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import create_backend
-from capriccio_patch.backends.sockets.sockets.epoll import EpollBackend
-from capriccio_patch.backends.sockets.sockets.select import SelectBackend
 
 import capriccio_patch
 from capriccio_patch import BackendUnavailable, ConfigError, register_backend
 from capriccio_patch.backends import ring, sockets
+from capriccio_patch.backends.sockets import create_backend
+from capriccio_patch.backends.sockets.epoll import EpollBackend
+from capriccio_patch.backends.sockets.select import SelectBackend
 from capriccio_patch.contracts.descriptor import Descriptor
 from capriccio_patch.contracts.socket_backend import Backend
 

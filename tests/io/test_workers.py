@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import create_backend
 
+from capriccio_patch.backends.sockets import create_backend
 from capriccio_patch.cpython import originals
 from capriccio_patch.io import os_threads, workers
 from capriccio_patch.io.workers import Workers

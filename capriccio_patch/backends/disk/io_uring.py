@@ -1,4 +1,4 @@
-"""io_uring(7) for files; ``backends.sockets.ring`` has the ring.
+"""io_uring(7) for files; ``backends.ring`` has the ring.
 
 Facts, measured with Linux 6.18:
 

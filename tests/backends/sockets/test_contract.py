@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import available_backends, create_backend
 
 from capriccio_patch import BackendUnavailable
+from capriccio_patch.backends.sockets import available_backends, create_backend
 from capriccio_patch.contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
 from capriccio_patch.contracts.socket_backend import Backend
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import create_backend
-from capriccio_patch.backends.sockets.sockets.kqueue import ImmediateKqueueBackend, KqueueBackend
 
+from capriccio_patch.backends.sockets import create_backend
+from capriccio_patch.backends.sockets.kqueue import ImmediateKqueueBackend, KqueueBackend
 from capriccio_patch.contracts.descriptor import HUP, PRI, RDHUP, READ, WRITE, Descriptor
 from tests.conftest import with_scheme
 from tests.fakes import kqueue as fake

@@ -7,13 +7,13 @@ import time
 from typing import Any
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import (
+
+from capriccio_patch.backends.sockets import (
     available_backends,
     create_backend,
     recreate_backend,
 )
-from capriccio_patch.backends.sockets.sockets.thread import ThreadBackend
-
+from capriccio_patch.backends.sockets.thread import ThreadBackend
 from capriccio_patch.contracts.descriptor import READ, Descriptor
 from capriccio_patch.io import os_threads
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from capriccio_patch.backends.sockets.sockets import available_backends
 
 from capriccio_patch.backends.disk import available_disk_backends
+from capriccio_patch.backends.sockets import available_backends
 from tests.conftest import SCHEMES, with_scheme
 
 _PROGRAM = """
