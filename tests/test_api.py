@@ -505,7 +505,7 @@ class TestWholeProcesses:
             import json, sys, threading, time
             from time import sleep
             import capriccio_patch
-            from capriccio_patch import interpose
+            from capriccio_patch.cpython import interpose
 
             before = [time.sleep]  # a module's global would be replaced
             interpose.self_check = lambda: "not today"

@@ -335,7 +335,7 @@ def test_without_a_patch_it_is_refused() -> None:
 
 MODULE = """
 import _thread
-from capriccio_patch import originals
+from capriccio_patch.cpython import originals
 
 def where():
     return originals.get_ident()
@@ -361,7 +361,7 @@ def test_the_setting_waits_for_the_import(run_script: Any, package: dict[str, st
         """
         import sys
         import capriccio_patch
-        from capriccio_patch import originals
+        from capriccio_patch.cpython import originals
         capriccio_patch.patch_all()
         assert "program" not in sys.modules
         state = capriccio_patch.status()["offload"]

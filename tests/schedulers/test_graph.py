@@ -298,7 +298,7 @@ class TestScarcity:
             """
             import threading, time
             import capriccio_patch
-            from capriccio_patch.runtime import scarcity
+            from capriccio_patch.blocking_graph import scarcity
             idents = []
             def memory_left():
                 idents.append(capriccio_patch.original("_thread.get_ident")())

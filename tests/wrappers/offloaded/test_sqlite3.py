@@ -257,7 +257,7 @@ def test_a_connection_made_before_the_patch(run_script: Any, database: str) -> N
         connection = sqlite3.connect(sys.argv[1])
         early = connection.execute
         import capriccio_patch
-        from capriccio_patch import originals
+        from capriccio_patch.cpython import originals
         capriccio_patch.patch_all()
         leave = threading.Event()
         thread = threading.Thread(target=leave.wait)

@@ -199,7 +199,7 @@ def test_bad_arguments_fail_as_in_stock(patched: None, name: str, args: tuple[An
 
 ANY_CHILD = """
     import os, sys, threading, time
-    from capriccio_patch import originals
+    from capriccio_patch.cpython import originals
     import capriccio_patch
     capriccio_patch.patch_all()
 
