@@ -54,7 +54,7 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .blocking_graph.model import BlockingGraph
+    from .graph.model import BlockingGraph
 
 
 class _Applied(Application):
@@ -290,7 +290,7 @@ def blocking_graph() -> BlockingGraph:
     Green threads only: PatchError on any other OS thread.
     """
     if _applied is None:
-        from .blocking_graph.model import BlockingGraph
+        from .graph.model import BlockingGraph
 
         return BlockingGraph((), (), 0, 0, 0.0)
     kernel = _applied.runtime.kernel

@@ -22,7 +22,7 @@ from ..wrappers.base import Patch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..blocking_graph.model import BlockingGraph
+    from ..graph.model import BlockingGraph
 
 __all__ = [
     "Outcome",
@@ -132,7 +132,7 @@ def _checked_anywhere(
 
 def recorded(kernel: Kernel) -> BlockingGraph:
     """The blocking graph, as far as the scheduler has recorded it.  Scheduler's OS thread."""
-    from ..blocking_graph.recorder import Recorder
+    from ..graph.recorder import Recorder
 
     recorder = getattr(kernel.scheduler, "recorder", None) or Recorder(kernel)
     graph: BlockingGraph = recorder.snapshot()
@@ -141,7 +141,7 @@ def recorded(kernel: Kernel) -> BlockingGraph:
 
 def draw(kernel: Kernel, path: str) -> None:
     """At exit: write the blocking graph to a file; a warning if that can't be done."""
-    from ..blocking_graph.drawing import drawn
+    from ..graph.drawing import drawn
 
     try:
         with open(path, "w", encoding="utf-8") as file:

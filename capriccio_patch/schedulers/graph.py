@@ -1,7 +1,7 @@
 """Resource-aware: as something becomes scarce, those who give it back go before those who take it.
 
-After the Capriccio paper of 2003.  The blocking graph (`blocking_graph.recorder`) tells what
-threads that go on from a place use, on average, before they wait again; `blocking_graph.scarcity`
+After the Capriccio paper of 2003.  The blocking graph (`graph.recorder`) tells what
+threads that go on from a place use, on average, before they wait again; `graph.scarcity`
 tells what there is little of.  While there is enough of everything this is ``fifo``.  Then, of the
 runnable threads,
 
@@ -29,9 +29,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..blocking_graph.model import Place
-from ..blocking_graph.scarcity import Level, Scarcity
 from ..contracts.thread import Thread
+from ..graph.model import Place
+from ..graph.scarcity import Level, Scarcity
 from .recording import ObservedFifo
 
 if TYPE_CHECKING:

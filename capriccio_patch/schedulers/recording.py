@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..blocking_graph.recorder import Recorder
 from ..contracts.thread import Thread
+from ..graph.recorder import Recorder
 
 if TYPE_CHECKING:
     from ..kernel.core import Kernel

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from capriccio_patch.blocking_graph import scarcity
-from capriccio_patch.blocking_graph.scarcity import Level, Scarcity
+from capriccio_patch.graph import scarcity
+from capriccio_patch.graph.scarcity import Level, Scarcity
 from capriccio_patch.schedulers.graph import HOLD, IN_A_ROW, QUIET, GraphScheduler, _Constrained
 from tests.simulation import Simulation
 
@@ -170,7 +170,7 @@ def test_who_takes_least_in_the_long_run_is_let_through_first(world: World) -> N
             world.kernel.yield_()
         ends, goes_on = (scheduler.recorder.place(thread) for thread in world.parked[::-1])
         gives = scheduler.recorder._new("elsewhere", ())
-        from capriccio_patch.blocking_graph.model import Averages
+        from capriccio_patch.graph.model import Averages
 
         def move(source: Any, target: Any, descriptors: float) -> None:
             source.samples = 100
@@ -282,7 +282,7 @@ class TestScarcity:
             """
             import resource
             import psutil
-            from capriccio_patch.blocking_graph.scarcity import memory_left
+            from capriccio_patch.graph.scarcity import memory_left
             print(memory_left())
             used = psutil.Process().memory_info().vms
             resource.setrlimit(resource.RLIMIT_AS, (int(used / 0.95), resource.RLIM_INFINITY))
@@ -298,7 +298,7 @@ class TestScarcity:
             """
             import threading, time
             import capriccio_patch
-            from capriccio_patch.blocking_graph import scarcity
+            from capriccio_patch.graph import scarcity
             idents = []
             def memory_left():
                 idents.append(capriccio_patch.original("_thread.get_ident")())

@@ -19,7 +19,7 @@ LAYERS = (
     {"kernel"},
     {"io"},
     {"preemption"},
-    {"signals", "blocking_graph"},
+    {"signals", "graph"},
     {"backends", "schedulers"},
     {"wrappers.base", "wrappers.caller"},
     {"wrappers.time", "wrappers.threads", "wrappers.sockets", "wrappers.files"},

@@ -84,3 +84,13 @@ def test_patching_knows_rows_and_not_what_is_in_them(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_owns_one_thing(name: str) -> None:
     assert len(MODULES[name].read_text().splitlines()) <= MOST_LINES
+
+
+def test_no_room_has_a_public_name() -> None:
+    """Importing a module binds its name in its package, over the function that has it."""
+    for name in MODULES:
+        package, _, own = name.rpartition(".")
+        if own:
+            found = sys.modules.get(f"capriccio_patch.{package}".rstrip("."))
+            public = getattr(found, "__all__", ())
+            assert own not in public, name

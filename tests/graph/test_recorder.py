@@ -13,9 +13,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 import capriccio_patch
-from capriccio_patch.blocking_graph.drawing import drawn
-from capriccio_patch.blocking_graph.model import BlockingGraph, Edge, Node
 from capriccio_patch.errors import ConfigError, PatchError
+from capriccio_patch.graph.drawing import drawn
+from capriccio_patch.graph.model import BlockingGraph, Edge, Node
 
 
 @pytest.fixture(params=["graph", "fifo", "lifo", "priority"])
@@ -165,7 +165,7 @@ def test_on_an_os_thread_it_is_refused(patched: None) -> None:
 
 def test_places_are_bounded() -> None:
     """A program that makes up code does not make the graph grow for ever."""
-    from capriccio_patch.blocking_graph.recorder import MOST, Recorder
+    from capriccio_patch.graph.recorder import MOST, Recorder
     from tests.simulation import Simulation
 
     recorder = Recorder(Simulation().kernel)
@@ -176,7 +176,7 @@ def test_places_are_bounded() -> None:
 
 
 def test_samples_are_spaced_by_what_they_cost() -> None:
-    from capriccio_patch.blocking_graph.recorder import EAGER, SHARE, Recorder
+    from capriccio_patch.graph.recorder import EAGER, SHARE, Recorder
     from tests.simulation import Simulation
 
     recorder = Recorder(Simulation().kernel)
