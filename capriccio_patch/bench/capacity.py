@@ -14,18 +14,18 @@ from pathlib import Path
 
 import psutil
 
-from .conditions import setting
+from .harness.conditions import setting
 
 KIB = 1 << 10
 MEMORY_OF_SERVER_THREAD = {
     "capriccio": 14 * KIB,
-    "threads": 56 * KIB,  # with its page tables and its stack in the kernel
+    "stock": 56 * KIB,  # with its page tables and its stack in the kernel
     "gevent": 16 * KIB,
     "eventlet": 20 * KIB,
 }
 MEMORY_OF_PARKED_THREAD = {
     "capriccio": 12 * KIB,
-    "threads": 44 * KIB,
+    "stock": 44 * KIB,
     "gevent": 12 * KIB,
     "eventlet": 13 * KIB,
 }
@@ -78,7 +78,7 @@ def plan(
         memory += MEMORY_OF_CLIENT_THREAD + MEMORY_OF_PROCESS / each
     memory += MEMORY_OF_CONNECTION
     bounds = [_memory(memory), *_open_files(servers + clients)]
-    if servers and runtime == "threads":
+    if servers and runtime == "stock":
         bounds += _tasks()
     _check(threads, bounds)
     return Plan(_spread(threads, per_process) if servers else [], _spread(threads, each))
@@ -93,7 +93,7 @@ def per_server_process(runtime: str) -> int:
     """How many threads one server may have, each with a connection."""
     most = raise_descriptor_limit() - SPARE_DESCRIPTORS
     mappings = setting("vm.max_map_count")
-    if runtime == "threads" and mappings is not None:
+    if runtime == "stock" and mappings is not None:
         most = min(most, int(mappings) // MAPPINGS_OF_OS_THREAD - SPARE_DESCRIPTORS)
     return max(1, most)
 

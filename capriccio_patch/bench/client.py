@@ -11,9 +11,10 @@ import sys
 import time
 from collections import Counter
 
-from . import load, options, runtimes
+from . import load, options
 from .capacity import TooLarge, plan
-from .children import ChildFailed, Children
+from .harness import runtimes
+from .harness.children import ChildFailed, Children
 from .results import Totals, percentile
 
 

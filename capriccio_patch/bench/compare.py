@@ -11,8 +11,11 @@ import statistics
 import sys
 from typing import Any
 
+from .harness.reduction import middle
+from .harness.runtimes import OURS
+from .harness.tables import markdown
 from .peer_cases import CASES
-from .peer_results import OURS, ResultError, load, quartiles, width
+from .peer_results import ResultError, load, width
 
 __all__ = ["add_arguments", "compare", "run"]
 
@@ -41,26 +44,21 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     differing = [name for name in ("machine", "versions") if before.get(name) != after.get(name)]
     if differing:
         lines.append(f"Not the same: {' and '.join(differing)}.")
-    lines += [
-        "",
-        "| case | A | B | B/A | the peers' B/A | B/A against theirs |",
-        "|---|" * 1 + "---|" * 5,
-    ]
-    rows = 0
+    rows = []
     for case in CASES:
         a, b = before["cases"].get(case.name), after["cases"].get(case.name)
         if a is None or b is None or OURS not in a or OURS not in b:
             continue
-        rows += 1
         mine = _change(a[OURS], b[OURS])
         peers = [_change(a[name], b[name]) for name in a if name != OURS and name in b]
         theirs = statistics.geometric_mean(peers) if peers else None
-        against = f"{theirs:.2f} | {mine / theirs:.2f}" if theirs else " | "
-        cells = f"{width(case, a[OURS])} | {width(case, b[OURS])} | {mine:.2f} | {against}"
-        lines.append(f"| {case.title} ({case.unit}) | {cells} |")
+        against = [f"{theirs:.2f}", f"{mine / theirs:.2f}"] if theirs else ["", ""]
+        sides = (width(case, side[OURS]) for side in (a, b))
+        rows.append([f"{case.title} ({case.unit})", *sides, f"{mine:.2f}", *against])
     if not rows:
         raise ResultError("the two results have no case in common")
-    return lines
+    heads = ["case", "A", "B", "B/A", "the peers' B/A", "B/A against theirs"]
+    return [*lines, "", *markdown(heads, rows)]
 
 
 def _about(result: dict[str, Any]) -> str:
@@ -68,4 +66,4 @@ def _about(result: dict[str, Any]) -> str:
 
 
 def _change(before: list[float], after: list[float]) -> float:
-    return quartiles(after)[1] / quartiles(before)[1]
+    return middle(after) / middle(before)

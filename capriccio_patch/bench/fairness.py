@@ -17,13 +17,17 @@ import argparse
 import math
 import select
 import socket
-import subprocess
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, Self
 
-from .machine import commit, describe
-from .peer_results import quartiles, ratios
-from .peer_runs import command, environment
+from . import options
+from .harness.children import ChildFailed, Children
+from .harness.conditions import headline
+from .harness.reduction import quartiles, ratios
+from .harness.rounds import take_turns
+from .harness.runtimes import OURS, command
 
 __all__ = ["add_arguments", "run"]
 
@@ -33,6 +37,9 @@ _FEW = 10
 _HOW = {"files": "", "bursts": " all at once, ten times a second"}
 _SETTLE = 0.5
 """Seconds from when the others begin to when it counts."""
+
+
+_END_LIMIT = 10.0
 
 
 class Turn(NamedTuple):
@@ -59,63 +66,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print each round and what they say together."""
-    print("; ".join(describe().values()) + f"; commit {commit()}; {args.rounds} rounds.")
-    for what in args.what or ["files", "bursts", "hogs"]:
-        if what == "hogs":
-            _hogs(args.hogs, args.clients, args.rounds, args.seconds)
-            continue
-        for clients in sorted({1, _FEW, args.clients}):
-            _files(what, args.files, clients, args.rounds, args.seconds)
+    print(f"{headline()}; {args.rounds} rounds.")
+    try:
+        for what in args.what or ["files", "bursts", "hogs"]:
+            if what == "hogs":
+                _hogs(args.hogs, args.clients, args.rounds, args.seconds)
+                continue
+            for clients in sorted({1, _FEW, args.clients}):
+                _files(what, args.files, clients, args.rounds, args.seconds)
+    except ChildFailed as error:
+        return options.fail("fairness", error)
     return 0
 
 
 def _files(what: str, threads: int, clients: int, rounds: int, seconds: float) -> None:
     load = f"{clients} clients" if clients > 1 else f"one request every {_EVERY * 1e3:.0f} ms"
     print(f"\n{threads:,} threads on their own files{_HOW[what]}, {load}")
-    alone: list[Turn] = []
-    beside: list[Turn] = []
-    with _Server("capriccio", what, threads, _FEW if clients == 1 else clients) as server:
-        for number in range(rounds):
-            for disturbed in (number % 2, 1 - number % 2):
-                turn = server.turn(bool(disturbed), seconds, clients)
-                (beside if disturbed else alone).append(turn)
-            _print("alone", alone[-1])
-            _print("beside files", beside[-1])
+    with _Server(OURS, what, threads, _FEW if clients == 1 else clients) as server:
+        turns = {
+            "alone": partial(server.turn, False, seconds, clients),
+            "beside files": partial(server.turn, True, seconds, clients),
+        }
+        alone, beside = _measure(turns, rounds)
     _compare("median, beside over alone", [t.median for t in beside], [t.median for t in alone])
     _compare("p99, beside over alone", [t.p99 for t in beside], [t.p99 for t in alone])
 
 
 def _hogs(threads: int, clients: int, rounds: int, seconds: float) -> None:
     print(f"\n{threads} threads that compute, {clients} clients")
-    found: dict[str, list[Turn]] = {"capriccio": [], "stock": []}
     with (
-        _Server("capriccio", "hogs", threads, clients) as ours,
-        _Server("stock", "hogs", threads, clients) as theirs,
+        _Server(OURS, "hogs", threads, clients) as here,
+        _Server("stock", "hogs", threads, clients) as there,
     ):
-        servers = {"capriccio": ours, "stock": theirs}
-        for number in range(rounds):
-            for name in list(servers)[:: 1 - 2 * (number % 2)]:
-                found[name].append(servers[name].turn(True, seconds, clients))
-            for name in servers:
-                _print(name, found[name][-1])
-    ours_, stock = found["capriccio"], found["stock"]
-    _compare("requests, ours over stock's", [t.rate for t in ours_], [t.rate for t in stock])
-    _compare("p99, ours over stock's", [t.p99 for t in ours_], [t.p99 for t in stock])
-    _compare("computing, ours over stock's", [t.others for t in ours_], [t.others for t in stock])
+        turns = {
+            OURS: partial(here.turn, True, seconds, clients),
+            "stock": partial(there.turn, True, seconds, clients),
+        }
+        ours, stock = _measure(turns, rounds)
+    _compare("requests, ours over stock's", [t.rate for t in ours], [t.rate for t in stock])
+    _compare("p99, ours over stock's", [t.p99 for t in ours], [t.p99 for t in stock])
+    _compare("computing, ours over stock's", [t.others for t in ours], [t.others for t in stock])
+
+
+def _measure(turns: Mapping[str, Callable[[], Turn]], rounds: int) -> list[list[Turn]]:
+    """All rounds, each printed when it is over; in the order of `turns`, what each gave."""
+    kept: dict[str, list[Turn]] = {name: [] for name in turns}
+    for found in take_turns(turns, rounds):
+        for name, turn in kept.items():
+            turn.append(found[name])
+            _print(name, found[name])
+    return list(kept.values())
 
 
 class _Server:
     """A server with others in its process, and connections to it."""
 
     def __init__(self, runtime: str, what: str, threads: int, connections: int) -> None:
-        self._process = subprocess.Popen(
-            command(runtime, "disturbed.py", what, str(threads)),
-            env=environment() | {"CAPRICCIO_BLOCKED": "off"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        port = int(self._line())
+        self._children = Children()
+        asked = {"blocked": "off"} if runtime == OURS else {}
+        started = command(runtime, "disturbed.py", what, threads, **asked)
+        self._child = self._children.start(f"the server under {runtime}", started)
+        port = int(self._child.line())
         self._sockets: dict[int, socket.socket] = {}
         for _ in range(connections):
             connection = socket.create_connection(("127.0.0.1", port))
@@ -128,9 +139,8 @@ class _Server:
     def __exit__(self, *_: object) -> None:
         for connection in self._sockets.values():
             connection.close()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        self._child.finish(_END_LIMIT)  # it removes its files
+        self._children.__exit__()
 
     def turn(self, disturbed: bool, seconds: float, at_once: int) -> Turn:
         """Ask for some seconds, with so many requests under way at once."""
@@ -183,17 +193,8 @@ class _Server:
         return took
 
     def _tell(self, line: str) -> int:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return int(self._line())
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("the server has ended")
-        return line
+        self._child.tell(line)
+        return int(self._child.line())
 
 
 def _print(name: str, turn: Turn) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .harness import runtimes
 from .results import ENOUGH, summary
-from .runtimes import TITLES
 
 REQUESTS = (
     "both Capriccio and pthreads serve requests in bursts. Pthreads are less predictable, and "
@@ -37,6 +37,10 @@ DELAYS = (
 Record = dict[str, Any]
 
 
+def _title(record: Record) -> str:
+    return runtimes.title(record["runtime"])
+
+
 def base_delay(loads: list[Record]) -> float:
     """The delay at which runtimes are compared: the one that most runs have."""
     found = [it["delay"] for it in loads]
@@ -56,7 +60,7 @@ def requests(by_size: dict[int, list[Record]], cpus: int) -> list[str]:
     found = []
     for size, records in by_size.items():
         parts = [
-            f"{TITLES[it['runtime']]} {result['requests']:,.0f} requests/s, swing "
+            f"{_title(it)} {result['requests']:,.0f} requests/s, swing "
             f"{100 * result['swing']:.0f} %"
             for it in records
             if (result := summary(it, cpus))
@@ -71,7 +75,7 @@ def connections(by_size: dict[int, list[Record]], cpus: int) -> list[str]:
     found = []
     for size, records in by_size.items():
         parts = [
-            f"{TITLES[it['runtime']]} {result['open']:,.0f} ({100 * result['open'] / size:.0f} %)"
+            f"{_title(it)} {result['open']:,.0f} ({100 * result['open'] / size:.0f} %)"
             for it in records
             if (result := summary(it, cpus))
         ]
@@ -89,7 +93,7 @@ def throughput(by_size: dict[int, list[Record]]) -> list[str]:
     found = []
     for size, records in by_size.items():
         parts = [
-            f"{TITLES[it['runtime']]} {it['columns']['answers'][-1]:,.0f} answers, "
+            f"{_title(it)} {it['columns']['answers'][-1]:,.0f} answers, "
             f"{it['columns']['bytes'][-1] / (1 << 20):,.0f} MiB, in "
             f"{it['columns']['second'][-1]:.0f} s"
             for it in records
@@ -112,7 +116,7 @@ def delays(series: list[Record], cpus: int) -> list[str]:
 def swapped(records: list[Record], cpus: int) -> list[str]:
     """Which runs made the machine swap; nothing if none did."""
     return [
-        f"{TITLES[it['runtime']]}: {result['swapped'] / 1024:,.0f} KiB/s."
+        f"{_title(it)}: {result['swapped'] / 1024:,.0f} KiB/s."
         for it in records
         if (result := summary(it, cpus)) and result["swapped"]
     ]
@@ -133,7 +137,7 @@ def verdicts(loads: list[Record], cpus: int) -> list[str]:
                 continue
             losses, wins = _compared(ours, theirs)
             beside = f"{mine['threads']:,} threads, {mine['delay']:g} s, beside "
-            beside += TITLES[other["runtime"]]
+            beside += _title(other)
             if losses:
                 lost.append(f"Loses: {beside}: {', '.join(losses)}.")
             if wins:

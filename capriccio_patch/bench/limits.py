@@ -10,17 +10,19 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from . import conditions, options, runtimes
+from . import options
 from .capacity import SPARE_TASKS, TooLarge, check_parked, tasks_left
-from .children import Child, ChildFailed, Children
-from .load import COMPLETE, INTERRUPTED, PROGRAMS
-from .progress import Bars
-from .sampling import page_tables
-from .turns import measure_in_turn
+from .harness import conditions, runtimes
+from .harness.children import Child, Children
+from .harness.sampling import page_tables
+from .harness.sequence import COMPLETE, Found, measure_each, measuring
+
+if TYPE_CHECKING:
+    from .harness.progress import Bars
 
 _LIMIT = 1200.0  # seconds for a runtime
 _SPARE_MEMORY = 0.07  # of the machine's
@@ -37,22 +39,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="to try for (default: 1,000,000)",
     )
-    parser.add_argument("--runtimes", nargs="+", choices=runtimes.NAMES, default=runtimes.NAMES)
     parser.add_argument(
         "--stack-size", type=int, default=0, metavar="BYTES", help="of stock threads"
     )
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep limits.json there")
+    options.add_runtimes(parser, "limits.json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Try each runtime, print a table; the exit status."""
     if reason := options.need("rich"):
         return options.fail("limits", reason)
+    from .harness.progress import Bars
 
-    def measured(runtime: str, bars: Bars) -> dict[str, Any]:
+    def measured(runtime: str, bars: Bars) -> Found:
         return measure(runtime, args.threads, bars, args.stack_size)
 
-    found = measure_in_turn("limits", args.runtimes, measured, line, args.output)
+    with Bars(len(args.runtimes)) as bars:
+        found = measure_each("limits", args.runtimes, measured, line, args.output, bars)
     print(*lines(found), sep="\n")
     return 0 if all(each["steps"] for each in found) else 1
 
@@ -67,23 +70,11 @@ def measure(runtime: str, threads: int, bars: Bars, stack_size: int = 0) -> dict
     except TooLarge as error:
         found["stopped_by"] = f"not tried beyond: {error}"
         threads = error.largest
-    with Children() as children:
-        try:
-            child = children.start(
-                runtimes.TITLES[runtime],
-                runtimes.command(
-                    runtime,
-                    PROGRAMS / "parked.py",
-                    f"--threads={threads}",
-                    f"--stack-size={stack_size}",
-                ),
-            )
-            _watch(children, child, threads, found, bars)
-            found["ended"] = COMPLETE
-        except KeyboardInterrupt:
-            found["ended"] = INTERRUPTED
-        except ChildFailed as error:
-            found["ended"] = str(error)
+    args = (f"--threads={threads}", f"--stack-size={stack_size}")
+    command = runtimes.command(runtime, "parked.py", *args)
+    with Children() as children, measuring(found):
+        child = children.start(runtimes.title(runtime), command)
+        _watch(children, child, threads, found, bars)
     return found
 
 
@@ -110,7 +101,7 @@ def _watch(
             found["stopped_by"] = "memory: the rest is left for other programs"
             return
         left, name = tasks_left()
-        if found["runtime"] == "threads" and left < SPARE_TASKS / 2:
+        if found["runtime"] == "stock" and left < SPARE_TASKS / 2:
             found["stopped_by"] = f"{name}: the rest is left for other programs"
             return
 
@@ -159,7 +150,7 @@ def _address_space_left(pid: int) -> int | None:
 
 def line(found: dict[str, Any]) -> str:
     """A runtime's result in a few words."""
-    title = runtimes.TITLES[found["runtime"]]
+    title = runtimes.title(found["runtime"])
     if not found["steps"]:
         return f"{title}: {found['stopped_by'] or found['ended']}"
     last = found["steps"][-1]
@@ -181,7 +172,7 @@ def lines(results: list[dict[str, Any]]) -> list[str]:
     heads = f"{'threads':>10} {'time':>8} {'CPU':>8} {'CPU each':>9} {'KiB each':>9}"
     table = [f"{'':16} {heads} {'OS threads':>11}"]
     for found in results:
-        title = runtimes.TITLES[found["runtime"]]
+        title = runtimes.title(found["runtime"])
         table += [
             f"{title:16} {step['threads']:10,} {step['seconds']:6.2f} s {step['cpu']:6.2f} s "
             f"{1e6 * step['cpu'] / max(1, step['threads']):6.1f} us "

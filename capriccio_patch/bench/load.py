@@ -13,18 +13,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from . import runtimes
 from .capacity import Plan, plan
-from .children import Child, ChildFailed, Children
+from .harness import runtimes
+from .harness.children import Child, ChildFailed, Children
+from .harness.sampling import Sampler, listen_counters
+from .harness.sequence import measuring
 from .results import Totals, table
-from .sampling import Sampler, listen_counters
 
-PROGRAMS = Path(__file__).parent / "programs"
-COMPLETE = "complete"
-INTERRUPTED = "interrupted"
 _START_LIMIT = 180.0  # seconds for all processes to have their threads
 _LATE = 15.0  # seconds that a client's last line may take beyond its time
 _RAMP_RATE = 3000  # first connections in a second
@@ -85,15 +82,11 @@ def run(load: Load, report: Report) -> dict[str, Any]:
     processes = plan(load.runtime, load.threads, each=load.client_threads)
     state = _Run(load, report)
     before = listen_counters()
+    found: dict[str, Any] = {}
     with Children() as children:
-        try:
+        with measuring(found):
             _start(state, children, processes)
             _measure(state, children)
-            ended = COMPLETE
-        except KeyboardInterrupt:
-            ended = INTERRUPTED
-        except ChildFailed as error:
-            ended = str(error)
         notes = {said for child in (*state.servers, *state.clients) if (said := child.said())}
     after = listen_counters()
     return {
@@ -103,7 +96,7 @@ def run(load: Load, report: Report) -> dict[str, Any]:
         "warm": load.warm,
         "duration": load.duration,
         "processes": asdict(processes),
-        "ended": ended,
+        **found,
         "notes": sorted(notes),
         "started_in": state.started_in,
         "listen": {name: after[name] - before.get(name, 0) for name in after},
@@ -122,14 +115,14 @@ def server_commands(load: Load, threads: list[int]) -> list[list[str]]:
     return [
         runtimes.command(
             load.runtime,
-            PROGRAMS / "server.py",
+            "paper_server.py",
             f"--host={load.host}",
             f"--port={load.port + number if load.port else 0}",
             f"--threads={share}",
             f"--delay={load.delay}",
             f"--payload={load.payload}",
             f"--stack-size={load.stack_size}",
-            *(["--one-accepts"] if load.runtime in runtimes.ONE_WAITS else []),
+            *(["--one-accepts"] if runtimes.find(load.runtime).one_waits else []),
             sockio=load.sockio,
             scheduler=load.scheduler,
         )
@@ -143,7 +136,7 @@ def client_commands(load: Load, threads: list[int], ports: list[int]) -> list[li
     return [
         runtimes.command(
             load.client_runtime,
-            PROGRAMS / "client.py",
+            "paper_client.py",
             "--wait",
             f"--host={load.host}",
             f"--threads={share}",

@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from . import options, runtimes
-from .children import ChildFailed, Children
-from .load import COMPLETE, INTERRUPTED, PROGRAMS
-from .progress import Bars
-from .turns import measure_in_turn
+from . import options
+from .harness import runtimes
+from .harness.children import Child, ChildFailed, Children
+from .harness.sequence import COMPLETE, Found, measure_each, measuring
+
+if TYPE_CHECKING:
+    from .harness.progress import Bars
 
 ROWS = {
     "create": "create, start and join a thread",
@@ -39,72 +40,65 @@ QUICK_IDLE = (0, 1000)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--runtimes", nargs="+", choices=runtimes.NAMES, default=runtimes.NAMES)
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep micro.json there")
+    options.add_runtimes(parser, "micro.json")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure each runtime, print a table; the exit status."""
     if reason := options.need("rich"):
         return options.fail("micro", reason)
+    from .harness.progress import Bars
 
-    def measured(runtime: str, bars: Bars) -> dict[str, Any]:
+    def measured(runtime: str, bars: Bars) -> Found:
         return measure(runtime, args.quick, bars)
 
-    def line(found: dict[str, Any]) -> str:
-        return f"{runtimes.TITLES[found['runtime']]}: {found['ended']}"
-
-    found = measure_in_turn("micro", args.runtimes, measured, line, args.output)
+    with Bars(len(args.runtimes)) as bars:
+        found = measure_each("micro", args.runtimes, measured, line, args.output, bars)
     print(*lines(found), sep="\n")
     return 0 if all(each["ended"] == COMPLETE for each in found) else 1
 
 
-def measure(runtime: str, quick: bool, bars: Bars) -> dict[str, Any]:
+def measure(runtime: str, quick: bool, bars: Bars) -> Found:
     """The CPU seconds of each operation, in each round, under a runtime."""
-    found: dict[str, Any] = {"runtime": runtime, "cases": {}, "refused": {}}
+    found: Found = {"runtime": runtime, "cases": {}, "refused": {}}
     if reason := runtimes.missing(runtime):
         return found | {"ended": reason}
     idle = QUICK_IDLE if quick else FULL_IDLE
-    expected = len(ROWS) + len(idle)
-    with Children() as children:
-        try:
-            child = children.start(
-                runtimes.TITLES[runtime],
-                runtimes.command(
-                    runtime,
-                    PROGRAMS / "primitives.py",
-                    f"--scale={0.2 if quick else 1.0}",
-                    f"--rounds={3 if quick else 5}",
-                    "--idle",
-                    *idle,
-                ),
-            )
-            row, silence = "", _Silence(child.pid)
-            while children.running():
-                for _, message in children.read(0.5):
-                    silence = _Silence(child.pid)
-                    if "begins" in message:
-                        row = message["begins"]
-                    elif "refused" in message:
-                        found["refused"][row] = message["refused"]
-                    else:
-                        found["cases"][row] = message["seconds"]
-                    done = len(found["cases"]) + len(found["refused"])
-                    bars.say(done / expected, row)
-                if row and silence.idle() > _IDLE_LIMIT:
-                    found["refused"][row] = _HANGS
-                    break
-                if silence.seconds() > _LIMIT:
-                    if row:
-                        found["refused"][row] = f"over {_LIMIT:.0f} s"
-                        break
-                    raise ChildFailed(f"it says nothing for {_LIMIT:.0f} s")
-            found["ended"] = COMPLETE
-        except KeyboardInterrupt:
-            found["ended"] = INTERRUPTED
-        except ChildFailed as error:
-            found["ended"] = str(error)
+    command = runtimes.command(
+        runtime,
+        "primitives.py",
+        f"--scale={0.2 if quick else 1.0}",
+        f"--rounds={3 if quick else 5}",
+        "--idle",
+        *idle,
+    )
+    with Children() as children, measuring(found):
+        child = children.start(runtimes.title(runtime), command)
+        _watch(children, child, found, bars, len(ROWS) + len(idle))
     return found
+
+
+def _watch(children: Children, child: Child, found: Found, bars: Bars, expected: int) -> None:
+    """Note what it tells, until it ends or a row takes too long."""
+    row, silence = "", _Silence(child.pid)
+    while children.running():
+        for _, message in children.read(0.5):
+            silence = _Silence(child.pid)
+            if "begins" in message:
+                row = message["begins"]
+            elif "refused" in message:
+                found["refused"][row] = message["refused"]
+            else:
+                found["cases"][row] = message["seconds"]
+            bars.say((len(found["cases"]) + len(found["refused"])) / expected, row)
+        if row and silence.idle() > _IDLE_LIMIT:
+            found["refused"][row] = _HANGS
+            return
+        if silence.seconds() > _LIMIT:
+            if not row:
+                raise ChildFailed(f"it says nothing for {_LIMIT:.0f} s")
+            found["refused"][row] = f"over {_LIMIT:.0f} s"
+            return
 
 
 class _Silence:
@@ -133,6 +127,11 @@ class _Silence:
         return time.monotonic() - self._active
 
 
+def line(found: Found) -> str:
+    """A runtime's result in a few words."""
+    return f"{runtimes.title(found['runtime'])}: primitives {found['ended']}"
+
+
 def rows(results: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The key of each row, and what it says."""
     keys = dict.fromkeys(key for found in results for key in (*found["cases"], *found["refused"]))
@@ -151,12 +150,12 @@ def cell(found: dict[str, Any], key: str) -> str:
 
 def lines(results: list[dict[str, Any]]) -> list[str]:
     """The table of all runtimes."""
-    titles = "".join(f"{runtimes.TITLES[found['runtime']]:>17}" for found in results)
+    titles = "".join(f"{runtimes.title(found['runtime']):>17}" for found in results)
     table = [f"{'microseconds of CPU, median':44}{titles}"]
     for key, title in rows(results):
         table.append(f"{title:44}" + "".join(f"{cell(found, key):>17}" for found in results))
     table += [
-        f"{runtimes.TITLES[found['runtime']]}: {found['ended']}"
+        f"{runtimes.title(found['runtime'])}: {found['ended']}"
         for found in results
         if found["ended"] != COMPLETE
     ]

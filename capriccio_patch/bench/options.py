@@ -6,10 +6,39 @@ import argparse
 import ipaddress
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
-from .runtimes import NAMES
+from .harness.runtimes import THREADED, find
 
 MOST_THREADS = 16_000_000  # addresses in 127.0.0.0/8: one for each client thread
+
+
+def threaded(text: str) -> str:
+    """The name of a runtime that has threads."""
+    name = _runtime(text)
+    if name not in THREADED:
+        raise argparse.ArgumentTypeError(f"{text!r} has no threads; {', '.join(THREADED)} have")
+    return name
+
+
+def runtime_list(text: str) -> list[str]:
+    """Names of runtimes, between commas."""
+    return [_runtime(name) for name in text.split(",")]
+
+
+def _runtime(text: str) -> str:
+    try:
+        return find(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    value = int(text) if text.isdecimal() else 0
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
 
 
 def threads(text: str) -> int:
@@ -78,8 +107,27 @@ def default_network() -> str:
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """The runtime of a program, and what capriccio may be asked for."""
-    parser.add_argument("--runtime", choices=NAMES, default="capriccio")
+    parser.add_argument(
+        "--runtime",
+        type=threaded,
+        default="capriccio",
+        metavar="NAME",
+        help=f"one of {', '.join(THREADED)} (default: %(default)s)",
+    )
     add_schemes(parser)
+
+
+def add_runtimes(parser: argparse.ArgumentParser, kept: str) -> None:
+    """The runtimes to measure one after the other, and where `kept`, a file, is to lie."""
+    parser.add_argument(
+        "--runtimes",
+        nargs="+",
+        type=threaded,
+        default=THREADED,
+        metavar="NAME",
+        help=f"of {', '.join(THREADED)} (default: all)",
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help=f"keep {kept} there")
 
 
 def add_schemes(parser: argparse.ArgumentParser) -> None:

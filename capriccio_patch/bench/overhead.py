@@ -15,21 +15,20 @@ statistics, which suppose nothing of how the ratios are spread.
 from __future__ import annotations
 
 import argparse
-import math
-import statistics
-import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from .machine import commit, describe
-from .peer_cases import Run
-from .peer_runs import Service, command, environment
+from .harness.children import Children
+from .harness.conditions import headline
+from .harness.reduction import interval, ratios
+from .harness.rounds import collect, take_turns
+from .harness.runtimes import OURS, command
+from .service import Service
 
-__all__ = ["add_arguments", "interval", "run"]
+__all__ = ["add_arguments", "run"]
 
-_OFF = {"CAPRICCIO_SLICE": "0", "CAPRICCIO_BLOCKED": "off"}
-_Z = 1.96
+_OFF = {"slice": 0, "blocked": "off"}
 _FIRST_QUANTA = 10
 
 Turn = Callable[[], float]
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print a ratio with its interval for each comparison."""
-    print("; ".join(describe().values()) + f"; commit {commit()}.")
+    print(f"{headline()}.")
     print(f"CPU time, median of {args.pairs} pairs of processes with {args.rounds} rounds each")
     _compare("computing, watchdog over none", args, _computing("on"), _computing("off"))
     _compare("computing, watchdog over stock", args, _computing("on"), _computing("stock"))
@@ -55,16 +54,6 @@ def run(args: argparse.Namespace) -> int:
     size = args.connections
     _compare(echo, args, lambda *a: _echo(size, {}, *a), lambda *a: _echo(size, _OFF, *a))
     return 0
-
-
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """The median, and between which values it lies with 95 %."""
-    ordered = sorted(values)
-    count = len(ordered)
-    reach = _Z * math.sqrt(count) / 2
-    low = max(0, math.floor(count / 2 - reach) - 1)
-    high = min(count - 1, math.ceil(count / 2 + reach))
-    return ordered[low], statistics.median(ordered), ordered[high]
 
 
 def _compare(
@@ -78,40 +67,34 @@ def _compare(
         with ExitStack() as stack:
             makers = (one, other) if number % 2 else (other, one)
             turns = {maker: maker(stack, args.seconds) for maker in makers}
-            a, b = turns[one], turns[other]
-            a()
-            b()
-            for _ in range(args.rounds):
-                first, second, third, fourth = a(), b(), b(), a()
-                found.append((first + fourth) / (second + third))
+            both = {"a": turns[one], "b": turns[other]}
+            collect(take_turns(both, 1))
+            spent = collect(take_turns(both, 2 * args.rounds))
+            found += ratios(_in_twos(spent["a"]), _in_twos(spent["b"]))
     low, middle, high = interval(found)
     print(f"{title}: {middle:.4f} ({low:.4f} to {high:.4f})", flush=True)
 
 
+def _in_twos(values: list[float]) -> list[float]:
+    """Of two rounds each: the first in one is the last in the next, so a drift counts alike."""
+    return [sum(pair) for pair in zip(values[::2], values[1::2], strict=True)]
+
+
 def _computing(how: str) -> Callable[[ExitStack, float], Turn]:
-    runtime = "stock" if how == "stock" else "capriccio"
-    settings: dict[str, Any] = _OFF if how == "off" else {}
+    runtime = "stock" if how == "stock" else OURS
+    asked: dict[str, Any] = _OFF if how == "off" else {}
 
     def start(stack: ExitStack, seconds: float) -> Turn:
-        process = subprocess.Popen(
-            command(runtime, "computing.py"),
-            env=environment() | settings | {"PYTHONHASHSEED": "0"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        children = stack.enter_context(Children())
+        child = children.start(
+            runtime, command(runtime, "computing.py", **asked), {"PYTHONHASHSEED": "0"}
         )
-        stack.callback(process.wait)
-        stdin, stdout = process.stdin, process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stack.callback(stdin.close)
 
         def turn(quanta: int) -> float:
-            stdin.write(f"{quanta}\n")
-            stdin.flush()
-            return float(stdout.readline())
+            child.tell(quanta)
+            return float(child.line())
 
-        # The same work for whoever is compared: CPython's, which is the same for all.
+        # The same work for all that are compared: as much as the first of them does in a turn.
         quanta = max(1, round(seconds / (_QUANTUM or _measure(turn))))
         return lambda: turn(quanta)
 
@@ -129,8 +112,7 @@ def _measure(turn: Callable[[int], float]) -> float:
     return _QUANTUM
 
 
-def _echo(size: int, settings: dict[str, str], stack: ExitStack, seconds: float) -> Turn:
-    service = Service(Run("server", ("echo",), ("capriccio",), size), "capriccio", settings)
-    stack.callback(service.close)
+def _echo(size: int, asked: dict[str, Any], stack: ExitStack, seconds: float) -> Turn:
+    service = stack.enter_context(Service(OURS, "echo", size, **asked))
     service.open(seconds)
-    return lambda: service.turn()[""]
+    return service.turn

@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import conditions, limits, load, micro, options, runtimes
+from . import limits, load, micro, options
 from .capacity import TooLarge, plan
-from .progress import Bars
+from .harness import conditions, runtimes
+from .harness.sequence import COMPLETE, INTERRUPTED, Found, measure_each
 from .results import save, stem, summary
+
+if TYPE_CHECKING:
+    from .harness.progress import Bars
 
 FIGURES = {
     "7.1": "requests per second",
@@ -44,8 +50,8 @@ class _Set:
     created: int
 
 
-_FULL = _Set(_THREADS, _DELAYS, runtimes.NAMES, 20.0, 1_000_000)
-_QUICK = _Set((1000, 2000), (1.0, 2.0, 3.0), ("capriccio", "threads", "gevent"), 4.0, 10_000)
+_FULL = _Set(_THREADS, _DELAYS, runtimes.THREADED, 20.0, 1_000_000)
+_QUICK = _Set((1000, 2000), (1.0, 2.0, 3.0), ("capriccio", "stock", "gevent"), 4.0, 10_000)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", nargs="+", type=options.threads, metavar="N")
     parser.add_argument(
-        "--runtimes", nargs="+", choices=runtimes.NAMES, help="default: those that are installed"
+        "--runtimes",
+        nargs="+",
+        type=options.threaded,
+        metavar="NAME",
+        help=f"of {', '.join(runtimes.THREADED)} (default: those that are installed)",
     )
     parser.add_argument(
         "--delay", type=options.positive_seconds, default=1.0, metavar="SECONDS", help="of 7.1-7.3"
@@ -88,7 +98,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK",
         help="of the clients (default: %(default)s)",
     )
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="default: named by the date")
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="default: a new one among temporary files"
+    )
     options.add_schemes(parser)
 
 
@@ -110,16 +122,17 @@ def run(args: argparse.Namespace) -> int:
             return options.fail("paper", reason)
     loads, refused = _loads(args, chosen, names)
     for each in refused:
-        print(f"left out: {runtimes.TITLES[each['runtime']]}: {each['reason']}")
+        print(f"left out: {runtimes.title(each['runtime'])}: {each['reason']}")
     extra = len(names) * len({"7.4", "micro"} & set(args.figure))
     if refused and not loads:
         return options.fail("paper", "nothing is left to measure")
-    folder = args.output or Path(time.strftime("capriccio-bench-%Y%m%d-%H%M%S"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _folder(args.output)
     except OSError as error:
-        return options.fail("paper", f"can't write to {folder}: {error.strerror}")
+        return options.fail("paper", f"can't write to {error.filename}: {error.strerror}")
     _write_about(args, folder, refused)
+    from .harness.progress import Bars
+
     try:
         with Bars(len(loads) + extra) as bars:
             status = _measure(args, chosen, names, loads, refused, folder, bars)
@@ -133,6 +146,14 @@ def run(args: argparse.Namespace) -> int:
     if status == 130:
         print("interrupted: it shows what was measured till then")
     return status
+
+
+def _folder(asked: Path | None) -> Path:
+    """Where the results are to lie."""
+    if asked is None:
+        return Path(tempfile.mkdtemp(prefix=time.strftime("capriccio-bench-%Y%m%d-%H%M%S-")))
+    asked.mkdir(parents=True, exist_ok=True)
+    return asked
 
 
 def _loads(
@@ -152,7 +173,7 @@ def _loads(
     for name, size, delay in wanted:
         if size >= _ALONE and name != names[0] and args.runtimes is None:
             reason = f"{size:,} threads: not tried, as in the paper, unless --runtimes names it"
-            if name == "threads":
+            if name == "stock":
                 reason = _refusal(name, size) or reason
             refused.append(_refused(name, size, reason))
         elif reason := _refusal(name, size):
@@ -198,35 +219,37 @@ def _measure(
     status = 0
     cpus = conditions.usable_cpus()
     for each in loads:
-        bars.begin(f"{runtimes.TITLES[each.runtime]}, {each.threads:,}, {each.delay:g} s")
+        bars.begin(f"{runtimes.title(each.runtime)}, {each.threads:,}, {each.delay:g} s")
         try:
             record = load.run(each, bars.report)
         except TooLarge as error:  # it did fit when the set began
             refused.append(_refused(each.runtime, each.threads, str(error)))
             _write_about(args, folder, refused)
-            bars.end(f"{runtimes.TITLES[each.runtime]}: {error}")
+            bars.end(f"{runtimes.title(each.runtime)}: {error}")
             continue
         save(folder, record)
         bars.end(_line(record, cpus))
-        if record["ended"] == load.INTERRUPTED:
+        if record["ended"] == INTERRUPTED:
             return 130
-        status = status or int(record["ended"] != load.COMPLETE)
-    for kind, figure in (("limits", "7.4"), ("micro", "micro")):
-        found: list[dict[str, Any]] = []
-        for name in names if figure in args.figure else ():
-            bars.begin(f"{kind}: {runtimes.TITLES[name]}")
-            if kind == "limits":
-                found.append(limits.measure(name, args.create or chosen.created, bars))
-                bars.end(limits.line(found[-1]))
-            else:
-                found.append(micro.measure(name, args.quick, bars))
-                bars.end(f"{runtimes.TITLES[name]}: primitives {found[-1]['ended']}")
-            result = {"kind": kind, "conditions": conditions.describe(), "runtimes": found}
-            (folder / f"{kind}.json").write_text(json.dumps(result, indent=1))
-            if found[-1]["ended"] == load.INTERRUPTED:
+        status = status or int(record["ended"] != COMPLETE)
+    for kind, figure, measure, line in (
+        ("limits", "7.4", partial(_limits, args.create or chosen.created), limits.line),
+        ("micro", "micro", partial(_micro, args.quick), micro.line),
+    ):
+        if figure in args.figure:
+            ends = [it["ended"] for it in measure_each(kind, names, measure, line, folder, bars)]
+            if INTERRUPTED in ends:
                 return 130
-            status = status or int(found[-1]["ended"] != load.COMPLETE)
+            status = status or int(any(end != COMPLETE for end in ends))
     return status
+
+
+def _limits(threads: int, runtime: str, bars: Bars) -> Found:
+    return limits.measure(runtime, threads, bars)
+
+
+def _micro(quick: bool, runtime: str, bars: Bars) -> Found:
+    return micro.measure(runtime, quick, bars)
 
 
 def _refused(runtime: str, threads: int, reason: str) -> dict[str, Any]:
@@ -240,9 +263,9 @@ def _write_about(args: argparse.Namespace, folder: Path, refused: list[dict[str,
 
 def _line(record: dict[str, Any], cpus: int) -> str:
     """A run's result in a few words."""
-    title = f"{runtimes.TITLES[record['runtime']]}, {record['threads']:,}, {record['delay']:g} s: "
+    title = f"{runtimes.title(record['runtime'])}, {record['threads']:,}, {record['delay']:g} s: "
     found = summary(record, cpus)
-    if record["ended"] != load.COMPLETE:
+    if record["ended"] != COMPLETE:
         title += f"{record['ended']}; "
     if not found:
         return f"{title}{stem(record)} has nothing once warm"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["CASES", "GROWTH", "RUNTIMES", "Case", "Run", "Target", "selected"]
+from .harness.runtimes import LOOPS, THREADED
 
-RUNTIMES = ("capriccio", "stock", "gevent", "eventlet", "asyncio", "uvloop")
-_THREADS = ("capriccio", "stock", "gevent", "eventlet")
-_LOOPS = ("asyncio", "uvloop")
-_GREEN = ("capriccio", "gevent", "eventlet")
+__all__ = ["CASES", "GROWTH", "Case", "Run", "Target", "selected"]
+
+_GREEN = tuple(name for name in THREADED if name != "stock")
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def _targets(**ratios: float) -> tuple[Target, ...]:
 
 
 def _server(kind: str, connections: int, title: str, **targets: float) -> Case:
-    runtimes = (*_THREADS, *_LOOPS) if kind == "echo" else _THREADS
+    runtimes = (*THREADED, *LOOPS) if kind == "echo" else THREADED
     run = Run("server", (kind,), runtimes, connections)
     name = f"{kind}_{connections}"
     return Case(
@@ -71,12 +70,12 @@ def _server(kind: str, connections: int, title: str, **targets: float) -> Case:
 
 
 def _stream(key: str, title: str) -> Case:
-    run = Run("server", ("stream", key), _THREADS, 1)
+    run = Run("server", ("stream", key), THREADED, 1)
     return Case(f"stream_{key}", title, "ms", run, "", _targets(stock=1.05))
 
 
 def _micro(
-    name: str, title: str, unit: str = "us", runtimes: tuple[str, ...] = _THREADS, **targets: float
+    name: str, title: str, unit: str = "us", runtimes: tuple[str, ...] = THREADED, **targets: float
 ) -> Case:
     return Case(
         name, title, unit, Run("program", ("threads.py", name), runtimes), name, _targets(**targets)
@@ -108,7 +107,7 @@ CASES: tuple[Case, ...] = (
     _server("http", 1000, "http.server, keep-alive", gevent=0.85, stock=0.90),
     _stream("send", "stream of 1 GiB, sent"),
     _stream("receive", "stream of 1 GiB, received"),
-    _micro("yields", "time.sleep(0)", runtimes=(*_THREADS, *_LOOPS), gevent=0.45, uvloop=0.70),
+    _micro("yields", "time.sleep(0)", runtimes=(*THREADED, *LOOPS), gevent=0.45, uvloop=0.70),
     _micro("lock", "with lock, uncontended", "ns", stock=1.6),
     _micro("rlock", "with rlock, uncontended", "ns", stock=2.2),
     _micro("early_lock", "with lock, made before the patch", "ns", stock=1.6),

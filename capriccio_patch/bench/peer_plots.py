@@ -8,8 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from .peer_cases import CASES, GROWTH, RUNTIMES
-from .peer_results import OURS, quartiles, ratios
+from .harness.drawing import look
+from .harness.reduction import middle, ratios
+from .harness.runtimes import NAMES, OURS
+from .peer_cases import CASES, GROWTH
 
 __all__ = ["draw"]
 
@@ -32,16 +34,16 @@ def _ratios(result: dict[str, Any]) -> Figure:
     cases = [case for case in CASES if OURS in result["cases"].get(case.name, ())]
     figure = Figure(figsize=(9, 1.5 + 0.4 * len(cases)), layout="constrained")
     axes = figure.subplots()
-    for peer in RUNTIMES[1:]:
+    for peer in (name for name in NAMES if name != OURS):
         xs, ys = [], []
         for row, case in enumerate(cases):
             values = result["cases"][case.name]
             if peer in values:
-                ratio = quartiles(ratios(values[OURS], values[peer]))[1]
+                ratio = middle(ratios(values[OURS], values[peer]))
                 xs.append(1 / ratio if case.more_is_better else ratio)
                 ys.append(row)
         if xs:
-            axes.scatter(xs, ys, label=peer)
+            axes.scatter(xs, ys, **look(peer, marks=True, lines=False))
     axes.axvline(1.0, color="grey", linewidth=1)
     axes.set_xscale("log")
     axes.set_yticks(range(len(cases)), [case.title for case in cases])
@@ -61,9 +63,8 @@ def _growth(result: dict[str, Any]) -> Figure:
             sizes = sorted(by_size, key=int)
             axes.plot(
                 [int(size) for size in sizes],
-                [quartiles(by_size[size])[1] * 1e6 for size in sizes],
-                marker="o",
-                label=runtime,
+                [middle(by_size[size]) * 1e6 for size in sizes],
+                **look(runtime, marks=True),
             )
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)

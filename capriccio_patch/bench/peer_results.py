@@ -1,23 +1,19 @@
-"""The results of `bench peers`: their file, ratios and table.
-
-A ratio is taken round by round, between values of the same moment; the median of these is told,
-with the quartiles.
-"""
+"""The results of `bench peers`: their file and their tables."""
 
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .peer_cases import CASES, RUNTIMES, Case, Target
+from .harness.reduction import middle, quartiles, ratios
+from .harness.runtimes import NAMES, OURS
+from .harness.tables import markdown
+from .peer_cases import CASES, GROWTH, Case, Target
 
-__all__ = ["ResultError", "load", "quartiles", "ratios", "table", "verdict", "width"]
+__all__ = ["FORMAT", "ResultError", "growth_table", "load", "table", "verdict", "width"]
 
 FORMAT = "capriccio_patch peers 1"
-OURS = "capriccio"
 _UNITS = {"us": 1e6, "ns": 1e9, "ms": 1e3, "B": 1.0, "/s": 1.0}
 
 
@@ -50,43 +46,29 @@ def _is_case(case: Any) -> bool:
     )
 
 
-def quartiles(values: list[float]) -> tuple[float, float, float]:
-    """The lower quartile, the median and the upper one."""
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
-def ratios(of: list[float], to: list[float]) -> list[float]:
-    """Round by round."""
-    return [a / b for a, b in zip(of, to, strict=False)]
-
-
 def verdict(case: Case, target: Target, values: dict[str, list[float]]) -> tuple[str, bool] | None:
     """What to say of a target and whether it is met; None without values."""
     if OURS not in values or target.peer not in values:
         return None
-    low, middle, high = quartiles(ratios(values[OURS], values[target.peer]))
-    met = middle >= target.ratio if case.more_is_better else middle <= target.ratio
+    low, median, high = quartiles(ratios(values[OURS], values[target.peer]))
+    met = median >= target.ratio if case.more_is_better else median <= target.ratio
     bound = "at least" if case.more_is_better else "at most"
-    text = f"{middle:.2f} [{low:.2f}-{high:.2f}] of {target.peer}, {bound} {target.ratio:.2f}"
+    text = f"{median:.2f} [{low:.2f}-{high:.2f}] of {target.peer}, {bound} {target.ratio:.2f}"
     return text, met
 
 
 def width(case: Case, values: list[float]) -> str:
     """The median with the quartiles, in the case's unit."""
-    low, middle, high = (value * _UNITS[case.unit] for value in quartiles(values))
-    digits = 0 if middle >= 1000 else 1 if middle >= 100 else 2
-    return f"{middle:,.{digits}f} [{low:,.{digits}f}-{high:,.{digits}f}]"
+    low, median, high = (value * _UNITS[case.unit] for value in quartiles(values))
+    digits = 0 if median >= 1000 else 1 if median >= 100 else 2
+    return f"{median:,.{digits}f} [{low:,.{digits}f}-{high:,.{digits}f}]"
 
 
-def table(result: dict[str, Any]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+def table(result: dict[str, Any]) -> list[str]:
+    """The lines of a table of the cases."""
     cases = result["cases"]
-    columns = [name for name in RUNTIMES if any(name in values for values in cases.values())]
-    yield f"| case | unit | {' | '.join(columns)} | ratio | met |"
-    yield f"|---|---|{'---|' * len(columns)}---|---|"
+    columns = [name for name in NAMES if any(name in values for values in cases.values())]
+    rows = []
     for case in CASES:
         values = cases.get(case.name)
         if values is None:
@@ -95,4 +77,25 @@ def table(result: dict[str, Any]) -> Iterator[str]:
         verdicts = [each for each in (verdict(case, t, values) for t in case.targets) if each]
         ratio = "; ".join(text for text, _ in verdicts)
         met = ", ".join("yes" if met else "no" for _, met in verdicts)
-        yield f"| {case.title} | {case.unit} | {' | '.join(cells)} | {ratio} | {met} |"
+        rows.append([case.title, case.unit, *cells, ratio, met])
+    return markdown(["case", "unit", *columns, "ratio", "met"], rows)
+
+
+def growth_table(result: dict[str, Any]) -> list[str]:
+    """The lines of a table for each operation whose cost may grow; nothing if none was measured."""
+    lines = []
+    for key, by_runtime in result.get("growth", {}).items():
+        sizes = sorted({int(size) for values in by_runtime.values() for size in values})
+        rows = [
+            [
+                runtime,
+                *(
+                    f"{middle(values[str(size)]) * 1e6:.2f}" if str(size) in values else ""
+                    for size in sizes
+                ),
+            ]
+            for runtime, values in by_runtime.items()
+        ]
+        heads = [f"{GROWTH[key]}, us, beside", *(f"{size:,}" for size in sizes)]
+        lines += ["", *markdown(heads, rows)]
+    return lines

@@ -6,13 +6,12 @@ import argparse
 import json
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import peer_results, peer_runs
-from .machine import commit, describe
-from .peer_cases import CASES, GROWTH, RUNTIMES, selected
+from . import options, peer_results, peer_runs
+from .harness import conditions, runtimes
+from .peer_cases import CASES, selected
 
 __all__ = ["add_arguments", "run"]
 
@@ -28,32 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "cases", nargs="*", help="only cases whose names begin so; 'growth' for the cost's growth"
     )
     parser.add_argument("--quick", action="store_true", help="few and short rounds, small cases")
-    parser.add_argument("--rounds", type=_positive, help="of each case (default 7; 3 with --quick)")
+    parser.add_argument(
+        "--rounds", type=options.positive, help="of each case (default 7; 3 with --quick)"
+    )
     parser.add_argument("--list", action="store_true", help="print the cases and do nothing")
     parser.add_argument("--json", metavar="FILE", help="keep the result")
     parser.add_argument("--plots", metavar="FOLDER", help="draw it (needs matplotlib)")
     parser.add_argument(
         "--runtimes",
-        type=_runtimes,
-        default=list(RUNTIMES),
+        type=options.runtime_list,
+        default=list(runtimes.NAMES),
         metavar="A,B",
-        help=f"only these of {', '.join(RUNTIMES)}",
+        help=f"only these of {', '.join(runtimes.NAMES)}",
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if not value:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return value
-
-
-def _runtimes(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in RUNTIMES:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(RUNTIMES)}")
-    return names
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
         for case in CASES:
             print(f"{case.name:24} {case.title}")
         return 0
-    names = [name for name in args.cases if name != "growth"]
+    wanted = [name for name in args.cases if name != "growth"]
     try:
-        cases = [] if args.cases and not names else selected(names, args.quick)
+        cases = [] if args.cases and not wanted else selected(wanted, args.quick)
         if args.json:
             Path(args.json).touch()
         if args.plots:
@@ -72,10 +58,10 @@ def run(args: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         _say(str(error))
         return 2
-    missing = {name: why for name in args.runtimes if (why := peer_runs.available(name))}
+    missing = {name: why for name in args.runtimes if (why := runtimes.missing(name))}
     for name, why in missing.items():
         _say(f"{name} is left out: {why}")
-    runtimes = [name for name in args.runtimes if name not in missing]
+    names = [name for name in args.runtimes if name not in missing]
     rounds = args.rounds or (3 if args.quick else 7)
     seconds = 0.2 if args.quick else 0.5
     result = _header(args.quick, rounds)
@@ -86,16 +72,16 @@ def run(args: argparse.Namespace) -> int:
             mine = [case for case in cases if case.run == each]
             _say(f"{time.strftime('%H:%M:%S')} {mine[0].title}")
             failed = _failures(result, mine[0].name)
-            values = peer_runs.measure_run(each, runtimes, rounds, seconds, failed)
+            values = peer_runs.measure_run(each, names, rounds, seconds, failed)
             for case in mine:
                 if case.key in values:
                     found[case.name] = values[case.key]
         if not args.cases or "growth" in args.cases:
-            result["growth"] = _growth(result, runtimes, args.quick, rounds, seconds)
+            result["growth"] = _growth(result, names, args.quick, rounds, seconds)
     except KeyboardInterrupt:
         _say("interrupted: what follows is not all")
-    for line in [*_about(result), "", *peer_results.table(result), *_growth_table(result)]:
-        print(line)
+    tables = [*peer_results.table(result), *peer_results.growth_table(result)]
+    print(*_about(result), "", *tables, sep="\n")
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=1))
     if args.plots:
@@ -104,25 +90,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _header(quick: bool, rounds: int) -> dict[str, Any]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            pass
     return {
         "format": peer_results.FORMAT,
-        "time": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "machine": describe(),
-        "versions": versions,
-        "commit": commit(),
+        "time": conditions.now(),
+        "machine": conditions.machine(),
+        "versions": conditions.versions(_PACKAGES),
+        "commit": conditions.commit(),
         "quick": quick,
         "rounds": rounds,
         "failed": {},
     }
 
 
-def _failures(result: dict[str, Any], case: str) -> Any:
+def _failures(result: dict[str, Any], case: str) -> peer_runs.Failed:
     def failed(runtime: str, why: str) -> None:
         _say(f"{case}: {runtime} is left out: {why}")
         result["failed"].setdefault(case, {})[runtime] = why
@@ -131,18 +111,18 @@ def _failures(result: dict[str, Any], case: str) -> Any:
 
 
 def _growth(
-    result: dict[str, Any], runtimes: list[str], quick: bool, rounds: int, seconds: float
-) -> Any:
+    result: dict[str, Any], names: list[str], quick: bool, rounds: int, seconds: float
+) -> dict[str, Any]:
     sizes = _SIZES[: 4 if quick else None]
     _say(f"{time.strftime('%H:%M:%S')} growth of the costs")
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for names, some in (
-        (["capriccio", "gevent"], sizes),
-        (["stock"], [size for size in sizes if size < _STOCK_LIMIT]),
+    for some, beside in (
+        (("capriccio", "gevent"), sizes),
+        (("stock",), [size for size in sizes if size < _STOCK_LIMIT]),
     ):
-        chosen = [name for name in names if name in runtimes]
+        chosen = [name for name in some if name in names]
         failed = _failures(result, "growth")
-        measured = peer_runs.growth(chosen, some, min(rounds, 3), seconds, failed)
+        measured = peer_runs.growth(chosen, beside, min(rounds, 3), seconds, failed)
         for key, by_runtime in measured.items():
             found.setdefault(key, {}).update(by_runtime)
     return found
@@ -155,23 +135,6 @@ def _about(result: dict[str, Any]) -> list[str]:
         f"{machine}; {versions}; commit {result['commit']}; {result['rounds']} rounds.",
         "Medians with quartiles; CPU time, but for a file's (wall time).",
     ]
-
-
-def _growth_table(result: dict[str, Any]) -> list[str]:
-    lines = []
-    for key, by_runtime in result.get("growth", {}).items():
-        sizes = sorted({int(size) for values in by_runtime.values() for size in values})
-        lines += ["", f"| {GROWTH[key]}, us, beside | {' | '.join(f'{s:,}' for s in sizes)} |"]
-        lines.append("|---|" + "---|" * len(sizes))
-        for runtime, values in by_runtime.items():
-            cells = [
-                f"{peer_results.quartiles(values[str(size)])[1] * 1e6:.2f}"
-                if str(size) in values
-                else ""
-                for size in sizes
-            ]
-            lines.append(f"| {runtime} | {' | '.join(cells)} |")
-    return lines
 
 
 def _draw(result: dict[str, Any], folder: str) -> int:

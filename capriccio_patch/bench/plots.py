@@ -20,12 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from . import limits
+from .harness.drawing import look
 from .results import rates
-from .runtimes import NAMES, TITLES
 
-_COLOURS = dict(zip(NAMES, ("#1769aa", "#d1495b", "#3c8d53", "#8a5fb5"), strict=True))
-_STYLES = dict(zip(NAMES, ("-", "--", "-.", ":"), strict=True))
-_MARKERS = dict(zip(NAMES, "osD^", strict=True))
 _DELAY_COLOURS = ("#9ecae1", "#4292c6", "#08519c", "#f6a04d", "#d9480f", "#7f2704")
 _GREY = "#8a8a8a"
 _DPI = 80
@@ -140,14 +137,7 @@ def created(folder: Path, name: str, results: Sequence[Record]) -> Path:
         steps = [step for step in found["steps"] if step["threads"]]
         if not steps:
             continue
-        runtime = found["runtime"]
-        style = {
-            "color": _COLOURS[runtime],
-            "linestyle": _STYLES[runtime],
-            "marker": _MARKERS[runtime],
-            "markersize": 4,
-            "label": TITLES[runtime],
-        }
+        style = look(found["runtime"], marks=True) | {"markersize": 4}
         numbers = [step["threads"] for step in steps]
         memory = [limits.each(found, step) * step["threads"] / (1 << 20) for step in steps]
         left.plot(numbers, memory, **style)
@@ -195,15 +185,7 @@ def _panels(
 
 
 def _over_time(axes: Axes, record: Record, values: Sequence[float]) -> None:
-    runtime = record["runtime"]
-    axes.plot(
-        record["columns"]["second"],
-        values,
-        color=_COLOURS[runtime],
-        linestyle=_STYLES[runtime],
-        linewidth=1.6,
-        label=TITLES[runtime],
-    )
+    axes.plot(record["columns"]["second"], values, linewidth=1.6, **look(record["runtime"]))
 
 
 def _level(axes: Axes, value: float, label: str) -> None:

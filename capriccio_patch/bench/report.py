@@ -14,9 +14,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from . import conditions, findings, micro, options, runtimes
+from . import findings, micro, options
+from .harness import conditions, runtimes
+from .harness.sequence import COMPLETE
 from .limits import each
-from .load import COMPLETE
 from .results import summary
 
 PAGE = "report.html"
@@ -64,8 +65,10 @@ def write(folder: Path) -> Path:
     """Draw the figures of the results in `folder`, and write the page; where it is."""
     about = json.loads((folder / "about.json").read_text())
     loads = [json.loads(path.read_text()) for path in sorted(folder.glob("load-*.json"))]
-    order = {name: place for place, name in enumerate(runtimes.NAMES)}
-    loads.sort(key=lambda it: (it["threads"], it["delay"], order[it["runtime"]]))
+    order = runtimes.THREADED.index
+    loads.sort(
+        key=lambda it: (it["threads"], it["delay"], order(runtimes.find(it["runtime"]).name))
+    )
     seen = [it for it in loads if len(it["columns"]["second"]) > 1]
     body = [_head(about)]
     if loads:
@@ -108,7 +111,7 @@ def _overview(loads: list[dict[str, Any]], about: dict[str, Any]) -> str:
     seen, took, notes = [], [], []
     for it in loads:
         found = summary(it, cpus)
-        title = runtimes.TITLES[it["runtime"]]
+        title = runtimes.title(it["runtime"])
         which = [f"{it['threads']:,}", f"{it['delay']:g} s", title]
         seen.append(which + (_seen(it, found) if found else ["-"] * len(_CLIENT_HEADS)))
         took.append(which + (_took(it, found) if found else ["-"] * len(_SERVER_HEADS)))
@@ -124,7 +127,7 @@ def _overview(loads: list[dict[str, Any]], about: dict[str, Any]) -> str:
         if it["notes"]:
             more = f" ({len(it['notes']) - 1} others too)" if len(it["notes"]) > 1 else ""
             notes.append(f"{which_run}: a process said: {it['notes'][0][:200]}{more}")
-    notes += [f"{runtimes.TITLES[it['runtime']]}: {it['reason']}." for it in about["refused"]]
+    notes += [f"{runtimes.title(it['runtime'])}: {it['reason']}." for it in about["refused"]]
     return (
         "<h2>Summary</h2>"
         "<p>What the clients saw, once warm: after each has had time for its first answer. "
@@ -211,7 +214,7 @@ def _figures(folder: Path, loads: list[dict[str, Any]], about: dict[str, Any]) -
         sections += [
             "<h2>7.5.2 Open connections by delay</h2>",
             _paper(findings.DELAYS),
-            f"<p>{runtimes.TITLES[series[0]['runtime']]}, {series[0]['threads']:,} threads.</p>",
+            f"<p>{runtimes.title(series[0]['runtime'])}, {series[0]['threads']:,} threads.</p>",
             _image(plots.delays(folder, "delays.png", series)),
             _found("Here", findings.delays(series, cpus)),
         ]
@@ -234,7 +237,7 @@ def _limits(folder: Path, result: dict[str, Any]) -> str:
     rows = []
     for found in result["runtimes"]:
         last = found["steps"][-1] if found["steps"] else None
-        row = [runtimes.TITLES[found["runtime"]]]
+        row = [runtimes.title(found["runtime"])]
         if last and last["threads"]:
             row += [
                 f"{last['threads']:,}",
@@ -260,7 +263,7 @@ def _limits(folder: Path, result: dict[str, Any]) -> str:
 
 def _micro(folder: Path, result: dict[str, Any]) -> str:
     found = result["runtimes"]
-    heads = ["microseconds of CPU, median", *(runtimes.TITLES[it["runtime"]] for it in found)]
+    heads = ["microseconds of CPU, median", *(runtimes.title(it["runtime"]) for it in found)]
     rows = [[title, *(micro.cell(it, key) for it in found)] for key, title in micro.rows(found)]
     return (
         "<h2>The primitives</h2>"

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
 
 from .. import available_backends
-from .machine import commit, describe
-from .peer_cases import Run
-from .peer_results import quartiles, ratios
-from .peer_runs import PeerError, Service
+from .harness.children import ChildFailed
+from .harness.conditions import headline
+from .harness.reduction import middle, ratios
+from .harness.rounds import collect, take_turns
+from .harness.runtimes import OURS
+from .harness.tables import markdown
+from .service import Service
 
 __all__ = ["add_arguments", "run"]
 
@@ -64,13 +68,13 @@ def run(args: argparse.Namespace) -> int:
         results[title] = _measure(schemes, title, size, idle, args.rounds, args.seconds)
         cells = (f"{scheme} {_cell(scheme, results[title])}" for scheme in schemes)
         print(f"{title}: {', '.join(cells)}", file=sys.stderr, flush=True)
-    print("; ".join(describe().values()) + f"; commit {commit()}; {args.rounds} rounds.")
+    print(f"{headline()}; {args.rounds} rounds.")
     print(f"Microseconds of CPU for one request, median; in brackets that of {_BASE} = 1.")
-    print(f"\n| scheme | {' | '.join(results)} |")
-    print("|---|" + "---|" * len(results))
-    for scheme in schemes:
-        cells = (_cell(scheme, values) for values in results.values())
-        print(f"| `{scheme}` | {' | '.join(cells)} |")
+    rows = (
+        [f"`{scheme}`", *(_cell(scheme, values) for values in results.values())]
+        for scheme in schemes
+    )
+    print("", *markdown(["scheme", *results], rows), sep="\n")
     return 0
 
 
@@ -78,32 +82,24 @@ def _measure(
     schemes: list[str], title: str, size: int, idle: int, rounds: int, seconds: float
 ) -> dict[str, list[float]]:
     """The values of each scheme, one a round; those that can't do it are left out."""
-    values: dict[str, list[float]] = {}
-    services: dict[str, Service] = {}
-    case = Run("server", ("echo",), ("capriccio",), size)
-    try:
+    turns = {}
+    with ExitStack() as stack:
         for scheme in schemes:
-            services[scheme] = service = Service(case, "capriccio", {"CAPRICCIO_SOCKIO": scheme})
+            service = stack.enter_context(Service(OURS, "echo", size, sockio=scheme))
             try:
                 service.open(seconds, idle)
-            except PeerError as error:
+            except ChildFailed as error:
                 print(f"{title}: {scheme} is left out: {error}", file=sys.stderr)
-                services.pop(scheme).close()
-        for number in range(rounds):
-            order = list(services)
-            turned = number % len(order)
-            for scheme in order[turned:] + order[:turned]:
-                values.setdefault(scheme, []).append(services[scheme].turn()[""] * 1e6)
-    finally:
-        for service in services.values():
-            service.close()
-    return values
+            else:
+                turns[scheme] = service.turn
+        found = collect(take_turns(turns, rounds))
+    return {scheme: [value * 1e6 for value in values] for scheme, values in found.items()}
 
 
 def _cell(scheme: str, values: dict[str, list[float]]) -> str:
     if scheme not in values:
         return "-"
-    text = f"{quartiles(values[scheme])[1]:.1f}"
+    text = f"{middle(values[scheme]):.1f}"
     if _BASE in values:
-        text += f" ({quartiles(ratios(values[scheme], values[_BASE]))[1]:.2f})"
+        text += f" ({middle(ratios(values[scheme], values[_BASE])):.2f})"
     return text

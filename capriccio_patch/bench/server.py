@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import load, options, runtimes
+from . import load, options
 from .capacity import TooLarge, plan
-from .children import ChildFailed, Children
+from .harness import runtimes
+from .harness.children import ChildFailed, Children
 from .results import Totals
 
 
@@ -71,7 +72,7 @@ def _serve(children: Children, what: load.Load, shares: list[int], duration: flo
     ports = " ".join(str(ready[server]["port"]) for server in servers)
     took = max(message["seconds"] for message in ready.values())
     print(
-        f"{runtimes.TITLES[what.runtime]}: {what.threads:,} threads in {len(shares)} "
+        f"{runtimes.title(what.runtime)}: {what.threads:,} threads in {len(shares)} "
         f"process{'es' if len(shares) > 1 else ''}, started in {took:.2f} s; "
         f"ask by: python -m capriccio_patch.bench client --threads {what.threads} "
         f"--delay {what.delay:g} --ports {ports}"

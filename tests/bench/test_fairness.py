@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
+from typing import Any
 
-from capriccio_patch.bench.overhead import interval
-
-
-def bench(*args: str) -> str:
-    command = [sys.executable, "-m", "capriccio_patch.bench", *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
+from capriccio_patch.bench.harness.reduction import interval
 
 
-def test_fairness() -> None:
-    said = bench(
+def test_fairness(bench: Any) -> None:
+    done = bench(
         "fairness", "--files", "10", "--hogs", "2", "--clients", "5",
         "--rounds", "2", "--seconds", "0.1",
     )  # fmt: skip
+    assert done.stderr == ""
+    said = done.stdout
     assert len(re.findall(r"\n(?:alone|beside files) +median .* requests/s", said)) == 24
     assert len(re.findall(r"\n(?:capriccio|stock) +median .*, others [1-9]", said)) == 4
     ratios = re.findall(r": (\d+\.\d\d) \[\d+\.\d\d-\d+\.\d\d\]", said)
@@ -29,11 +22,12 @@ def test_fairness() -> None:
     assert all(float(ratio) > 0 for ratio in ratios)
 
 
-def test_overhead() -> None:
-    said = bench(
+def test_overhead(bench: Any) -> None:
+    done = bench(
         "overhead", "--pairs", "1", "--rounds", "1", "--seconds", "0.02", "--connections", "3"
     )
-    ratios = re.findall(r": (\d\.\d{4}) \(", said)
+    assert done.stderr == ""
+    ratios = re.findall(r": (\d\.\d{4}) \(", done.stdout)
     assert len(ratios) == 4
     assert all(0.2 < float(ratio) < 5 for ratio in ratios)
 

@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,15 @@ import pytest
 
 pytest.importorskip("rich")
 
-from capriccio_patch.bench import capacity, conditions, limits
-from capriccio_patch.bench.children import Children
-from capriccio_patch.bench.progress import Bars
+from capriccio_patch.bench import capacity, limits
+from capriccio_patch.bench.harness import conditions
+from capriccio_patch.bench.harness.children import Children
+from capriccio_patch.bench.harness.progress import Bars
 
 
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "capriccio_patch.bench", "limits", *args]
-
-
-def bench(*args: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*args), capture_output=True, text=True, timeout=100, **more)
-
-
-def test_threads_are_made_and_what_they_take_is_kept(tmp_path: Path) -> None:
-    done = bench("--threads=2500", "--runtimes", "capriccio", "threads", f"--output={tmp_path}")
-    assert done.returncode == 0, done.stderr
+def test_threads_are_made_and_what_they_take_is_kept(bench: Any, tmp_path: Path) -> None:
+    names = ("capriccio", "threads")
+    done = bench("limits", "--threads=2500", "--runtimes", *names, f"--output={tmp_path}")
     result = json.loads((tmp_path / "limits.json").read_text())
     assert result["conditions"]["versions"]["capriccio_patch"]
     ours, stock = result["runtimes"]
@@ -52,14 +44,13 @@ def test_threads_are_made_and_what_they_take_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where the bound can be read")
-def test_the_setting_that_stops_stock_threads_is_named(tmp_path: Path) -> None:
+def test_the_setting_that_stops_stock_threads_is_named(bench: Any, tmp_path: Path) -> None:
     # Root is not bound by the number of its processes; by its address space it is.
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 
     args = ("--threads=5000", "--runtimes=threads", f"--output={tmp_path}")
-    done = bench(*args, preexec_fn=bounded)
-    assert done.returncode == 0, done.stderr
+    done = bench("limits", *args, preexec_fn=bounded)
     (found,) = json.loads((tmp_path / "limits.json").read_text())["runtimes"]
     assert 0 < found["steps"][-1]["threads"] < 5000
     assert "ulimit -v" in found["stopped_by"], found["stopped_by"]
@@ -84,7 +75,7 @@ def test_a_number_that_memory_does_not_hold_is_cut_and_said(
 def test_memory_and_tasks_are_left_for_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "tasks_left", lambda: (10, "kernel.pid_max = 20"))
     with Bars(1) as bars:
-        found = limits.measure("threads", 2_000_000, bars)
+        found = limits.measure("stock", 2_000_000, bars)
     assert found["stopped_by"].startswith("kernel.pid_max = 20")
     monkeypatch.undo()
     monkeypatch.setattr(limits, "_SPARE_MEMORY", 1.0)
@@ -95,9 +86,11 @@ def test_memory_and_tasks_are_left_for_other_programs(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["threads", "capriccio"])
-def test_ctrl_c_leaves_what_was_measured_and_no_process(tmp_path: Path, name: str) -> None:
+def test_ctrl_c_leaves_what_was_measured_and_no_process(
+    bench: Any, tmp_path: Path, name: str
+) -> None:
     args = ("--threads=9000000", f"--runtimes={name}", f"--output={tmp_path}")
-    process = subprocess.Popen(command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = bench.start("limits", *args)
     try:
         child = await_child(process.pid)
         await_threads(child)
@@ -105,21 +98,21 @@ def test_ctrl_c_leaves_what_was_measured_and_no_process(tmp_path: Path, name: st
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
     (found,) = json.loads((tmp_path / "limits.json").read_text())["runtimes"]
     assert found["steps"]
     assert found["ended"] == "interrupted"
     assert not child.is_running()
 
 
-def test_no_process_stays_when_its_parent_is_killed() -> None:
-    process = subprocess.Popen(command("--threads=9000000", "--runtimes=capriccio"))
+def test_no_process_stays_when_its_parent_is_killed(bench: Any) -> None:
+    process = bench.start("limits", "--threads=9000000", "--runtimes=capriccio")
     try:
         child = await_child(process.pid)
         await_threads(child)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     child.wait(60)
 
 
@@ -140,7 +133,7 @@ def await_threads(child: psutil.Process) -> None:
 
 
 def test_a_runtime_that_is_missing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capriccio_patch.bench.runtimes.find_spec", lambda name: None)
+    monkeypatch.setattr("capriccio_patch.bench.harness.runtimes.find_spec", lambda name: None)
     with Bars(1) as bars:
         found = limits.measure("gevent", 1000, bars)
     assert found["ended"] == "gevent is not installed; pip install gevent"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 
 pytest.importorskip("rich")
 
-from capriccio_patch.bench import micro, runtimes
-from capriccio_patch.bench.progress import Bars
+from capriccio_patch.bench import micro
+from capriccio_patch.bench.harness import runtimes
+from capriccio_patch.bench.harness.progress import Bars
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, program: str, tmp_path: Path) -> dict[str, Any]:
@@ -23,16 +23,14 @@ def measured(monkeypatch: pytest.MonkeyPatch, program: str, tmp_path: Path) -> d
     path.write_text("import json, time\n" + program)
     monkeypatch.setattr(runtimes, "command", lambda runtime, _, *args: [sys.executable, str(path)])
     with Bars(1) as bars:
-        return micro.measure("threads", True, bars)
+        return micro.measure("stock", True, bars)
 
 
-def test_each_row_is_measured_and_kept(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "capriccio_patch.bench", "micro", "--quick"]
-    command += ["--runtimes", "capriccio", "threads", "--output", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr + done.stdout
+def test_each_row_is_measured_and_kept(bench: Any, tmp_path: Path) -> None:
+    args = ("--runtimes", "capriccio", "threads", "--output", tmp_path)
+    done = bench("micro", "--quick", *args)
     result = json.loads((tmp_path / "micro.json").read_text())
-    assert [found["runtime"] for found in result["runtimes"]] == ["capriccio", "threads"]
+    assert [found["runtime"] for found in result["runtimes"]] == ["capriccio", "stock"]
     for found in result["runtimes"]:
         assert found["refused"] == {}
         assert set(found["cases"]) == {*micro.ROWS, "pipes 0", "pipes 1000"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,6 @@ import pytest
 
 from capriccio_patch.bench import peer_cases, peer_results
 from capriccio_patch.bench.compare import compare
-
-
-def bench(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "capriccio_patch.bench", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
 
 
 def result(**cases: dict[str, list[float]]) -> dict[str, Any]:
@@ -27,25 +20,22 @@ def case(name: str) -> peer_cases.Case:
     return next(each for each in peer_cases.CASES if each.name == name)
 
 
-def test_a_run_is_kept_and_can_be_compared_with_itself(tmp_path: Path) -> None:
+def test_a_run_is_kept_and_can_be_compared_with_itself(bench: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     args = ("lock", "--quick", "--rounds=1", "--runtimes=capriccio,stock", f"--json={kept}")
     done = bench("peers", *args)
-    assert done.returncode == 0, done.stderr
     values = json.loads(kept.read_text())["cases"]["lock"]
     assert set(values) == {"capriccio", "stock"}
     assert all(len(rounds) == 1 and 1e-8 < rounds[0] < 1e-4 for rounds in values.values())
     assert "with lock, uncontended" in done.stdout
     done = bench("compare", str(kept), str(kept))
-    assert done.returncode == 0, done.stderr
     assert "| 1.00 | 1.00 | 1.00 |" in done.stdout
 
 
-def test_a_server_is_measured_from_outside(tmp_path: Path) -> None:
+def test_a_server_is_measured_from_outside(bench: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     args = ("echo_50", "--quick", "--rounds=1", "--runtimes=capriccio", f"--json={kept}")
-    done = bench("peers", *args)
-    assert done.returncode == 0, done.stderr
+    bench("peers", *args)
     (spent,) = json.loads(kept.read_text())["cases"]["echo_50"]["capriccio"]
     assert 1e-6 < spent < 1e-3
 
@@ -112,9 +102,8 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "args", [["nonsense"], ["--rounds=0"], ["--runtimes=nobody"], ["--json=/no/such/folder/x"]]
 )
-def test_bad_arguments_are_refused(args: list[str]) -> None:
-    done = bench("peers", *args)
-    assert done.returncode == 2
+def test_bad_arguments_are_refused(bench: Any, args: list[str]) -> None:
+    done = bench("peers", *args, status=2)
     assert done.stderr
     assert "Traceback" not in done.stderr
 

@@ -5,10 +5,11 @@ then waits to be killed, so that what stands in the way can be looked at.
 """
 
 import argparse
-import json
 import os
 import threading
 import time
+
+from parent import lives, say  # type: ignore[import-not-found]
 
 PARSER = argparse.ArgumentParser()
 PARSER.add_argument("--threads", type=int, required=True)
@@ -23,13 +24,12 @@ class Clock:
         self.cpu = time.process_time()
 
     def say(self, number: int, refused: str = "") -> None:
-        message = {
-            "threads": number,
-            "seconds": time.perf_counter() - self.began,
-            "cpu": time.process_time() - self.cpu,
-            "refused": refused,
-        }
-        print(json.dumps(message), flush=True)
+        say(
+            threads=number,
+            seconds=time.perf_counter() - self.began,
+            cpu=time.process_time() - self.cpu,
+            refused=refused,
+        )
 
 
 def steps(last: int) -> list[int]:
@@ -45,7 +45,6 @@ def steps(last: int) -> list[int]:
 
 def main() -> None:
     options = PARSER.parse_args()
-    parent = os.getppid()
     if options.stack_size:
         threading.stack_size(options.stack_size)
     gate = threading.Lock()
@@ -55,7 +54,7 @@ def main() -> None:
     try:
         for step in steps(options.threads):
             while number < step:
-                if number % 1000 == 0 and os.getppid() != parent:
+                if number % 1000 == 0 and not lives():
                     os._exit(1)
                 threading.Thread(target=gate.acquire, daemon=True).start()
                 number += 1
@@ -65,7 +64,7 @@ def main() -> None:
         clock.say(number, str(error) or type(error).__name__)
     except KeyboardInterrupt:
         os._exit(0)
-    while os.getppid() == parent:
+    while lives():
         time.sleep(0.2)
     os._exit(0)
 

@@ -8,13 +8,21 @@ that all are compared alike.
 
 import argparse
 import functools
-import json
 import os
 import queue
 import signal
 import threading
 import time
 from collections.abc import Callable
+
+from parent import say  # type: ignore[import-not-found]
+from threads import (  # type: ignore[import-not-found]
+    handoff,
+    lock,
+    start_join,
+    together,
+    yields,
+)
 
 LIMIT = 120  # seconds that a row may take: nobody may be left to end a program that hangs
 PARSER = argparse.ArgumentParser()
@@ -24,60 +32,9 @@ PARSER.add_argument("--active", type=int, default=10, help="pipes that are writt
 PARSER.add_argument("--idle", type=int, nargs="+", default=[0, 1000], help="pipes that are not")
 
 
-def say(**message: object) -> None:
-    print(json.dumps(message), flush=True)
-
-
-def create(count: int) -> float:
-    """Start and join a thread that does nothing, one after the other."""
-    began = time.process_time()
-    for _ in range(count):
-        thread = threading.Thread(target=bool)
-        thread.start()
-        thread.join()
-    return (time.process_time() - began) / count
-
-
 def switch(count: int) -> float:
     """Two threads that yield to each other."""
-
-    def run() -> None:
-        for _ in range(count):
-            time.sleep(0)
-
-    return timed(2, run) / (2 * count)
-
-
-def hand_over(count: int) -> float:
-    """Two threads that wake each other by locks, in turns."""
-    mine, theirs = threading.Lock(), threading.Lock()
-    mine.acquire()
-    theirs.acquire()
-
-    def answer() -> None:
-        for _ in range(count):
-            theirs.acquire()
-            mine.release()
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    began = time.process_time()
-    for _ in range(count):
-        theirs.release()
-        mine.acquire()
-    took = time.process_time() - began
-    thread.join()
-    return took / (2 * count)
-
-
-def uncontended(count: int) -> float:
-    """Take and release a lock that nobody else wants."""
-    lock = threading.Lock()
-    began = time.process_time()
-    for _ in range(count):
-        with lock:
-            pass
-    return (time.process_time() - began) / count
+    return float(yields(2 * count, 2)) / 2
 
 
 def contended(count: int) -> float:
@@ -89,24 +46,22 @@ def contended(count: int) -> float:
             with lock:
                 time.sleep(0)
 
-    return timed(10, run) / (count // 10 * 10)
+    return float(together(*[run] * 10))
 
 
 def produce(count: int) -> float:
     """A producer and a consumer at a queue of ten places."""
     items: queue.Queue[int] = queue.Queue(10)
 
-    def consume() -> None:
+    def put() -> None:
+        for number in range(count):
+            items.put(number)
+
+    def get() -> None:
         for _ in range(count):
             items.get()
 
-    thread = threading.Thread(target=consume)
-    thread.start()
-    began = time.process_time()
-    for number in range(count):
-        items.put(number)
-    thread.join()
-    return (time.process_time() - began) / count
+    return float(together(put, get))
 
 
 def pipes(count: int, active: int, idle: int) -> float:
@@ -129,17 +84,8 @@ def pipes(count: int, active: int, idle: int) -> float:
             os.read(there[number][0], 1)
             os.write(back[number][1], b"x")
 
-    threads = [
-        threading.Thread(target=run, args=(number,))
-        for number in range(active)
-        for run in (ask, answer)
-    ]
-    began = time.process_time()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took = time.process_time() - began
+    pairs = [functools.partial(run, number) for number in range(active) for run in (ask, answer)]
+    took = float(together(*pairs))
     for _, write in silent:
         os.write(write, b"x")
     for thread in readers:
@@ -147,18 +93,7 @@ def pipes(count: int, active: int, idle: int) -> float:
     for read, write in (*silent, *there, *back):
         os.close(read)
         os.close(write)
-    return took / (share * active)
-
-
-def timed(threads: int, run: Callable[[], None]) -> float:
-    """CPU seconds until so many threads have run it."""
-    started = [threading.Thread(target=run) for _ in range(threads)]
-    began = time.process_time()
-    for thread in started:
-        thread.start()
-    for thread in started:
-        thread.join()
-    return time.process_time() - began
+    return took * count / (share * active)
 
 
 def main() -> None:
@@ -166,10 +101,10 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cases: list[tuple[str, Callable[[int], float], int]] = [
-        ("create", create, 2_000),
+        ("create", start_join, 2_000),
         ("switch", switch, 20_000),
-        ("hand over", hand_over, 10_000),
-        ("uncontended", uncontended, 200_000),
+        ("hand over", handoff, 10_000),
+        ("uncontended", lock, 200_000),
         ("contended", contended, 10_000),
         ("produce", produce, 20_000),
     ]
@@ -181,7 +116,7 @@ def main() -> None:
         signal.alarm(LIMIT)
         say(begins=name)
         try:
-            say(case=name, seconds=[case(count) for _ in range(options.rounds)])
+            say(case=name, seconds=[case(count) / count for _ in range(options.rounds)])
         except (OSError, RuntimeError) as error:
             say(case=name, refused=str(error))
     os._exit(0)

@@ -7,13 +7,13 @@ all its OS threads) and page faults, as getrusage(2) counts them.  Ends when its
 
 import argparse
 import contextlib
-import json
 import os
 import resource
 import socket
 import threading
 import time
-from typing import Any
+
+from parent import lives, say  # type: ignore[import-not-found]
 
 PARSER = argparse.ArgumentParser()
 PARSER.add_argument("--host", default="127.0.0.1")
@@ -24,10 +24,6 @@ PARSER.add_argument("--payload", type=int, default=1024, help="bytes of each ans
 PARSER.add_argument("--one-accepts", action="store_true", help="threads take turns to accept")
 PARSER.add_argument("--stack-size", type=int, default=0, help="bytes, of each thread")
 BACKLOG = 1 << 16  # the kernel takes what net.core.somaxconn allows
-
-
-def say(**message: Any) -> None:
-    print(json.dumps(message), flush=True)
 
 
 class Server:
@@ -79,7 +75,6 @@ class Server:
 
 def main() -> None:
     options = PARSER.parse_args()
-    parent = os.getppid()
     if options.stack_size:
         threading.stack_size(options.stack_size)
     started = time.perf_counter()
@@ -98,7 +93,7 @@ def main() -> None:
     port = listener.getsockname()[1]
     say(ready=options.threads, port=port, seconds=time.perf_counter() - started)
     try:
-        while os.getppid() == parent:
+        while lives():
             say(**server.totals())
             time.sleep(1)
     except (KeyboardInterrupt, BrokenPipeError):

@@ -6,13 +6,13 @@ second of CPU time.  ``growth``: the CPU seconds of operations beside N waiting 
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from pathlib import Path
 
-from threads import measure, start_join, timed, yields  # type: ignore[import-not-found]
+from parent import say  # type: ignore[import-not-found]
+from threads import measure, start_join, together, yields  # type: ignore[import-not-found]
 
 
 def resident() -> int:
@@ -72,16 +72,7 @@ def timers(n: int) -> float:
             lock.release()
 
     lock.acquire()
-    threads = [threading.Thread(target=one), threading.Thread(target=two)]
-    for thread in threads:
-        thread.start()
-
-    def measured() -> None:
-        lock.release()
-        for thread in threads:
-            thread.join()
-
-    return float(timed(measured)) / 2
+    return float(together(one, two, lock.release)) / 2
 
 
 def parked(n: int) -> dict[str, float]:
@@ -113,6 +104,6 @@ def growth(n: int, seconds: float) -> dict[str, float]:
 
 if __name__ == "__main__":
     if sys.argv[1] == "parked":
-        print(json.dumps(parked(int(sys.argv[2]))))
+        say(**parked(int(sys.argv[2])))
     else:
-        print(json.dumps(growth(int(sys.argv[2]), float(sys.argv[3]))))
+        say(**growth(int(sys.argv[2]), float(sys.argv[3])))

@@ -12,6 +12,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from parent import lives  # type: ignore[import-not-found]
+
 _BODY = b"x" * 100
 _CHUNK = 1 << 16
 
@@ -82,10 +84,9 @@ def serve_http() -> None:
 
 def main(kind: str) -> None:
     """Serve until the parent has ended."""
-    parent = os.getppid()
     target = {"echo": lambda: serve(echo), "stream": lambda: serve(stream), "http": serve_http}
     threading.Thread(target=target[kind], daemon=True).start()
-    while os.getppid() == parent:
+    while lives():
         time.sleep(1)
     os._exit(0)
 

@@ -1,13 +1,16 @@
-"""What the paper's figures were taken under: the machine, its kernel's settings, versions, date.
+"""What a measurement was taken under: the machine, its kernel's settings, versions, date.
 
-Figures mean nothing without it, so every folder of results holds one `describe()`.
+Figures mean nothing without it, so every result holds it or a part of it.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import resource
+import subprocess
 import time
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,17 @@ import psutil
 
 import capriccio_patch
 
-from . import machine
+__all__ = [
+    "commit",
+    "describe",
+    "headline",
+    "lines",
+    "machine",
+    "now",
+    "setting",
+    "usable_cpus",
+    "versions",
+]
 
 _PACKAGES = ("greenlet", "wrapt", "psutil", "gevent", "eventlet", "uvloop", "matplotlib")
 _SETTINGS = (
@@ -34,23 +47,60 @@ _SETTINGS = (
 
 def describe() -> dict[str, Any]:
     """Machine, system, settings that bound what can be run, versions and date, for JSON."""
-    versions = {"capriccio_patch": capriccio_patch.__version__}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
-        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-        "machine": machine.describe(),
-        "commit": machine.commit(),
+        "date": now(),
+        "machine": machine(),
+        "commit": commit(),
         "cpus": usable_cpus(),
         "memory_available": psutil.virtual_memory().available,
         "load": psutil.getloadavg(),
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         "settings": {name: value for name in _SETTINGS if (value := setting(name)) is not None},
-        "versions": versions,
+        "versions": {"capriccio_patch": capriccio_patch.__version__} | versions(_PACKAGES),
     }
+
+
+def machine() -> dict[str, str]:
+    """Processor, processors, memory, system and Python, each in a few words."""
+    memory = psutil.virtual_memory().total
+    return {
+        "processor": _processor(),
+        "processors": str(os.cpu_count()),
+        "memory": f"{memory / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def headline() -> str:
+    """The machine and the commit in one line."""
+    return f"{'; '.join(machine().values())}; commit {commit()}"
+
+
+def now() -> str:
+    """Date and time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str:
+    """The package's commit, with a + for changes since; "unknown" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def lines(description: dict[str, Any]) -> list[tuple[str, str]]:
@@ -84,3 +134,13 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -10,13 +10,14 @@ import argparse
 import collections
 import errno
 import ipaddress
-import json
 import math
 import os
 import socket
 import threading
 import time
 from typing import Any
+
+from parent import lives, say  # type: ignore[import-not-found]
 
 PARSER = argparse.ArgumentParser()
 PARSER.add_argument("--host", default="127.0.0.1")
@@ -31,10 +32,6 @@ PARSER.add_argument("--duration", type=float, default=10.0, help="seconds")
 PARSER.add_argument("--delay", type=float, default=1.0, help="the server's")
 PARSER.add_argument("--timeout", type=float, default=60.0, help="seconds to wait for anything")
 PAUSE = 0.5  # seconds after a failure: one that repeats must not become a load of its own
-
-
-def say(**message: Any) -> None:
-    print(json.dumps(message), flush=True)
 
 
 class Clients:
@@ -114,7 +111,6 @@ class Clients:
 def main() -> None:
     options = PARSER.parse_args()
     options.of = options.of or options.threads
-    parent = os.getppid()
     clients = Clients(options)
     try:
         for index in range(options.threads):
@@ -127,7 +123,7 @@ def main() -> None:
         clients.begin = float(input()) if options.wait else time.time()
         clients.begins.set()
         second = 0
-        while os.getppid() == parent and second <= options.duration:
+        while lives() and second <= options.duration:
             time.sleep(max(0.0, clients.begin + second - time.time()))
             say(**clients.totals())
             second = max(second + 1, math.floor(time.time() - clients.begin))

@@ -5,7 +5,6 @@ Each case is a function that does `n` operations and returns the CPU seconds tha
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import socket
@@ -16,6 +15,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from parent import say  # type: ignore[import-not-found]
 
 _EARLY: Any = getattr(sys, "early_locks", (threading.Lock(), threading.RLock()))
 _BATCH = 100
@@ -289,4 +290,4 @@ def measure(call: Callable[[int], float], seconds: float, n: int = 0) -> float:
 
 if __name__ == "__main__":
     name = sys.argv[1]
-    print(json.dumps({name: measure(globals()[name], float(sys.argv[2]), _FIXED.get(name, 0))}))
+    say(**{name: measure(globals()[name], float(sys.argv[2]), _FIXED.get(name, 0))})
