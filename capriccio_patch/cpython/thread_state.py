@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, cast
 
@@ -17,11 +17,12 @@ from .interpose import clone, release
 
 __all__ = [
     "ask_later",
+    "exchange_tracing",
+    "exchange_words",
     "frame_teller",
     "is_only_interpreter",
     "is_set",
     "local_words",
-    "settle_tracing",
     "state_dict",
     "trace_words",
     "tracing_depth",
@@ -42,6 +43,7 @@ _add_pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_vo
 _set_interrupt = ctypes.cast(_api.PyErr_SetInterruptEx, ctypes.c_void_p).value
 _is_true = ctypes.cast(_api.PyObject_IsTrue, ctypes.c_void_p).value
 
+_ALL = slice(None)
 _LOCAL = "threading.local"
 _TRACE = "trace"
 _DEPTH = "tracing"
@@ -144,14 +146,30 @@ def is_only_interpreter() -> bool:
     return made_last == main
 
 
-def settle_tracing() -> None:
-    """Have the interpreter look again whether the calling OS thread is traced or profiled.
+def exchange_words(words: memoryview[int], new: Sequence[int]) -> list[int]:
+    """Put `new` into `words`, which are those of `local_words` or `trace_words`; what was there.
 
-    In CPython 3.11 that is noted once more on each C stack.
+    The references that words own change hands with them.  One instruction reads all words and the
+    next one writes them; neither makes a call, after which a finalizer or signal handler could run.
+    So nobody sees a function without the object that it is to be called with.
+    """
+    source = memoryview((ctypes.c_size_t * len(new))(*new)).cast("B").cast("P")
+    [*old], words[_ALL] = words, source
+    return old
+
+
+def exchange_tracing(words: memoryview[int], new: Sequence[int]) -> list[int]:
+    """As `exchange_words`, for `trace_words`, while no trace function is called on the OS thread.
+
+    In the end the interpreter looks again whether the thread is traced or profiled: in CPython 3.11
+    that is noted once more on each C stack.
     """
     state = _thread_state()
     _enter_tracing(state)
-    _leave_tracing(state)
+    try:
+        return exchange_words(words, new)
+    finally:
+        _leave_tracing(state)
 
 
 def tracing_depth() -> ctypes.c_int:

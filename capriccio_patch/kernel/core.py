@@ -243,6 +243,8 @@ class Kernel:
     def _interrupt_start(self, thread: Thread) -> None:
         error, _ = self._run_interrupt(thread, None)
         self.current = thread
+        if thread.trace is not None:
+            self.c_state.restore_trace(thread)
         if error is not None:
             raise error
 
@@ -415,6 +417,8 @@ class Kernel:
             else:
                 self.current = me
         self.current = me
+        if me.trace is not None:
+            self.c_state.restore_trace(me)
         if others is not None:
             for thread in others:
                 self.push(thread)
@@ -691,10 +695,14 @@ class Kernel:
         # Whatever waits in `action` is a thread of its own: `me` may still be queued somewhere.
         self.current = finalizer
         me.parked = waiting
+        if me.trace is not None:
+            self.c_state.restore_trace(me)
         try:
             action()
         except BaseException as raised:
             error = error or raised
+        if self.is_traced or self.is_profiled:
+            self.c_state.save_trace(me)  # others run before `me` goes on
         finalizer = self.finalizer
         finalizer.host = me
         self.current = finalizer

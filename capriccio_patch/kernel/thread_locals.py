@@ -39,6 +39,10 @@ _OUR_HOOKS = "capriccio_patch.hooks"
 _OUR_DEPTH = "capriccio_patch.depth"
 _OUR_LOCAL = "capriccio_patch.local"
 _NO_HOOKS = (None, None)
+_NO_LOCAL = (0, 0)
+_NO_TRACE = (0, 0, 0, 0)
+_OBJECTS = slice(2, None)
+"""Of the four words: what the functions are called with."""
 
 
 class CState:
@@ -79,7 +83,7 @@ class CState:
         saved: dict[str, Any] = {}
         local = self._local
         if local is not None and local[0]:
-            saved[_OUR_LOCAL] = _take(local)
+            saved[_OUR_LOCAL] = thread_state.exchange_words(local, _NO_LOCAL)
         current = self.current
         if current:
             if _REPR in current and not current[_REPR]:
@@ -123,19 +127,19 @@ class CState:
             sys.set_coroutine_origin_tracking_depth(depth)
         if local is not None:
             assert self._local is not None
-            _put(self._local, local)
+            thread_state.exchange_words(self._local, local)
 
     def save_trace(self, thread: Thread) -> None:
         """Take the trace and profile functions out, for `thread`, which runs."""
-        thread.trace = _take(self._trace)
-        thread_state.settle_tracing()
+        thread.trace = thread_state.exchange_tracing(self._trace, _NO_TRACE)
 
     def restore_trace(self, thread: Thread) -> None:
         """Put back what `save_trace` took out, on the stack of `thread`."""
         trace, thread.trace = thread.trace, None
         if trace is not None:
-            _put(self._trace, trace)
-            thread_state.settle_tracing()
+            for word in thread_state.exchange_tracing(self._trace, trace)[_OBJECTS]:
+                if word:  # set for nobody, while no thread ran
+                    interpose.release(word)
 
     def discard(self) -> None:
         """Drop the current state: its thread has ended.  Destructors of thread-locals run here."""
@@ -152,7 +156,7 @@ class CState:
         local = self._local
         while current or self.has_locals:
             if local is not None and local[0]:
-                for word in _take(local):
+                for word in thread_state.exchange_words(local, _NO_LOCAL):
                     interpose.release(word)
             dropped = dict(current)
             current.clear()
@@ -161,18 +165,6 @@ class CState:
     def _set_loop(self, loop: Any) -> None:
         _asyncio()._set_running_loop(loop)
         self._keep = self.current.get(_LOOP)
-
-
-def _take(words: memoryview[int]) -> list[int]:
-    taken = words.tolist()
-    for index in range(len(taken)):
-        words[index] = 0
-    return taken
-
-
-def _put(words: memoryview[int], values: list[int]) -> None:
-    for index, value in enumerate(values):
-        words[index] = value
 
 
 def _asyncio() -> Any:

@@ -83,3 +83,22 @@ def test_a_frame_that_was_told_is_not_kept() -> None:
         return weakref.ref(kept)
 
     assert tell()() is None
+
+
+def test_words_are_exchanged_whole() -> None:
+    words = thread_state.trace_words()
+    if any(words):
+        pytest.skip("somebody traces this test")
+
+    def function(*_: Any) -> None: ...
+
+    sys.setprofile(function)
+    taken = thread_state.exchange_tracing(words, (0, 0, 0, 0))
+    without = sys.getprofile()
+    nothing = thread_state.exchange_tracing(words, taken)
+    with_ = sys.getprofile()
+    sys.setprofile(None)
+    assert without is None
+    assert nothing == [0, 0, 0, 0]
+    assert with_ is function
+    assert not thread_state.tracing_depth().value

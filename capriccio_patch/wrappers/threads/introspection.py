@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -118,19 +119,17 @@ def _for_all(
     original = clone(getattr(sys, name))
     set_own = clone(getattr(sys, install))
 
-    def change(thread: Thread, function: Any) -> Callable[[], None]:
-        def change_own() -> None:
-            kernel.c_state.restore_trace(thread)
-            set_own(function)
-            kernel.c_state.save_trace(thread)
-
-        return change_own
+    def set_others(function: Any) -> None:
+        for thread in list(kernel.threads.values()):
+            if thread is not kernel.current:
+                kernel.interrupt(thread, partial(set_own, function))
 
     def set_all(function: Any, /) -> None:
         function = made(function)
         if kernel.is_mine():
-            for thread in _parked(runtime):
-                kernel.interrupt(thread, change(thread, function))
+            set_others(function)
+        else:
+            kernel.call_soon(set_others, function)
         original(function)
 
     return set_all

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bdb
+import ctypes
 import os
 import queue
+import signal
 import socket
 import sys
 import threading
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from capriccio_patch.cpython import originals
 
 
 @pytest.fixture
@@ -157,3 +160,174 @@ def test_a_debugger_does_not_step_into_what_is_c_code_in_stock(
     stepper.runcall(program)
     assert stepper.lines
     assert not [name for name in stepper.lines if name.startswith("capriccio_patch.")]
+
+
+Setter = Callable[[list[FrameType] | None], None]
+_append = ctypes.cast(ctypes.pythonapi.PyList_Append, ctypes.c_void_p)
+
+
+def setter_of_c(kind: str) -> Setter:
+    """What sets a function of C that appends each frame it is told of to a list.
+
+    Told of one without the list it raises SystemError.
+    """
+    prototype = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.py_object)
+    plain = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+    put = prototype((f"PyEval_Set{kind}", ctypes.pythonapi))
+    remove = plain((f"PyEval_Set{kind}", ctypes.pythonapi))
+
+    def set_function(frames: list[FrameType] | None) -> None:
+        if frames is None:
+            remove(None, None)
+        else:
+            put(_append, frames)
+
+    return set_function
+
+
+def functions(frames: list[FrameType]) -> set[str]:
+    """The names of this module's functions among them."""
+    return {each.f_code.co_name for each in frames if each.f_globals is globals()}
+
+
+@pytest.mark.parametrize("kind", ["Trace", "Profile"])
+def test_functions_of_c_see_their_own_thread_only(untraced: None, patched: None, kind: str) -> None:
+    set_function = setter_of_c(kind)
+
+    def in_one() -> None:
+        time.sleep(0)
+        set_function(frames_of["one"])
+        for _ in range(5):
+            mine_in_one()
+        set_function(None)
+
+    def in_other() -> None:
+        set_function(frames_of["other"])
+        for _ in range(5):
+            mine_in_other()
+        # Its thread ends with the function set.
+
+    def mine_in_one() -> None:
+        time.sleep(0.001)
+
+    def mine_in_other() -> None:
+        time.sleep(0.001)
+
+    frames_of: dict[str, list[FrameType]] = {"one": [], "other": []}
+    threads = [threading.Thread(target=each) for each in (in_one, in_other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "mine_in_one" in functions(frames_of["one"])
+    assert "mine_in_other" in functions(frames_of["other"])
+    assert "mine_in_other" not in functions(frames_of["one"])
+    assert "mine_in_one" not in functions(frames_of["other"])
+
+
+@pytest.mark.parametrize("kind", ["Trace", "Profile"])
+def test_a_function_of_c_sees_the_handler_of_a_signal_in_a_wait(
+    untraced: None, patched: None, kind: str
+) -> None:
+    set_function = setter_of_c(kind)
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        in_handler()
+
+    def in_handler() -> None: ...
+
+    def send() -> None:
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.01)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    frames: list[FrameType] = []
+    thread = threading.Thread(target=send)
+    try:
+        set_function(frames)
+        thread.start()
+        thread.join()
+        set_function(None)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "in_handler" in functions(frames)
+    assert "send" not in functions(frames)
+
+
+@pytest.mark.parametrize("kind", ["trace", "profile"])
+def test_a_function_that_a_handler_sets_in_a_wait_is_its_thread_s(
+    untraced: None, patched: None, kind: str
+) -> None:
+    events: list[Event] = []
+    put = getattr(sys, f"set{kind}")
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        put(recorder(events))
+
+    def send() -> None:
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.01)
+        in_other()
+
+    def in_other() -> None: ...
+
+    def in_main() -> None: ...
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    thread = threading.Thread(target=send)
+    try:
+        thread.start()
+        thread.join()
+        in_main()
+    finally:
+        put(None)
+        signal.signal(signal.SIGUSR1, before)
+    names = {name for name, _ in events}
+    assert f"{__name__}.in_main" in names
+    assert f"{__name__}.in_other" not in names
+
+
+@pytest.mark.skipif(not hasattr(threading, "settrace_all_threads"), reason="CPython 3.12")
+@pytest.mark.parametrize("kind", ["trace", "profile"])
+@pytest.mark.parametrize("where", ["green", "os"])
+def test_a_function_set_for_all_threads_is_set_for_those_that_wait(
+    untraced: None, patched: None, kind: str, where: str
+) -> None:
+    events: list[Event] = []
+    go_on = threading.Event()
+
+    def run() -> None:
+        go_on.wait()
+        in_thread()
+
+    def in_thread() -> None: ...
+
+    put_all = getattr(sys, f"_set{kind}allthreads")
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.001)
+    if where == "green":
+        put_all(recorder(events))
+    else:
+        call_on_os_thread(put_all, recorder(events))
+    time.sleep(0.001)
+    go_on.set()
+    thread.join()
+    put_all(None)
+    assert (f"{__name__}.in_thread", "call") in events
+
+
+def call_on_os_thread(function: Callable[..., Any], *args: Any) -> None:
+    done = originals.allocate_lock()
+    originals.lock_acquire(done)
+
+    def run() -> None:
+        try:
+            function(*args)
+        finally:
+            originals.lock_release(done)
+
+    originals.start_new_thread(run, ())
+    originals.lock_acquire(done)
