@@ -36,8 +36,8 @@ from .patching.checkpoints import (
 )
 from .patching.offload import Offload
 from .preemption.watchdog import Watchdog
-from .wrappers import table
 from .wrappers.base import Patch, Runtime
+from .wrappers.table import Table
 
 __all__ = [
     "blocking_graph",
@@ -60,11 +60,16 @@ if TYPE_CHECKING:
 class _Applied(Application):
     """What one `patch_all` has done, to tell of and to undo."""
 
-    def __init__(self, runtime: Runtime, settings: Settings) -> None:
-        super().__init__(runtime, table.patches_again)
+    def __init__(self, runtime: Runtime, watchdog: Watchdog, settings: Settings) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.watchdog = watchdog
         self.settings = settings
         self.outcome = Outcome(runtime.kernel)
-        self.offload = Offload(runtime, self.apply, self.undo, when_imported)
+        self.table = Table(runtime, watchdog, self.executed)
+        self.offload = Offload(
+            self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
+        )
 
 
 _applied: _Applied | None = None
@@ -120,16 +125,17 @@ def patch_all(
     disk = Disk(kernel, descriptors, workers, scheme)
     scheme.init(disk)
     runtime = Runtime(kernel, descriptors, workers, disk)
-    runtime.watchdog = Watchdog(kernel, slice_for(settings, policy), *blocked_for(settings, policy))
-    applied = _Applied(runtime, settings)
+    watchdog = Watchdog(kernel, slice_for(settings, policy), *blocked_for(settings, policy))
+    applied = _Applied(runtime, watchdog, settings)
     try:
-        rows = [*table.all_patches(runtime), *applied.outcome.patches()]
-        _check_names(rows, settings)
+        table = applied.table
+        rows = [*table.rows, *applied.outcome.patches()]
+        _check_names(rows, table, settings)
         rows = [row for row in rows if _selected(row, settings)]
         rows = with_checkpoints(kernel, rows)
-        applied.apply_all(rows)
-        runtime.watchdog.start()
-        applied.undo.append(runtime.watchdog.stop)
+        applied.apply_all(rows, table.existing, table.again)
+        watchdog.start()
+        applied.undo.append(watchdog.stop)
     except BaseException:
         applied.put_back()
         scheme.close()
@@ -237,7 +243,7 @@ def is_patched(name: str) -> bool:
         return True
     if name in _groups:
         return any(row in _applied.how for row in _groups[name])
-    if any(name == late.group for late in table.awaited()):
+    if any(name == late.group for late in _applied.table.awaited()):
         return _selected(Patch(name, name, "", None), _applied.settings)
     try:
         return id(found_at(name)) in _applied.originals
@@ -311,7 +317,7 @@ def program_failed() -> None:
 _groups: dict[str, list[str]] = {}
 
 
-def _check_names(rows: list[Patch], settings: Settings) -> None:
+def _check_names(rows: list[Patch], table: Table, settings: Settings) -> None:
     """ConfigError if ``only`` or ``exclude`` name what there is no row for."""
     _groups.clear()
     for row in rows:
@@ -344,9 +350,9 @@ def _imported(module: ModuleType) -> None:
     applied = _applied
     if applied is None:
         return
-    for late in table.LATE:
+    for late in applied.table.late:
         if late.module == module.__name__:
-            rows = with_checkpoints(applied.runtime.kernel, late.patches(applied.runtime))
+            rows = with_checkpoints(applied.runtime.kernel, late.patches())
             for row in rows:
                 _groups.setdefault(row.group, []).append(row.name)
                 if _selected(row, applied.settings):

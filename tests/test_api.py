@@ -35,7 +35,7 @@ def snapshot() -> dict[str, Any]:
     applied = api._applied
     assert applied is not None
     targets: dict[int, Any] = {}
-    for row in api.tables.all_patches(applied.runtime):
+    for row in applied.table.rows:
         parent = apply.find(row)[0]
         targets[id(parent)] = parent
     capriccio_patch.unpatch_all()

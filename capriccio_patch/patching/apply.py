@@ -22,7 +22,7 @@ from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from ..cpython import interpose, originals
-from ..wrappers.base import Patch, Runtime
+from ..wrappers.base import Existing, Patch
 
 __all__ = ["Application", "find", "found_at", "when_imported"]
 
@@ -57,15 +57,22 @@ when_imported: Callable[[Callable[[Any], None], str], None] = wrapt.register_pos
 """Have a call made with a module when that is imported."""
 
 
+RowsAgain = Callable[[list[Patch], Any], list[Patch]]
+
+
+def _none(rows: list[Patch], module: Any) -> list[Patch]:
+    return []
+
+
 class Application:
     """The rows that have been applied, to tell of and to undo."""
 
-    def __init__(
-        self, runtime: Runtime, rows_again: Callable[[Runtime, list[Patch], Any], list[Patch]]
-    ) -> None:
-        """`rows_again` makes the rows for another module of the name that given rows have."""
-        self.runtime = runtime
-        self._rows_again = rows_again
+    def __init__(self) -> None:
+        self._existing: tuple[Existing, ...] = ()
+        self._served: dict[str, list[Any]] = {}
+        """By name: the modules whose rows have been applied."""
+        self._rows: list[Patch] = []
+        self._again: RowsAgain = _none
         self.undo: list[Callable[[], None]] = []
         self.how: dict[str, str] = {}
         """By name of a row: the way in which it was applied."""
@@ -75,14 +82,23 @@ class Application:
         """By id of what is found at a path now: the callable that was there."""
         self._refused = interpose.self_check()
 
-    def apply_all(self, rows: list[Patch]) -> None:
-        """Apply all rows, and serve the objects that exist already."""
+    def apply_all(
+        self, rows: list[Patch], existing: tuple[Existing, ...], again: RowsAgain
+    ) -> None:
+        """Apply all rows, and serve the objects that exist already.
+
+        `again` makes the rows for another module of the name that given rows have.
+        """
         for row in rows:
             self.apply(row)
         _rehash()
-        serve_again = self._serve_again(rows)
-        self._adopt(rows, serve_again)
-        self.runtime.executed = serve_again
+        self._rows = rows
+        self._served = {
+            row.module: [sys.modules[row.module]] for row in rows if row.module in sys.modules
+        }
+        self._again = again
+        self._existing = existing
+        self._adopt(rows)
 
     def apply(self, row: Patch) -> None:
         """Apply one row; nothing is raised for one that can't be."""
@@ -92,8 +108,8 @@ class Application:
 
     def put_back(self) -> None:
         """Undo everything, last first."""
-        releasers = self.runtime.releasers
-        if releasers and self.how:
+        releasers = {each.cls: each.release for each in self._existing if each.release is not None}
+        if releasers:
             for instance in interpose.instances(releasers)[0]:
                 for cls, release in releasers.items():
                     if isinstance(instance, cls):
@@ -153,36 +169,32 @@ class Application:
         self.originals[id(replacement)] = found
         self.how[row.name] = "in place"
 
-    def _serve_again(self, rows: list[Patch]) -> Callable[[Any], list[Patch]]:
-        """What takes over a C module made in addition to one that is taken over; its rows."""
-        served = {row.module: sys.modules[row.module] for row in rows if row.module in sys.modules}
+    def executed(self, module: Any) -> list[Patch]:
+        """Take over a C module made in addition to one that is taken over; returns its rows."""
+        name = vars(module).get("__name__")
+        served = self._served.get(name) if type(name) is str else None
+        if served is None or not _is_of_c(module) or any(each is module for each in served):
+            return []
+        served.append(module)
+        old = [row for row in self._rows if row.module == name and row.name in self.how]
+        again = self._again(old, module)
+        for row in again:
+            self.apply(row)
+        return again
 
-        def executed(module: Any) -> list[Patch]:
-            name = vars(module).get("__name__")
-            if served.get(name, module) is module or not _is_of_c(module):
-                return []
-            served[name] = module
-            old = [row for row in rows if row.module == name and row.name in self.how]
-            again = self._rows_again(self.runtime, old, module)
-            for row in again:
-                self.apply(row)
-            return again
-
-        return executed
-
-    def _adopt(self, rows: list[Patch], serve_again: Callable[[Any], list[Patch]]) -> None:
+    def _adopt(self, rows: list[Patch]) -> None:
         """Serve what exists already: stored bound methods, state kept in instances, and C modules
         that were made more than once (tests do that)."""
-        adopters = self.runtime.adopters
         replaced: dict[type, dict[str, Any]] = {}
         for row in rows:
             if row.name in self.how and "." in row.path:
                 cls, attribute, found = find(row)
                 if isinstance(cls, type) and found is row.replacement:
                     replaced.setdefault(cls, {})[attribute] = found
-        found, methods = interpose.instances((*replaced, *adopters, ModuleType))
-        again = [row for each in found if type(each) is ModuleType for row in serve_again(each)]
-        for cls, adopt in adopters.items():
+        classes = (each.cls for each in self._existing)
+        found, methods = interpose.instances((*replaced, *classes, ModuleType))
+        again = [row for each in found if type(each) is ModuleType for row in self.executed(each)]
+        for cls, adopt, _ in self._existing:
             if cls in replaced:
                 for each in found:
                     if isinstance(each, cls):
@@ -196,7 +208,7 @@ class Application:
                     self.undo.append(redirect.undo)
                     break
         if again:
-            self._adopt(again, lambda module: [])
+            self._adopt(again)
 
 
 def find(row: Patch) -> tuple[Any, str, Any]:

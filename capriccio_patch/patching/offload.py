@@ -16,7 +16,7 @@ own.  What of the standard library is such is offloaded without being named
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,8 +25,7 @@ from typing import Any
 
 from ..cpython import interpose
 from ..errors import ConfigError
-from ..wrappers.base import Patch, Runtime
-from ..wrappers.offloaded.call import Method, maker
+from ..wrappers.base import Method, Offloader, Patch
 
 __all__ = ["Offload"]
 
@@ -42,19 +41,21 @@ _LATER = 0x20 | 0x80 | 0x100 | 0x200
 class Offload:
     """What one patch has offloaded.
 
-    `apply` applies a row; `undo` takes what is to be done at the end; `when_imported` makes a call
-    after the import of a module.
+    `offloaded` makes an offloaded function of any; for methods of classes in `offloaders`, which
+    may become more, what is found there does.  `apply` applies a row; `undo` takes what is to be
+    done at the end; `when_imported` makes a call after the import of a module.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
+        offloaded: Offloader,
+        offloaders: Mapping[type, Offloader],
         apply: Callable[[Patch], None],
         undo: list[Callable[[], None]],
         when_imported: Callable[[Callable[[Any], None], str], None],
     ) -> None:
-        self._runtime = runtime
-        self._offloaded = maker(runtime)
+        self._offloaded = offloaded
+        self._offloaders = offloaders
         self._apply = apply
         self._undo = undo
         self._when_imported = when_imported
@@ -103,7 +104,7 @@ class Offload:
         offloaded = self._offloaded
         if isinstance(target.parent, type):
             for cls in target.parent.__mro__:
-                offloaded = self._runtime.offloaders.get(cls, offloaded)
+                offloaded = self._offloaders.get(cls, offloaded)
         replacement: Any = offloaded(interpose.clone(function))
         self._in_force[id(replacement)] = replacement
         if isinstance(target.found, (classmethod, _ClassMethodOfC)):

@@ -1,4 +1,4 @@
-"""What the wrappers share: the rows of their tables, and how they read a timeout."""
+"""What the wrappers share: the parts they are made for, their rows, how they read arguments."""
 
 from __future__ import annotations
 
@@ -11,37 +11,29 @@ from ..io.disk import Disk
 from ..io.workers import Workers
 from ..kernel.core import Kernel
 
-__all__ = ["Late", "Patch", "Runtime", "is_path", "seconds"]
+__all__ = ["Existing", "Late", "Method", "Offloader", "Patch", "Runtime", "is_path", "seconds"]
+
+Offloader = Callable[[Any], Callable[..., Any]]
+"""Makes of a function one that does the same on a worker's OS thread."""
 
 
-class Runtime:
-    """What wrappers are made for, and what they offer each other."""
+class Runtime(NamedTuple):
+    """The parts of the runtime that every wrapper is made for."""
 
-    def __init__(
-        self, kernel: Kernel, descriptors: Descriptors, workers: Workers, disk: Disk
-    ) -> None:
-        self.kernel = kernel
-        self.descriptors = descriptors
-        self.workers = workers
-        self.disk = disk
-        self.adopters: dict[type, Callable[[Any], None]] = {}
-        """By class: what to do with an instance that exists when the patch is applied."""
-        self.releasers: dict[type, Callable[[Any], None]] = {}
-        """By class: what to do with an instance that exists when the patch is undone."""
-        self.resolve: Callable[[Any, Any], Any] = lambda sock, address: address
-        """A socket's address with its host name looked up; set by `names`."""
-        self.watchdog: Any = None
-        """`preemption.watchdog.Watchdog`; set by `patching`."""
-        self.locks: Any = None
-        """The waits for plain locks (`lock_waits.LockWaits`); set by `locks`."""
-        self.rlock_held: Callable[[Any], bool] = lambda lock: False
-        """Whether the current green thread owns an RLock; set by `locks`."""
-        self.offloaders: dict[type, Callable[[Any], Callable[..., Any]]] = {}
-        """By class: what makes an offloading method of an original one, where that takes care."""
-        self.socket_mode: Any = None
-        """The program's timeouts of sockets (`socket_mode.SocketMode`); set by `socket`."""
-        self.executed: Callable[[Any], Any] = lambda module: None
-        """To be told of each C module that has been executed; set by `patching`."""
+    kernel: Kernel
+    descriptors: Descriptors
+    workers: Workers
+    disk: Disk
+
+
+class Existing(NamedTuple):
+    """What is done with objects that exist already: their state moves from C to us and back."""
+
+    cls: type
+    adopt: Callable[[Any], None]
+    """Called with each instance when the rows of the class have been applied."""
+    release: Callable[[Any], None] | None = None
+    """Called with each instance before they are undone."""
 
 
 class Patch(NamedTuple):
@@ -72,7 +64,26 @@ class Late(NamedTuple):
     group: str
     module: str
     """What their targets are found in, directly: ``_ssl``."""
-    patches: Callable[[Runtime], list[Patch]]
+    patches: Callable[[], list[Patch]]
+    """Makes them; it is called once for each patch, when the module is there."""
+
+
+class Method:
+    """A method of a C type that is decided upon when it is looked up.
+
+    So no frame of ours stands between the program and the C method where that is called, and its
+    warnings name the program's line.
+    """
+
+    __slots__ = ("bind", "original", "unbound")
+
+    def __init__(self, original: Any, bind: Callable[[Any, Any], Any], unbound: Any) -> None:
+        self.original = original
+        self.bind = bind
+        self.unbound = unbound
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self.unbound if instance is None else self.bind(instance, type(instance))
 
 
 def is_path(value: Any) -> bool:

@@ -1,22 +1,33 @@
-"""All rows, in the order in which they are applied."""
+"""Everything that is taken over: the families of wrappers, each made with what it needs.
+
+What one family offers another is passed to it here, so whatever offers it is made first.  The rows
+may be applied in any order.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
+from ..preemption.watchdog import Watchdog
 from . import time
-from .base import Late, Patch, Runtime
-from .files import console, descriptors, fileio, locks, paths
-from .offloaded import interpreters, sqlite3
+from .base import Existing, Late, Offloader, Patch, Runtime
+from .files import console, descriptors, fileio, paths
+from .files import locks as file_locks
+from .offloaded import call, interpreters, sqlite3
 from .processes import fork, semlock, signal, wait
 from .sockets import connect, names, select, ssl
+from .sockets.mode import SocketMode
 from .threads import (
     async_exc,
     asyncio,
     conditions,
     faulthandler,
     import_lock,
+    locks,
     queue,
     simple_queue,
     start,
@@ -25,53 +36,71 @@ from .threads import (
 )
 from .threads import introspection as sys_
 
-__all__ = ["LATE", "all_patches", "awaited", "patches_again"]
-
-LATE = (
-    Late("asyncio", "_asyncio", asyncio.patches),
-    Late("faulthandler", "faulthandler", faulthandler.patches),
-    Late("queue", "queue", queue.patches),
-    Late("sqlite3", "_sqlite3", sqlite3.patches),
-    Late("ssl", "_ssl", ssl.patches),
-    *interpreters.LATE,
-)
+__all__ = ["Table"]
 
 
-def all_patches(runtime: Runtime) -> list[Patch]:
-    """The rows of every module of this package."""
-    return [
-        *time.patches(runtime),
-        *import_lock.patches(runtime),
-        *start.patches(runtime),
-        *conditions.patches(runtime),
-        *sys_.patches(runtime),
-        *tracing.patches(),
-        *switchinterval.patches(runtime),
-        *async_exc.patches(runtime),
-        *simple_queue.patches(runtime),
-        *names.patches(runtime),
-        *connect.patches(runtime),
-        *select.patches(runtime),
-        *descriptors.patches(runtime),
-        *paths.patches(runtime),
-        *fork.patches(runtime),
-        *locks.patches(runtime),
-        *fileio.patches(runtime),
-        *console.patches(runtime),
-        *signal.patches(runtime),
-        *wait.patches(runtime),
-        *semlock.patches(runtime),
-        *(row for late in LATE if late.module in sys.modules for row in late.patches(runtime)),
-    ]
+class Table:
+    """What one patch takes over."""
 
+    def __init__(
+        self, runtime: Runtime, watchdog: Watchdog, executed: Callable[[Any], Any]
+    ) -> None:
+        """`executed` is called with each C module that is executed while the patch is in force."""
+        c_released: WeakSet[Any] = WeakSet()
+        plain = locks.locks(runtime, c_released)
+        recursive = locks.rlocks(runtime)
+        look_ups = names.pool_of(runtime.kernel)
+        mode = SocketMode(runtime)
+        self._runtime = runtime
+        self.existing: tuple[Existing, ...] = (recursive.existing, mode.existing)
+        """What is done with objects that exist already."""
+        self.offloaded: Offloader = call.maker(runtime)
+        """How a function is offloaded of which nothing is known."""
+        self.offloaders: dict[type, Offloader] = {}
+        """By class: how its methods are, where that takes care."""
+        self.late: tuple[Late, ...] = (
+            Late("asyncio", "_asyncio", partial(asyncio.patches, runtime)),
+            Late("faulthandler", "faulthandler", partial(faulthandler.patches, runtime)),
+            Late("queue", "queue", partial(queue.patches, runtime)),
+            Late("sqlite3", "_sqlite3", partial(sqlite3.patches, runtime, self.offloaders)),
+            Late("ssl", "_ssl", partial(ssl.patches, runtime, mode)),
+            *interpreters.late(runtime),
+        )
+        """The rows of modules that many programs never import."""
+        self.rows: list[Patch] = [
+            *time.patches(runtime),
+            *import_lock.patches(runtime, executed),
+            *start.patches(runtime, c_released),
+            *plain.rows,
+            *recursive.rows,
+            *conditions.patches(runtime, plain.waits, recursive.held),
+            *sys_.patches(runtime),
+            *tracing.patches(),
+            *switchinterval.patches(watchdog),
+            *async_exc.patches(runtime),
+            *simple_queue.patches(runtime),
+            *names.patches(look_ups),
+            *connect.patches(runtime, mode, names.resolver(look_ups)),
+            *select.patches(runtime),
+            *descriptors.patches(runtime),
+            *paths.patches(runtime),
+            *fork.patches(runtime),
+            *file_locks.patches(runtime),
+            *fileio.patches(runtime),
+            *console.patches(runtime),
+            *signal.patches(runtime, watchdog.preemption),
+            *wait.patches(runtime),
+            *semlock.patches(runtime),
+            *(row for late in self.late if late.module in sys.modules for row in late.patches()),
+        ]
+        """The rows of everything that is there now."""
 
-def patches_again(runtime: Runtime, rows: list[Patch], module: Any) -> list[Patch]:
-    """The rows for another module of the name of one whose `rows` have been applied."""
-    if module.__name__ == "_queue":
-        return simple_queue.patches(runtime, module)
-    return [row._replace(owner=module) for row in rows if "." not in row.path]
+    def again(self, rows: list[Patch], module: Any) -> list[Patch]:
+        """The rows for another module of the name of one whose `rows` have been applied."""
+        if module.__name__ == "_queue":
+            return simple_queue.patches(self._runtime, module)
+        return [row._replace(owner=module) for row in rows if "." not in row.path]
 
-
-def awaited() -> list[Late]:
-    """Those that wait for the import of their module."""
-    return [late for late in LATE if late.module not in sys.modules]
+    def awaited(self) -> list[Late]:
+        """The late rows that wait for the import of their module."""
+        return [late for late in self.late if late.module not in sys.modules]

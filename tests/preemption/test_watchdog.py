@@ -678,7 +678,7 @@ def test_without_a_slice_nobody_is_preempted(run_script: Any) -> None:
 
 def test_the_number_in_use_is_given_up_to_the_program(patched: None) -> None:
     assert api._applied is not None
-    preemption = api._applied.runtime.watchdog.preemption
+    preemption = api._applied.watchdog.preemption
     number = preemption.signum
     assert signal.getsignal(number) == signal.SIG_DFL
     received: list[int] = []

@@ -19,30 +19,12 @@ from ...cpython import originals
 from ...io import os_threads
 from ...io.workers import Job, Workers
 from ...kernel.core import Kernel
-from ..base import Runtime
+from ..base import Offloader, Runtime
 
-__all__ = ["Method", "call_to_the_end", "maker"]
-
-
-class Method:
-    """A method of a C type that is decided upon when it is looked up.
-
-    So no frame of ours stands between the program and the C method where that is called, and its
-    warnings name the program's line.
-    """
-
-    __slots__ = ("bind", "original", "unbound")
-
-    def __init__(self, original: Any, bind: Callable[[Any, Any], Any], unbound: Any) -> None:
-        self.original = original
-        self.bind = bind
-        self.unbound = unbound
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self.unbound if instance is None else self.bind(instance, type(instance))
+__all__ = ["call_to_the_end", "maker"]
 
 
-def maker(runtime: Runtime) -> Callable[[Any], Callable[..., Any]]:
+def maker(runtime: Runtime) -> Offloader:
     """Returns what makes an offloaded function of an original one."""
     kernel = runtime.kernel
     get_ident = originals.get_ident

@@ -35,7 +35,7 @@ from ...kernel.core import Kernel
 from ..base import Late, Patch, Runtime
 from .call import call_to_the_end
 
-__all__ = ["LATE"]
+__all__ = ["late"]
 
 _IDENTIFIED = "InterpreterID"
 _RUNNING = ("create", "destroy", "decref", "run_string", "run_func", "exec", "call")
@@ -50,6 +50,15 @@ if locks:
     with threading._shutdown_locks_lock:
         locks.discard(threading._main_thread._tstate_lock)
 ''', {})"""
+
+
+def late(runtime: Runtime) -> tuple[Late, ...]:
+    """The rows of the modules of interpreters, of which each Python has its own."""
+    running = ("_xxsubinterpreters", "_interpreters")
+    return (
+        *(Late(_GROUP, module, partial(_running, module, runtime)) for module in running),
+        Late(_GROUP, "_interpchannels", partial(_sending, "_interpchannels", runtime)),
+    )
 
 
 def _running(module: str, runtime: Runtime) -> list[Patch]:
@@ -69,13 +78,6 @@ def _sending(module: str, runtime: Runtime) -> list[Patch]:
         return bool(named.get("blocking", True))
 
     return _offloaded(runtime, module, ("send", "send_buffer"), waits)
-
-
-LATE = (
-    Late(_GROUP, "_xxsubinterpreters", partial(_running, "_xxsubinterpreters")),
-    Late(_GROUP, "_interpreters", partial(_running, "_interpreters")),
-    Late(_GROUP, "_interpchannels", partial(_sending, "_interpchannels")),
-)
 
 
 class _Companion:

@@ -36,9 +36,9 @@ from typing import Any
 
 from ...cpython import interpose, originals
 from ...io.workers import Workers
-from ..base import Patch, Runtime
+from ..base import Method, Offloader, Patch, Runtime
 from ..caller import as_caller, on_behalf
-from .call import Method, call_to_the_end
+from .call import call_to_the_end
 
 __all__ = ["patches"]
 
@@ -63,8 +63,9 @@ _CHECKED = {
 }
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module.  Imports ``_sqlite3``."""
+def patches(runtime: Runtime, offloaders: dict[type, Offloader]) -> list[Patch]:
+    """The rows of this module; in `offloaders` it says how methods that are none of its rows are
+    offloaded.  Imports ``_sqlite3``."""
     import _sqlite3
 
     kernel = runtime.kernel
@@ -172,8 +173,8 @@ def patches(runtime: Runtime) -> list[Patch]:
     def blobs_connection(blob: Any) -> Any:
         return next((each for each in get_referents(blob) if isinstance(each, Connection)), None)
 
-    runtime.offloaders[Connection] = partial(always, connection_of=itself)
-    runtime.offloaders[_sqlite3.Cursor] = partial(always, connection_of=its_connection)
+    offloaders[Connection] = partial(always, connection_of=itself)
+    offloaders[_sqlite3.Cursor] = partial(always, connection_of=its_connection)
     rows = [Patch("sqlite3", "_sqlite3", "Connection.__init__", init)]
     connections = {"Connection": itself, "Cursor": its_connection, "Blob": blobs_connection}
     for wrap, names in ((checked, _CHECKED), (offloaded, _OFFLOADED)):

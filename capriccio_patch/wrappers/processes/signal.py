@@ -18,6 +18,7 @@ from typing import Any
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ...kernel.core import Kernel
+from ...preemption.tick import Preemption
 from ...signals.handlers import Signals
 from ...signals.waits import Received, SignalWaits, take
 from ..base import Patch, Runtime, seconds
@@ -26,10 +27,10 @@ from . import signal_mask
 __all__ = ["patches"]
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
+def patches(runtime: Runtime, preemption: Preemption) -> list[Patch]:
+    """The rows of this module; a handler is not to be preempted where `preemption` may not be."""
     kernel = runtime.kernel
-    signals = Signals(kernel, runtime.watchdog.preemption)
+    signals = Signals(kernel, preemption)
     rows = [
         *_handler_patches(kernel, signals),
         *_kill_patches(kernel, signals),

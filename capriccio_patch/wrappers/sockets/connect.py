@@ -24,16 +24,13 @@ from .mode import SocketMode
 __all__ = ["patches"]
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
-    runtime.socket_mode = mode = SocketMode(runtime)
-    runtime.adopters[originals.SocketType] = mode.emulate
-    runtime.releasers[originals.SocketType] = mode.release
+def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:
+    """The rows of this module; ``resolve(sock, address)`` looks the host name up."""
     return [
         *mode.patches(),
-        *transfer.patches(runtime, mode),
+        *transfer.patches(runtime, mode, resolve),
         *_accept_patches(runtime, mode),
-        *_connect_patches(runtime, mode),
+        *_connect_patches(runtime, mode, resolve),
     ]
 
 
@@ -72,7 +69,9 @@ def _accept_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     return [Patch("socket", "_socket", "socket._accept", accept)]
 
 
-def _connect_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
+def _connect_patches(
+    runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]
+) -> list[Patch]:
     kernel = runtime.kernel
     record_of = runtime.descriptors.get
     original_connect = originals.socket_connect
@@ -82,7 +81,7 @@ def _connect_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     def connect(self: Any, address: Any, /) -> None:
         if not kernel.is_mine():
             return connect_outside(self, original_connect, address)  # type: ignore[no-any-return]
-        address = runtime.resolve(self, address)
+        address = resolve(self, address)
         if mode.timeout(self) == 0:
             return original_connect(self, address)  # type: ignore[no-any-return]
         error: int | None
@@ -100,7 +99,7 @@ def _connect_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     def connect_ex(self: Any, address: Any, /) -> int:
         if not kernel.is_mine():
             return int(connect_outside(self, original_connect_ex, address))
-        address = runtime.resolve(self, address)
+        address = resolve(self, address)
         if mode.timeout(self) == 0:
             return int(original_connect_ex(self, address))
         try:
@@ -152,7 +151,7 @@ def _connect_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
 
     def bind(self: Any, address: Any, /) -> None:
         if kernel.is_mine():
-            address = runtime.resolve(self, address)
+            address = resolve(self, address)
         original_bind(self, address)
 
     return [

@@ -22,7 +22,7 @@ from typing import Any
 from ...contracts.descriptor import Descriptor
 from ...cpython import originals
 from ...io.wait_ready import wait_ready
-from ..base import Patch, Runtime
+from ..base import Existing, Patch, Runtime
 
 __all__ = ["SocketMode"]
 
@@ -53,6 +53,11 @@ class SocketMode:
     def deadline(self, timeout: float | None) -> float | None:
         """When a wait that begins now has to end, in seconds of the kernel's clock."""
         return None if timeout is None else self._kernel.clock() + timeout
+
+    @property
+    def existing(self) -> Existing:
+        """What is done with sockets that exist already."""
+        return Existing(originals.SocketType, self.emulate, self.release)
 
     def emulate(self, sock: Any) -> None:
         """Take a timeout that was set in C over from there."""

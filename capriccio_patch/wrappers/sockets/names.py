@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import _socket
 import operator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from ...cpython import originals
 from ...io.workers import Workers
-from ..base import Patch, Runtime
+from ...kernel.core import Kernel
+from ..base import Patch
 
-__all__ = ["patches"]
+__all__ = ["patches", "pool_of", "resolver"]
 
 _LENGTHS = {
     getattr(_socket, name): lengths
@@ -26,11 +28,15 @@ _LENGTHS = {
 """How many items an address of a family may have."""
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
-    kernel = runtime.kernel
+def pool_of(kernel: Kernel) -> Workers:
+    """The OS threads on which names are looked up."""
     pool = Workers(kernel)
     kernel.on_fork(pool.after_fork)
+    return pool
+
+
+def patches(pool: Workers) -> list[Patch]:
+    """The rows of this module."""
     original_getaddrinfo = originals.getaddrinfo
 
     def getaddrinfo(*args: Any, **kwargs: Any) -> Any:
@@ -60,6 +66,18 @@ def patches(runtime: Runtime) -> list[Patch]:
                 del args  # the traceback must not hold them: a C function's does not
         return pool.call(originals.getnameinfo, *args)
 
+    return [
+        Patch("socket", "_socket", "getaddrinfo", getaddrinfo),
+        Patch("socket", "_socket", "gethostbyname", gethostbyname),
+        Patch("socket", "_socket", "gethostbyname_ex", gethostbyname_ex),
+        Patch("socket", "_socket", "gethostbyaddr", gethostbyaddr),
+        Patch("socket", "_socket", "getnameinfo", getnameinfo),
+    ]
+
+
+def resolver(pool: Workers) -> Callable[[Any, Any], Any]:
+    """``resolve(sock, address)``: a socket's address with its host name looked up."""
+
     def resolve(sock: Any, address: Any) -> Any:
         """As the C methods do it: the first address of the socket's family."""
         family = originals.socket_family(sock)
@@ -71,17 +89,10 @@ def patches(runtime: Runtime) -> list[Patch]:
         encoded = _encoded(host)
         if encoded in (None, b"", b"<broadcast>"):
             return address
-        found = pool.call(original_getaddrinfo, encoded, None, family, _socket.SOCK_DGRAM)
+        found = pool.call(originals.getaddrinfo, encoded, None, family, _socket.SOCK_DGRAM)
         return (found[0][4][0], *address[1:])
 
-    runtime.resolve = resolve
-    return [
-        Patch("socket", "_socket", "getaddrinfo", getaddrinfo),
-        Patch("socket", "_socket", "gethostbyname", gethostbyname),
-        Patch("socket", "_socket", "gethostbyname_ex", gethostbyname_ex),
-        Patch("socket", "_socket", "gethostbyaddr", gethostbyaddr),
-        Patch("socket", "_socket", "getnameinfo", getnameinfo),
-    ]
+    return resolve
 
 
 def _is_well_formed(address: Any, lengths: tuple[int, ...]) -> bool:

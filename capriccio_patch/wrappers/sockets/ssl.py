@@ -30,6 +30,7 @@ from ...cpython import originals
 from ...kernel.core import Kernel
 from ...kernel.waitqueue import added, contains, first_and_rest, removed
 from ..base import Patch, Runtime
+from .mode import SocketMode
 
 __all__ = ["patches"]
 
@@ -38,12 +39,11 @@ _SHORTEST = 1e-9
 """Seconds: a timeout that has passed when C looks for the first time."""
 
 
-def patches(runtime: Runtime) -> list[Patch]:
+def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     """The rows of this module.  Imports ``_ssl``."""
     import _ssl
 
     kernel = runtime.kernel
-    mode = runtime.socket_mode
     timeouts = mode.timeouts
     turns = _Turns(kernel)
     get_ident = originals.get_ident

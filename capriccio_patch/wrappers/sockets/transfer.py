@@ -27,9 +27,9 @@ _WAITALL = getattr(_socket, "MSG_WAITALL", 0)
 _IMMEDIATE = _DONTWAIT | getattr(_socket, "MSG_OOB", 0) | getattr(_socket, "MSG_ERRQUEUE", 0)
 
 
-def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
-    """The rows for transfers."""
-    return [*_receive_patches(runtime, mode), *_send_patches(runtime, mode)]
+def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:
+    """The rows for transfers; ``resolve(sock, address)`` looks the host name up."""
+    return [*_receive_patches(runtime, mode), *_send_patches(runtime, mode, resolve)]
 
 
 def _receive_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
@@ -181,7 +181,9 @@ def _receive_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     return [Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows]
 
 
-def _send_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
+def _send_patches(
+    runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]
+) -> list[Patch]:
     kernel = runtime.kernel
     get_ident = originals.get_ident
     record_of = runtime.descriptors.get
@@ -204,7 +206,7 @@ def _send_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         else:
             return original_sendto(self, data, *rest)  # raises
         if kernel.is_mine():
-            address = runtime.resolve(self, address)
+            address = resolve(self, address)
         return write(self, original_sendto, (self, data, flags, address), flags, data)
 
     def sendmsg(

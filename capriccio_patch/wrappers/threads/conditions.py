@@ -18,11 +18,13 @@ Source followed: Lib/threading.py.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ..base import Patch, Runtime
+from .lock_waits import LockWaits
 
 __all__ = ["patches"]
 
@@ -30,8 +32,10 @@ _NUMBERS = (float, int)
 _TIMEOUT_MAX = originals.TIMEOUT_MAX
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
+def patches(
+    runtime: Runtime, lock_waits: LockWaits, rlock_held: Callable[[Any], bool]
+) -> list[Patch]:
+    """The rows of this module, which know the waits for plain locks and who owns an RLock."""
     kernel = runtime.kernel
     clock = kernel.clock
     get_ident = originals.get_ident
@@ -41,8 +45,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     try_lock = originals.lock_acquire
     unlock = originals.lock_release
     is_locked = originals.lock_locked
-    waiting_for_lock, _, wake_for_lock = runtime.locks
-    rlock_held = runtime.rlock_held
+    waiting_for_lock, _, wake_for_lock = lock_waits
     stock_wait = Condition.wait
     stock_notify = Condition.notify
     stock_event_wait = threading.Event.wait

@@ -5,7 +5,7 @@
 2. ``os.fork`` takes the lock, so that a child never sees a module half made: its hooks do so here.
    They run in the thread that forks, which waits like any other.
 3. A C module that was removed from ``sys.modules`` and is imported again has other functions and
-   classes: `Runtime.executed` takes them over as well.
+   classes: `executed` takes them over as well.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..base import Patch, Runtime
 __all__ = ["patches"]
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
+def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
+    """The rows of this module; `executed` is called with each C module that has been executed."""
     kernel = runtime.kernel
     get_ident = originals.get_ident
     original_acquire = clone(_imp.acquire_lock)
@@ -95,7 +95,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     def execution(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def execute(module: Any, /) -> Any:
             result = function(module)
-            runtime.executed(module)
+            executed(module)
             return result
 
         return execute

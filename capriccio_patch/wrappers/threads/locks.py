@@ -16,27 +16,39 @@ These types are everybody's: importlib's locks, logging's, those of finalizers a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from ...contracts.thread import Thread
 from ...cpython import originals
-from ..base import Patch, Runtime, seconds
-from .lock_waits import lock_waits
+from ..base import Existing, Patch, Runtime, seconds
+from .lock_waits import LockWaits, lock_waits
 
-__all__ = ["patches"]
+__all__ = ["Locks", "RLocks", "locks", "rlocks"]
 
 # Beyond _thread.TIMEOUT_MAX the original raises OverflowError.
 _TIMEOUT_MAX = originals.TIMEOUT_MAX
 _POLL = 0.005  # seconds
 
 
-def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
-    """The rows of this module; `c_released` holds the locks of point 3."""
-    return [*_lock_patches(runtime, c_released), *_rlock_patches(runtime)]
+class Locks(NamedTuple):
+    """The plain locks."""
+
+    rows: list[Patch]
+    waits: LockWaits
 
 
-def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
+class RLocks(NamedTuple):
+    """The recursive locks."""
+
+    rows: list[Patch]
+    existing: Existing
+    held: Callable[[Any], bool]
+    """``held(lock)``: whether the current green thread owns it."""
+
+
+def locks(runtime: Runtime, c_released: WeakSet[Any]) -> Locks:
+    """Plain locks; `c_released` holds those of point 3, and may grow later."""
     kernel = runtime.kernel
     clock = kernel.clock
     get_ident = originals.get_ident
@@ -103,9 +115,9 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     def acquire_for(lock: Any, thread: Thread) -> bool:
         return original_acquire(lock, False)  # type: ignore[no-any-return]
 
-    runtime.locks = lock_waits(kernel, "lock", original_acquire, acquire_for, release)
-    waiting, wait_here, wake = runtime.locks
-    return [
+    waits = lock_waits(kernel, "lock", original_acquire, acquire_for, release)
+    waiting, wait_here, wake = waits
+    rows = [
         # A function that replaces two has the name of the later.
         Patch("threading", "_thread", "LockType.acquire_lock", acquire),
         Patch("threading", "_thread", "LockType.acquire", acquire),
@@ -114,9 +126,11 @@ def _lock_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
         Patch("threading", "_thread", "LockType.release", release),
         Patch("threading", "_thread", "LockType.__exit__", leave),
     ]
+    return Locks(rows, waits)
 
 
-def _rlock_patches(runtime: Runtime) -> list[Patch]:
+def rlocks(runtime: Runtime) -> RLocks:
+    """Recursive locks."""
     kernel = runtime.kernel
     clock = kernel.clock
     get_ident = originals.get_ident
@@ -298,8 +312,6 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
             del owners[key]
 
     kernel.on_fork(after_fork)
-    runtime.adopters[originals.RLockType] = adopt
-    runtime.rlock_held = held
     rows = [
         Patch("threading", "_thread", "RLock.__enter__", enter),
         Patch("threading", "_thread", "RLock.acquire", acquire),
@@ -312,7 +324,7 @@ def _rlock_patches(runtime: Runtime) -> list[Patch]:
     ]
     if original_count is not None:  # from 3.11.4
         rows.append(Patch("threading", "_thread", "RLock._recursion_count", recursion_count))
-    return rows
+    return RLocks(rows, Existing(originals.RLockType, adopt), held)
 
 
 def _limit(blocking: Any, timeout: Any, refuse: Callable[[], Any]) -> float | None:

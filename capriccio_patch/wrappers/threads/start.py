@@ -24,17 +24,15 @@ from ...cpython import frames, interpose, originals
 from ...io import os_threads
 from ...kernel.waitqueue import added, contains, first_and_rest, removed
 from ..base import Patch, Runtime, seconds
-from . import locks
 
 __all__ = ["patches"]
 
 
-def patches(runtime: Runtime) -> list[Patch]:
-    """The rows of this module."""
+def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
+    """The rows of this module; it adds the locks to `c_released` that C code releases."""
     kernel = runtime.kernel
     get_ident = originals.get_ident
     original_count = originals.thread_count
-    c_released: WeakSet[Any] = WeakSet()
 
     def green_ident() -> int:
         ident = get_ident()
@@ -48,7 +46,6 @@ def patches(runtime: Runtime) -> list[Patch]:
     rows = [
         Patch("threading", "_thread", "get_ident", green_ident),
         Patch("threading", "_thread", "_count", count),
-        *locks.patches(runtime, c_released),
         *_start_patches(runtime),
     ]
     if hasattr(_thread, "_set_sentinel"):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...cpython import originals
-from ..base import Patch, Runtime
+from ...preemption.watchdog import Watchdog
+from ..base import Patch
 
 __all__ = ["patches"]
 
@@ -17,16 +18,15 @@ _SHORTEST = 1e-6
 """CPython counts microseconds; what is less than one it takes, and tells to be none."""
 
 
-def patches(runtime: Runtime) -> list[Patch]:
+def patches(watchdog: Watchdog) -> list[Patch]:
     """The rows of this module."""
-    watchdog = runtime.watchdog
 
     def setswitchinterval(interval: Any, /) -> None:
         originals.setswitchinterval(interval)  # raises, and rounds
         watchdog.set_interval(originals.getswitchinterval() or _SHORTEST)
 
     def getswitchinterval() -> float:
-        return watchdog.interval  # type: ignore[no-any-return]
+        return watchdog.interval
 
     return [
         Patch("threading", "sys", "setswitchinterval", setswitchinterval),
