@@ -125,7 +125,7 @@ class Kernel:
         self._advance: Callable[[int], None] | None = getattr(scheduler, "advance", None)
         self.budget = TURN
         self.timers = Timers()
-        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._preempted: deque[Thread] = deque()
         self._slice_ended = 0.0
         self._slice_over = False
@@ -723,7 +723,7 @@ class Kernel:
         """Whether the calling OS thread is the scheduler's.  Any OS thread."""
         return bool(originals.get_ident() == self.os_ident)
 
-    def call_soon(self, call: Callable[..., None], *args: Any) -> None:
+    def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
         self._inbox.append((call, args))
         if self.blocking or self.heeded:

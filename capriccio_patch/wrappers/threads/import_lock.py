@@ -14,10 +14,9 @@ import _imp
 from collections.abc import Callable
 from typing import Any
 
-from ...contracts.thread import Slot
 from ...cpython import originals
 from ...cpython.interpose import clone
-from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ...kernel.parking import Lot
 from ..base import Patch, Runtime
 
 __all__ = ["patches"]
@@ -31,7 +30,8 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
     original_release = clone(_imp.release_lock)
     holder: Any = None
     count = 0
-    waiting: Slot = None
+    lot = Lot(kernel, "import lock", pass_on=lambda _: count or lot.wake_one(lot))
+    """There is one import lock: threads wait for the lot itself."""
     release_after_fork: Callable[[], None] = original_release
 
     def acquire_lock() -> None:
@@ -39,24 +39,10 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
         if get_ident() == kernel.os_ident:
             me = kernel.current.ident
             while count and holder != me:
-                wait()
+                lot.park(lot)
             holder = me
             count += 1
         original_acquire()
-
-    def wait() -> None:
-        nonlocal waiting
-        me = kernel.begin()
-        waiting = added(waiting, me)
-        me.kind = "import lock"
-        try:
-            kernel.park(me)
-        except BaseException:
-            if contains(waiting, me):
-                waiting = removed(waiting, me)
-            elif not count:
-                wake()
-            raise
 
     def release_lock() -> None:
         nonlocal count
@@ -67,14 +53,8 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
             raise RuntimeError("not holding the import lock")
         original_release()
         count -= 1
-        if not count and waiting is not None:
-            wake()
-
-    def wake() -> None:
-        nonlocal waiting
-        if waiting is not None:
-            thread, waiting = first_and_rest(waiting)
-            kernel.resume(thread)
+        if not count and lot.waiting:
+            lot.wake_one(lot)
 
     def before_fork() -> None:
         nonlocal release_after_fork
@@ -85,11 +65,6 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
     def after_fork() -> None:
         release_after_fork()
 
-    def after_fork_in_child() -> None:
-        nonlocal waiting
-        waiting = None
-
-    kernel.on_fork(after_fork_in_child)
     kernel.around_fork(before_fork, after_fork)
 
     def execution(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import _queue
 from typing import Any
 
-from ...contracts.thread import Slot
 from ...cpython import originals
-from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
 
 __all__ = ["patches"]
@@ -29,8 +28,8 @@ def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
     original_put = vars(cls)["put"]
     original_get = vars(cls)["get"]
     qsize = vars(cls)["qsize"]
-    waiting: dict[int, Slot] = {}
-    kernel.on_fork(waiting.clear)
+    lot = Lot(kernel, "queue", pass_on=lambda queue: qsize(queue) and lot.wake_one(queue))
+    waiting, wake, park = lot.waiting, lot.wake_one, lot.park
 
     def put(self: Any, item: Any, block: bool = True, timeout: float | None = None) -> None:
         original_put(self, item)
@@ -41,23 +40,6 @@ def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
         original_put(self, item)
         if waiting and id(self) in waiting:
             wake(self)
-
-    def wake(queue: Any) -> None:
-        """There is an item: the first waiter's turn."""
-        if get_ident() != kernel.os_ident:
-            kernel.call_soon(wake, queue)
-            return
-        slot = waiting.get(id(queue))
-        if slot is not None:
-            thread, rest = first_and_rest(slot)
-            store(id(queue), rest)
-            kernel.resume(thread)
-
-    def store(key: int, slot: Slot) -> None:
-        if slot is None:
-            waiting.pop(key, None)
-        else:
-            waiting[key] = slot
 
     def get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
         if timeout is not None and block:
@@ -86,31 +68,14 @@ def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
         return wait(queue, clock() + limit)
 
     def wait(queue: Any, deadline: float | None) -> Any:
-        key = id(queue)
         again = False
         while True:
-            me = kernel.begin()
-            waiting[key] = added(waiting.get(key), me, first=again)
-            if qsize(queue):
-                store(key, removed(waiting.get(key), me))
-                kernel.cancel(me)
-            else:
-                me.kind = "queue"
-                me.object = queue
-                try:
-                    in_time = kernel.park(me, deadline)
-                except BaseException:
-                    if contains(waiting.get(key), me):
-                        store(key, removed(waiting.get(key), me))
-                    elif qsize(queue):
-                        wake(queue)
-                    raise
-                if not in_time:
-                    store(key, removed(waiting.get(key), me))
-                    return original_get(queue, False)  # raises Empty, unless an item came just now
+            in_time = park(queue, deadline, first=again, ready=qsize)
             try:
                 return original_get(queue, False)
             except Empty:
+                if not in_time:
+                    raise
                 again = True
 
     def get_nowait(self: Any) -> Any:

@@ -19,10 +19,10 @@ from types import MethodType
 from typing import Any
 from weakref import WeakSet
 
-from ...contracts.thread import Slot, Thread
+from ...contracts.thread import Thread
 from ...cpython import frames, interpose, originals
 from ...io import os_threads
-from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
 
 __all__ = ["patches"]
@@ -168,8 +168,8 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
     original_is_done = originals.handle_is_done
     original_set_done = originals.handle_set_done
     original_shutdown = originals.thread_shutdown
-    joining: dict[int, Slot] = {}
-    kernel.on_fork(joining.clear)
+    lot = Lot(kernel, "join", pass_on=lambda _: None)  # all are woken at once
+    joining = lot.waiting
     not_daemon: dict[int, Any] = {}
 
     def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> Any:
@@ -199,16 +199,7 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
     def set_done(self: Any) -> None:
         original_set_done(self)
         if joining and id(self) in joining:
-            wake_joiners(self)
-
-    def wake_joiners(handle: Any) -> None:
-        if not kernel.is_mine():
-            kernel.call_soon(wake_joiners, handle)
-            return
-        slot = joining.pop(id(handle), None)
-        while slot is not None:
-            thread, slot = first_and_rest(slot)
-            kernel.resume(thread)
+            lot.wake_all(self)
 
     def join(self: Any, timeout: Any = None, /) -> Any:
         ident = self.ident
@@ -223,32 +214,8 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
                 limit = None
         if ident not in kernel.threads:
             return runtime.workers.call_alone(original_join, self, -1 if limit is None else limit)
-        deadline = None if limit is None else clock() + limit
-        wait(self, deadline)
+        lot.park(self, None if limit is None else clock() + limit)
         return None
-
-    def wait(handle: Any, deadline: float | None) -> None:
-        key = id(handle)
-        me = kernel.begin()
-        joining[key] = added(joining.get(key), me)
-        me.kind = "join"
-        me.object = handle
-        try:
-            if kernel.park(me, deadline):
-                return
-        except BaseException:
-            withdraw(key, me)
-            raise
-        withdraw(key, me)
-
-    def withdraw(key: int, me: Thread) -> None:
-        slot = joining.get(key)
-        if contains(slot, me):
-            slot = removed(slot, me)
-            if slot is None:
-                del joining[key]
-            else:
-                joining[key] = slot
 
     def shutdown() -> Any:
         """Join what is not a daemon: the green threads here, the OS threads on one of them."""
