@@ -1,15 +1,16 @@
 """``patch_all``, its undo, and what a program may ask of the patch in force.
 
-What is taken over are rows of data (`wrappers.table`), which `applying` applies in order and puts
-back in reverse.
+What is taken over are rows of data (`wrappers.table`), which `patching.apply` applies in order and
+puts back in reverse.  This module puts the runtime together and is the only one that knows what is
+in force.
 """
 
 from __future__ import annotations
 
 import atexit
-import gc
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +19,7 @@ from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
 from .cpython import interpose, originals
 from .cpython.exit_order import run_registered_before
+from .cpython.fork_hooks import register_first
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
 from .io.descriptors import Descriptors
@@ -25,16 +27,11 @@ from .io.disk import Disk
 from .io.workers import Workers
 from .kernel.core import Kernel
 from .patching.apply import Application, found_at, when_imported
-from .patching.checkpoints import (
-    Outcome,
-    blocked_for,
-    create_policy,
-    draw,
-    recorded,
-    slice_for,
-    with_checkpoints,
-)
+from .patching.checkpoints import with_checkpoints
 from .patching.offload import Offload
+from .patching.outcome import Outcome, draw, recorded
+from .patching.policy import blocked_for, create_policy, slice_for
+from .patching.select import Selection
 from .preemption.watchdog import Watchdog
 from .wrappers.base import Patch, Runtime
 from .wrappers.table import Table
@@ -58,21 +55,67 @@ if TYPE_CHECKING:
 
 
 class _Applied(Application):
-    """What one `patch_all` has done, to tell of and to undo."""
+    """One patch: what it has taken over, and the runtime that serves it."""
 
-    def __init__(self, runtime: Runtime, watchdog: Watchdog, settings: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
+        """Take over what `settings` ask for; if that fails nothing is left of it."""
         super().__init__()
-        self.runtime = runtime
-        self.watchdog = watchdog
         self.settings = settings
-        self.outcome = Outcome(runtime.kernel)
-        self.table = Table(runtime, watchdog, self.executed)
-        self.offload = Offload(
-            self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
-        )
+        with ExitStack() as opened:
+            policy = create_policy(settings)
+            scheme = create_disk_backend(settings.diskio)
+            backend = create_backend(settings.sockio)
+            opened.callback(backend.close)
+            kernel = Kernel(backend, policy)
+            descriptors = Descriptors(kernel)
+            if hasattr(policy, "attach"):
+                policy.attach(kernel)
+            workers = Workers(kernel)
+            disk = Disk(kernel, descriptors, workers, scheme)
+            opened.callback(scheme.close)
+            scheme.init(disk)
+            self.runtime = Runtime(kernel, descriptors, workers, disk)
+            self.watchdog = Watchdog(
+                kernel, slice_for(settings, policy), *blocked_for(settings, policy)
+            )
+            self.outcome = Outcome(kernel)
+            self.table = Table(self.runtime, self.watchdog, self.executed)
+            self.offload = Offload(
+                self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
+            )
+            rows = [*self.table.rows, *self.outcome.patches()]
+            self.selection = Selection(settings, rows, self.table.awaited())
+            opened.callback(self.put_back)
+            self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
+            self.undo.append(self.watchdog.stop)
+            self.watchdog.start()
+            self._opened = opened.pop_all()
+
+    def _wanted(self, rows: list[Patch]) -> list[Patch]:
+        wanted = [row for row in rows if self.selection.wants(row)]
+        return with_checkpoints(self.runtime.kernel, wanted)
+
+    def imported(self, module: ModuleType) -> None:
+        """A module is there whose rows were put off until its import."""
+        for late in self.table.late:
+            if late.module == module.__name__:
+                rows = late.patches()
+                for row in rows:
+                    self.selection.add(row)
+                for row in self._wanted(rows):
+                    self.apply(row)
+
+    def close(self) -> None:
+        """Put everything back, and close what the runtime has opened."""
+        self._opened.close()
+        self.runtime.kernel.spare.clear()
 
 
 _applied: _Applied | None = None
+_awaited: set[str] = set()
+"""Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
+_hooked = False
+"""Whether the interpreter has our fork hooks, which it never gives back."""
 
 
 def patch_all(
@@ -97,7 +140,7 @@ def patch_all(
     Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
     here, PatchError on an OS thread that is not the main one.
     """
-    global _applied
+    global _applied, _hooked
     if originals.get_ident() != _main_ident():
         raise PatchError("patch_all() must be called on the main thread")
     if _applied is not None:
@@ -114,35 +157,8 @@ def patch_all(
         blocked=blocked,
         offload=offload,
     )
-    policy = create_policy(settings)
-    scheme = create_disk_backend(settings.diskio)
-    backend = create_backend(settings.sockio)
-    kernel = Kernel(backend, policy)
-    descriptors = Descriptors(kernel)
-    if hasattr(policy, "attach"):
-        policy.attach(kernel)
-    workers = Workers(kernel)
-    disk = Disk(kernel, descriptors, workers, scheme)
-    scheme.init(disk)
-    runtime = Runtime(kernel, descriptors, workers, disk)
-    watchdog = Watchdog(kernel, slice_for(settings, policy), *blocked_for(settings, policy))
-    applied = _Applied(runtime, watchdog, settings)
-    try:
-        table = applied.table
-        rows = [*table.rows, *applied.outcome.patches()]
-        _check_names(rows, table, settings)
-        rows = [row for row in rows if _selected(row, settings)]
-        rows = with_checkpoints(kernel, rows)
-        applied.apply_all(rows, table.existing, table.again)
-        watchdog.start()
-        applied.undo.append(watchdog.stop)
-    except BaseException:
-        applied.put_back()
-        scheme.close()
-        backend.close()
-        raise
-    _applied = applied
-    for late in table.awaited():
+    _applied = applied = _Applied(settings)
+    for late in applied.table.awaited():
         if late.module not in _awaited:
             _awaited.add(late.module)
             when_imported(_imported, late.module)
@@ -152,21 +168,9 @@ def patch_all(
         unpatch_all()
         raise
     atexit.register(_at_exit)
-    import os
-
-    if hasattr(os, "register_at_fork") and not _fork_hooks:
-        os.register_at_fork(
-            before=_before_fork,
-            after_in_parent=_after_fork_in_parent,
-            after_in_child=_after_fork_in_child,
-        )
-        _move_to_front(_after_fork_in_child)
-        _fork_hooks.append(_after_fork_in_child)
-
-
-_fork_hooks: list[Callable[[], None]] = []
-_awaited: set[str] = set()
-"""Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
+    if not _hooked:
+        _hooked = True
+        register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
 
 
 def unpatch_all() -> None:
@@ -184,10 +188,7 @@ def unpatch_all() -> None:
         raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
     _applied = None
     atexit.unregister(_at_exit)
-    applied.put_back()
-    applied.runtime.disk.backend.close()
-    kernel.backend.close()
-    kernel.spare.clear()
+    applied.close()
 
 
 def set_priority(value: int, thread: Any = None) -> None:
@@ -241,10 +242,10 @@ def is_patched(name: str) -> bool:
         return False
     if any(row == name or row.startswith(name + ".") for row in _applied.how):
         return True
-    if name in _groups:
-        return any(row in _applied.how for row in _groups[name])
+    if group := _applied.selection.group(name):
+        return any(row in _applied.how for row in group)
     if any(name == late.group for late in _applied.table.awaited()):
-        return _selected(Patch(name, name, "", None), _applied.settings)
+        return _applied.selection.wants(Patch(name, name, "", None))
     try:
         return id(found_at(name)) in _applied.originals
     except (AttributeError, ImportError):
@@ -311,55 +312,12 @@ def program_failed() -> None:
         _applied.outcome.failed = True
 
 
-# -- which rows ----------------------------------------------------------------------------------
-
-
-_groups: dict[str, list[str]] = {}
-
-
-def _check_names(rows: list[Patch], table: Table, settings: Settings) -> None:
-    """ConfigError if ``only`` or ``exclude`` name what there is no row for."""
-    _groups.clear()
-    for row in rows:
-        _groups.setdefault(row.group, []).append(row.name)
-    known = [*_groups, *(row.name for row in rows), *(f"{row.group}.{row.path}" for row in rows)]
-    late = tuple(f"{each}." for late in table.awaited() for each in (late.group, late.module))
-    for name in (*(settings.only or ()), *settings.exclude):
-        if not any(f"{each}.".startswith(f"{name}.") for each in known):
-            if f"{name}.".startswith(late):
-                continue
-            from .errors import ConfigError
-
-            raise ConfigError(f"nothing to patch is called {name!r}: {', '.join(_groups)}")
-
-
-def _selected(row: Patch, settings: Settings) -> bool:
-    def named(names: Iterable[str]) -> bool:
-        public = f"{row.group}.{row.path}"
-        return any(
-            name == row.group or f"{each}.".startswith(f"{name}.")
-            for name in names
-            for each in (row.name, public)
-        )
-
-    return (not settings.only or named(settings.only)) and not named(settings.exclude)
+# -- at imports, at exit, at forks ---------------------------------------------------------------
 
 
 def _imported(module: ModuleType) -> None:
-    """A module is there whose rows were put off until its import."""
-    applied = _applied
-    if applied is None:
-        return
-    for late in applied.table.late:
-        if late.module == module.__name__:
-            rows = with_checkpoints(applied.runtime.kernel, late.patches())
-            for row in rows:
-                _groups.setdefault(row.group, []).append(row.name)
-                if _selected(row, applied.settings):
-                    applied.apply(row)
-
-
-# -- at exit and at forks ------------------------------------------------------------------------
+    if _applied is not None:
+        _applied.imported(module)
 
 
 def _at_exit() -> None:
@@ -374,12 +332,13 @@ def _at_exit() -> None:
     applied = _applied
     if applied is None:
         return
+    kernel = applied.runtime.kernel
     applied.outcome.tell()
     if applied.settings.graph is not None:
-        draw(applied.runtime.kernel, applied.settings.graph)
+        draw(kernel, applied.settings.graph)
     _applied = None
-    interpose.leak(applied.runtime.kernel.threads)
-    interpose.leak(applied.runtime.kernel.spare)
+    interpose.leak(kernel.threads)
+    interpose.leak(kernel.spare)
     applied.put_back()
 
 
@@ -391,18 +350,6 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     if _applied is not None:
         _applied.runtime.kernel.end_fork()
-
-
-def _move_to_front(hook: Callable[[], None]) -> None:
-    """Have the interpreter call a hook, just registered, before those that are there already.
-
-    What C resets in a child it resets before all hooks, and so must we: a hook of the program's may
-    write, wait, or ask whether it is in the main thread (asyncio's does).  The interpreter keeps
-    its hooks in a list; where it does not, they come in the order of registration.
-    """
-    for each in gc.get_referrers(hook):
-        if type(each) is list and each[-1] is hook:
-            each.insert(0, each.pop())
 
 
 def _after_fork_in_child() -> None:

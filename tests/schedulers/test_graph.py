@@ -306,7 +306,7 @@ class TestScarcity:
             scarcity.memory_left = memory_left
             scarcity.EVERY = 0.0
             capriccio_patch.patch_all(scheduler="graph")
-            from capriccio_patch.patching import _applied
+            from capriccio_patch.api import _applied
             scheduler = _applied.runtime.kernel.scheduler
             for _ in range(500):
                 time.sleep(0.001)
