@@ -18,6 +18,9 @@ statuses: dict[str, int] = {}
 
 def check() -> None:
     me = threading.current_thread()
+    for other in (parents_main, background):
+        assert not other.is_alive(), other
+        other.join()
     assert threading.main_thread() is me, (threading.main_thread(), me)
     assert threading.enumerate() == [me]
     assert me.is_alive()
@@ -55,6 +58,7 @@ def fork(how: str) -> None:
     statuses[how] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+parents_main = threading.current_thread()
 ends = ["_exit", "return", "raise"]
 background = threading.Thread(target=time.sleep, args=(0.5,))
 background.start()

@@ -11,7 +11,7 @@ that finds nobody inside costs one Python call more, and no lock or record of ou
 
 1. Who leaves wakes the first that waits; that one tries again, and goes back to the head of the
    queue if it was overtaken.
-2. From before a try until its end the object is in `waiting`, so no leaving goes unnoticed.
+2. From before a try until its end the object is in `contended`, so no leaving goes unnoticed.
 3. A call on another OS thread takes the C lock itself, and waits for it there.
 
 Cost: a lock held by another OS thread is waited for on the scheduler's OS thread.
@@ -25,9 +25,8 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from ...contracts.thread import Slot
 from ...cpython import originals
-from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ...kernel.parking import Lot
 from ..base import Patch, Runtime
 
 __all__ = ["patches"]
@@ -58,10 +57,12 @@ class _Turns:
 
     def __init__(self, runtime: Runtime) -> None:
         self._kernel = runtime.kernel
-        self._waiting: dict[int, Slot] = {}
+        self._lot = Lot(runtime.kernel, "file", pass_on=self._left)
+        self._contended: set[int] = set()
+        """The ids of the objects that somebody waits for, or tries again."""
         self._codes: set[CodeType] = set()
         self._leaves = 0
-        runtime.kernel.on_fork(self._waiting.clear)
+        runtime.kernel.on_fork(self._contended.clear)
 
     def method(self, cls: type, name: str) -> Any:
         """What stands for a C method of `cls`."""
@@ -81,7 +82,7 @@ class _Turns:
         return made
 
     def _with_option(self, original: Any, default: Any) -> Any:
-        waiting, left, elsewhere, later = self._parts()
+        contended, left, elsewhere, later = self._parts()
 
         def method(self: Any, argument: Any = default, /) -> Any:
             try:
@@ -90,14 +91,14 @@ class _Turns:
                 if not elsewhere(self, error):
                     raise
             finally:
-                if waiting:
+                if contended:
                     left(self)
             return later(self, original, argument)
 
         return method
 
     def _with_argument(self, original: Any) -> Any:
-        waiting, left, elsewhere, later = self._parts()
+        contended, left, elsewhere, later = self._parts()
 
         def method(self: Any, argument: Any, /) -> Any:
             try:
@@ -106,14 +107,14 @@ class _Turns:
                 if not elsewhere(self, error):
                     raise
             finally:
-                if waiting:
+                if contended:
                     left(self)
             return later(self, original, argument)
 
         return method
 
     def _without_argument(self, original: Any) -> Any:
-        waiting, left, elsewhere, later = self._parts()
+        contended, left, elsewhere, later = self._parts()
 
         def method(self: Any, /) -> Any:
             try:
@@ -122,14 +123,14 @@ class _Turns:
                 if not elsewhere(self, error):
                     raise
             finally:
-                if waiting:
+                if contended:
                     left(self)
             return later(self, original)
 
         return method
 
     def _seek(self, original: Any) -> Any:
-        waiting, left, elsewhere, later = self._parts()
+        contended, left, elsewhere, later = self._parts()
 
         def method(self: Any, target: Any, whence: Any = 0, /) -> Any:
             try:
@@ -138,7 +139,7 @@ class _Turns:
                 if not elsewhere(self, error):
                     raise
             finally:
-                if waiting:
+                if contended:
                     left(self)
             return later(self, original, target, whence)
 
@@ -146,7 +147,7 @@ class _Turns:
 
     def _next(self, original: Any, cls: type, readline: Any) -> Any:
         """Iteration is readline, as in C for objects of just this class, and faster to call."""
-        waiting, left, elsewhere, later = self._parts()
+        contended, left, elsewhere, later = self._parts()
 
         def method(self: Any, /) -> Any:
             exact = type(self) is cls
@@ -157,7 +158,7 @@ class _Turns:
                     raise
                 line = None
             finally:
-                if waiting:
+                if contended:
                     left(self)
             if line is None:
                 line = later(self, readline if exact else original)
@@ -167,8 +168,8 @@ class _Turns:
 
         return method
 
-    def _parts(self) -> tuple[dict[int, Slot], Callable[..., Any], Callable[..., Any], Any]:
-        return self._waiting, self._left, self._is_elsewhere, self._call_later
+    def _parts(self) -> tuple[set[int], Callable[..., Any], Callable[..., Any], Any]:
+        return self._contended, self._left, self._is_elsewhere, self._call_later
 
     def _is_elsewhere(self, file: Any, error: RuntimeError, depth: int = 2) -> bool:
         """Whether `error` says that another green thread is inside `file`.
@@ -191,10 +192,9 @@ class _Turns:
 
     def _call_later(self, file: Any, original: Any, *args: Any) -> Any:
         """Call `original` when it is this thread's turn."""
-        key = id(file)
         again = False
         while True:
-            self._waiting.setdefault(key, None)
+            self._contended.add(id(file))
             leaves = self._leaves
             try:
                 result = original(file, *args)
@@ -213,46 +213,19 @@ class _Turns:
 
     def _wait(self, file: Any, leaves: int, again: bool) -> None:
         """Park until somebody leaves `file`; not if somebody has since the count was `leaves`."""
-        kernel = self._kernel
-        waiting = self._waiting
-        key = id(file)
-        me = kernel.begin()
-        waiting[key] = added(waiting.get(key), me, first=again)
-        if self._leaves != leaves:
-            self._store(key, removed(waiting.get(key), me))
-            kernel.cancel(me)
-            return
-        me.kind = "file"
-        me.object = file
         try:
-            kernel.park(me)
+            self._lot.park(file, first=again, ready=lambda _: self._leaves != leaves)
         except BaseException:
-            if contains(waiting.get(key), me):
-                self._store(key, removed(waiting.get(key), me))
-            else:
-                self._left(file)
+            if not self._lot.waiters(file):
+                self._contended.discard(id(file))
             raise
-        finally:
-            me.object = None  # it would keep the file open
 
     def _left(self, file: Any) -> None:
         """The calling thread is not inside `file` any more: the first waiter's turn."""
         if originals.get_ident() != self._kernel.os_ident:
             self._kernel.call_soon(self._left, file)
             return
-        key = id(file)
-        if key in self._waiting:
+        if id(file) in self._contended:
             self._leaves += 1
-            slot = self._waiting[key]
-            if slot is None:
-                del self._waiting[key]
-            else:
-                thread, rest = first_and_rest(slot)
-                self._store(key, rest)
-                self._kernel.resume(thread)
-
-    def _store(self, key: int, slot: Slot) -> None:
-        if slot is None:
-            self._waiting.pop(key, None)
-        else:
-            self._waiting[key] = slot
+            if not self._lot.wake_one(file):
+                self._contended.discard(id(file))

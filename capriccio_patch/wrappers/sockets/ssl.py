@@ -25,10 +25,9 @@ from os import strerror
 from typing import Any
 
 from ...contracts.descriptor import READ, WRITE, Descriptor
-from ...contracts.thread import Slot
 from ...cpython import originals
 from ...kernel.core import Kernel
-from ...kernel.waitqueue import added, contains, first_and_rest, removed
+from ...kernel.parking import Lot
 from ..base import Patch, Runtime
 from .mode import SocketMode
 
@@ -143,7 +142,7 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         timeout = timeout_of(sock)
         if timeout == 0 or get_ident() != kernel.os_ident:
             return run(sock, original_write, (self, data), _write_expired)
-        if id(self) not in turns.waiting:
+        if id(self) not in turns.taken:
             try:
                 return original_write(self, data)
             except (WantRead, WantWrite):
@@ -206,43 +205,25 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
 class _Turns:
     """Who may write to a TLS object while one write to it is not finished."""
 
-    __slots__ = ("_kernel", "waiting")
+    __slots__ = ("_lot", "taken")
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self.waiting: dict[int, Slot] = {}
-        """By id of the TLS object, which its writers keep alive: who waits for the turn."""
-        kernel.on_fork(self.waiting.clear)
+        self._lot = Lot(kernel, "write", pass_on=self.give)
+        self.taken: set[int] = set()
+        """The ids of the TLS objects, which their writers keep alive, whose turn somebody has."""
+        kernel.on_fork(self.taken.clear)
 
     def take(self, tls: Any, deadline: float | None) -> bool:
         """Have the turn, parking until the others have had theirs; False when `deadline` passed."""
-        key = id(tls)
-        if key not in self.waiting:
-            self.waiting[key] = None
-            return True
-        kernel = self._kernel
-        me = kernel.begin()
-        self.waiting[key] = added(self.waiting[key], me)
-        me.kind = "write"
-        me.object = tls
-        try:
-            if kernel.park(me, deadline):
-                return True
-        except BaseException:
-            if contains(self.waiting[key], me):
-                self.waiting[key] = removed(self.waiting[key], me)
-            else:
-                self.give(tls)
-            raise
-        self.waiting[key] = removed(self.waiting[key], me)
-        return False
+        if id(tls) in self.taken:
+            return self._lot.park(tls, deadline)
+        self.taken.add(id(tls))
+        return True
 
     def give(self, tls: Any) -> None:
-        """The turn is over."""
-        slot = self.waiting.pop(id(tls), None)
-        if slot is not None:
-            thread, self.waiting[id(tls)] = first_and_rest(slot)
-            self._kernel.resume(thread)
+        """The turn is over: it is the next one's."""
+        if not self._lot.wake_one(tls):
+            self.taken.discard(id(tls))
 
 
 def _expired(event: int) -> None:

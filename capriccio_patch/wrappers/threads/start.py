@@ -189,15 +189,14 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
         if not daemon:
             not_daemon[thread.ident] = handle
 
-        thread.on_exit = MethodType(done, handle)  # one object; a closure is four
+        thread.on_exit = MethodType(set_done, handle)  # one object; a closure is four
         return handle
-
-    def done(handle: Any) -> None:
-        not_daemon.pop(handle.ident, None)
-        set_done(handle)
 
     def set_done(self: Any) -> None:
         original_set_done(self)
+        ident = self.ident
+        if not_daemon.get(ident) is self:
+            del not_daemon[ident]
         if joining and id(self) in joining:
             lot.wake_all(self)
 
@@ -220,20 +219,25 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
     def shutdown() -> Any:
         """Join what is not a daemon: the green threads here, the OS threads on one of them."""
         if kernel.is_mine():
-            while not_daemon:
-                join(next(iter(not_daemon.values())))
+            mine = kernel.current.ident
+            while others := [each for ident, each in not_daemon.items() if ident != mine]:
+                join(others[0])
             active = list(threading._active.values())  # type: ignore[attr-defined]
             if any(not t.daemon and t.ident not in kernel.threads for t in active):
                 return runtime.workers.call_alone(original_shutdown)
         return original_shutdown()
 
     def after_fork() -> None:
-        mine = kernel.current.ident
-        handle = getattr(threading._active.get(mine), "_handle", None)  # type: ignore[attr-defined]
-        if handle is not None and original_is_done(handle):
-            # C has declared the ends of all threads but its own, which goes by another identifier.
-            interpose.swap_thread_handles(handle, make_handle(mine))
-        for ident in [ident for ident in not_daemon if ident != mine]:
+        """C has declared the ends of all threads but the one whose handle has the identifier of
+        the OS thread: that is a thread of the parent's, unless it is the one that forked."""
+        me = kernel.current
+        host = threading._active.get(kernel.os_ident)  # type: ignore[attr-defined]
+        if host is not None and host.ident != me.ident:
+            original_set_done(host._handle)
+        handle = getattr(me.on_exit, "__self__", None)
+        if isinstance(handle, Handle) and original_is_done(handle):
+            interpose.swap_thread_handles(handle, make_handle(me.ident))
+        for ident in [ident for ident in not_daemon if ident != me.ident]:
             del not_daemon[ident]
 
     kernel.on_fork(after_fork)
