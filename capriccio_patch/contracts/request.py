@@ -1,8 +1,9 @@
-"""The record of one disk operation that may have to wait: the paper's request.
+"""The records of what is carried out elsewhere while green threads wait: a call, a disk operation.
 
 1. A request owns its memory: an abandoned one is still being carried out, in a worker or in the
    kernel, when the caller's buffer is gone.
 2. It is completed on the scheduler's OS thread, so a completion can't overtake the park.
+3. It is performed once, and lets go of its arguments then: the caller may count references.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from ..cpython import originals
 from .thread import Thread
 
-__all__ = ["Operation", "Request"]
+__all__ = ["Call", "Completions", "Operation", "Request"]
 
 
 class Completions(Protocol):
@@ -22,6 +23,9 @@ class Completions(Protocol):
 
     def call_soon(self, call: Callable[..., None], *args: Any) -> None:
         """Have the scheduler's OS thread make a call.  Any OS thread."""
+
+    def resume(self, thread: Thread) -> None:
+        """End the wait of a parked thread."""
 
     def resume_behind(self, thread: Thread) -> None:
         """End the wait of a parked thread, which runs when others have had their time."""
@@ -38,54 +42,26 @@ class Operation(Enum):
     CALL = "call"
 
 
-class Request:
-    """One operation that may have to wait.
+class Call:
+    """A call that an OS thread makes, and the green threads that wait for its outcome.
 
-    ``offset`` is -1 for the file's current position.  The ``result`` of a READ is what was read; of
-    a WRITE the number of bytes; of a CALL what ``call(*args)`` returned.  ``closes``: ``fd``
-    is closed when it is complete.  ``local``: it is known to wait for no server.
+    ``done``: the outcome is there, as ``result`` or ``error``.  How a green thread waits for it is
+    in `io.off_thread`.
     """
 
-    __slots__ = (
-        "args",
-        "call",
-        "closes",
-        "done",
-        "error",
-        "fd",
-        "kernel",
-        "local",
-        "offset",
-        "operation",
-        "result",
-        "thread",
-    )
+    __slots__ = ("args", "call", "done", "error", "kernel", "result", "waiters")
 
-    def __init__(
-        self,
-        kernel: Completions,
-        operation: Operation,
-        call: Callable[..., Any],
-        *args: Any,
-        fd: int = -1,
-        offset: int = -1,
-    ) -> None:
+    def __init__(self, kernel: Completions, call: Callable[..., Any], *args: Any) -> None:
         self.kernel = kernel
-        self.operation = operation
         self.call = call
         self.args = args
-        self.fd = fd
-        self.offset = offset
         self.result: Any = None
         self.error: BaseException | None = None
         self.done = False
-        self.closes = False
-        self.local = False
-        self.thread: Thread | None = None
+        self.waiters: list[Thread] = []
 
     def __repr__(self) -> str:
-        what = self.call if self.operation is Operation.CALL else f"of descriptor {self.fd}"
-        return f"<{self.operation.value} {what}>"
+        return f"<call {self.call}>"
 
     def perform(self) -> None:
         """Make the blocking call, once, and let go of its arguments.  Any OS thread."""
@@ -97,19 +73,16 @@ class Request:
             self.error = error
 
     def run(self) -> None:
-        """On a worker's OS thread."""
+        """On the OS thread that makes the call."""
         self.perform()
         self.kernel.call_soon(self.complete)
 
     def complete(self) -> None:
         """The outcome is there.  Scheduler's OS thread."""
         self.done = True
-        if self.closes:
-            originals.close(self.fd)
-        thread = self.thread
-        if thread is not None:
-            self.thread = None
-            self.kernel.resume_behind(thread)
+        waiters, self.waiters = self.waiters, []
+        for thread in waiters:
+            self.kernel.resume(thread)
 
     def outcome(self) -> Any:
         """The result, or the error raised."""
@@ -121,6 +94,46 @@ class Request:
             finally:
                 del error  # a cycle through the traceback otherwise
         return self.result
+
+
+class Request(Call):
+    """One disk operation that may have to wait: the paper's request.
+
+    ``offset`` is -1 for the file's current position.  The ``result`` of a READ is what was read; of
+    a WRITE the number of bytes; of a CALL what ``call(*args)`` returned.  ``closes``: ``fd``
+    is closed when it is complete.  ``local``: it is known to wait for no server.
+    """
+
+    __slots__ = ("closes", "fd", "local", "offset", "operation")
+
+    def __init__(
+        self,
+        kernel: Completions,
+        operation: Operation,
+        call: Callable[..., Any],
+        *args: Any,
+        fd: int = -1,
+        offset: int = -1,
+    ) -> None:
+        super().__init__(kernel, call, *args)
+        self.operation = operation
+        self.fd = fd
+        self.offset = offset
+        self.closes = False
+        self.local = False
+
+    def __repr__(self) -> str:
+        what = self.call if self.operation is Operation.CALL else f"of descriptor {self.fd}"
+        return f"<{self.operation.value} {what}>"
+
+    def complete(self) -> None:
+        """As of any call; many may end together, so the threads run behind those that answer."""
+        self.done = True
+        if self.closes:
+            originals.close(self.fd)
+        waiters, self.waiters = self.waiters, []
+        for thread in waiters:
+            self.kernel.resume_behind(thread)
 
 
 def _performed() -> None:

@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from ..contracts.request import Operation, Request
 from ..cpython import originals
 from ..kernel.core import Kernel
+from . import off_thread
 from .descriptors import Descriptors
 from .mounts import Mounts
 from .workers import Workers
@@ -324,24 +325,9 @@ class Disk:
     def _wait(self, request: Request) -> Any:
         if self.alone():
             request.perform()
-        elif not self.backend.add_request(request):
-            kernel = self.kernel
-            me = kernel.begin()
-            request.thread = me
-            if request.done:
-                request.thread = None
-                kernel.cancel(me)
-            else:
-                me.kind = "disk"
-                me.object = request
-                kernel.end_turn()
-                try:
-                    kernel.park(me)
-                except BaseException:
-                    request.thread = None
-                    raise
-                finally:
-                    me.object = None  # it would keep files open
+        elif not self.backend.add_request(request) and not request.done:
+            self.kernel.end_turn()
+            return off_thread.wait(self.kernel, request, "disk", request)
         request.done = True
         return request.outcome()
 

@@ -14,7 +14,7 @@ their turn, in order.
 5. There is no lock, which a signal handler that interrupts `submit` would wait for: who takes a
    token from a deque has it, and who has added a job looks again for a token.  If a handler
    interrupts just there, one OS thread more than the bound may be started.
-6. Where no OS thread can be started and none is there, `call` makes the call itself: all threads
+6. Where no OS thread can be started and none is there, a job is done by who submits it: all threads
    wait for it, but the program gets its result.
 """
 
@@ -24,9 +24,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from ..contracts.request import Call
 from ..cpython import originals
 from ..kernel.core import Kernel
-from . import os_threads
+from . import off_thread, os_threads
 
 __all__ = ["IDLE", "Job", "Workers"]
 
@@ -45,49 +46,6 @@ class Job(Protocol):
         """On the worker's OS thread."""
 
 
-class _Job:
-    __slots__ = ("abandoned", "args", "error", "function", "kernel", "result", "thread")
-
-    def __init__(self, kernel: Kernel, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.kernel = kernel
-        self.function = function
-        self.args = args
-        self.thread: Any = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.abandoned = False
-
-    def run(self) -> None:
-        """On the worker's OS thread."""
-        try:
-            self.result = self.function(*self.args)
-        except BaseException as error:
-            self.error = error
-        self.args = ()  # the caller may count references once it goes on
-        self.kernel.call_soon(self.done)
-
-    def done(self) -> None:
-        """On the scheduler's OS thread."""
-        if not self.abandoned:
-            self.kernel.resume(self.thread)
-
-    def wait(self) -> Any:
-        """Park until the call is over."""
-        try:
-            self.kernel.park(self.thread)
-        except BaseException:
-            self.abandoned = True
-            raise
-        error = self.error
-        if error is not None:
-            self.error = None
-            try:
-                raise error
-            finally:
-                del error  # a cycle through the traceback otherwise
-        return self.result
-
-
 class Workers:
     """A bounded pool of OS threads; see the module's text."""
 
@@ -103,48 +61,27 @@ class Workers:
 
         Green threads only; on any other OS thread the function is called directly.
         """
-        kernel = self._kernel
-        if not kernel.is_mine():
+        if not self._kernel.is_mine():
             return function(*args)
-        job = _Job(kernel, function, args)
-        job.thread = me = kernel.begin()
-        me.kind = "worker"
-        me.object = function
-        try:
-            self.submit(job)
-        except RuntimeError:  # there are no more OS threads, for instance at exit
-            kernel.cancel(me)
-            return function(*args)
-        except BaseException:
-            kernel.cancel(me)
-            raise
-        result: T = job.wait()
+        call = Call(self._kernel, function, *args)
+        self.submit(call)
+        result: T = off_thread.wait(self._kernel, call)
         return result
 
     def call_alone(self, function: Callable[..., T], *args: Any) -> T:
         """As `call`, on an OS thread of its own: for calls that may wait for ever."""
-        return self._call_on(os_threads.start, function, args)
+        return self._call_alone(False, function, args)
 
     def call_hearing(self, function: Callable[..., T], *args: Any) -> T:
         """As `call_alone`, with the caller's signal mask."""
-        return self._call_on(os_threads.start_hearing, function, args)
+        return self._call_alone(True, function, args)
 
-    def _call_on(
-        self, start: Callable[..., None], function: Callable[..., T], args: tuple[Any, ...]
-    ) -> T:
-        kernel = self._kernel
-        if not kernel.is_mine():
+    def _call_alone(self, hearing: bool, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+        if not self._kernel.is_mine():
             return function(*args)
-        job = _Job(kernel, function, args)
-        job.thread = me = kernel.begin()
-        me.kind = "worker"
-        me.object = function
-        try:
-            start(job.run, ())
-        except BaseException:
-            kernel.cancel(me)
-            raise
-        result: T = job.wait()
+        call = Call(self._kernel, function, *args)
+        off_thread.begin(call, hearing=hearing)
+        result: T = off_thread.wait(self._kernel, call)
         return result
 
     def after_fork(self) -> None:
@@ -174,8 +111,9 @@ class Workers:
                 os_threads.start(self._work, (self._jobs, self._idle, self._threads))
             except RuntimeError:
                 self._threads.pop()
-                if not self._threads:
-                    raise  # nobody is left who would do it
+                if not self._threads:  # nobody is left who would do it
+                    job.run()
+                    return
         originals.queue_put(self._jobs, job)
 
     @staticmethod
@@ -240,11 +178,7 @@ class _BriefJobs:
             except IndexError:
                 self._tokens.append(None)
                 continue
-            try:
-                self._submit(_Brief(self, job))
-            except RuntimeError:  # nobody is there, and nobody can be started
-                self._tokens.append(None)
-                job.run()
+            self._submit(_Brief(self, job))
 
     def _watch(self) -> None:
         ended = self._ended

@@ -16,14 +16,12 @@ Cost: the audit event ``builtins.input`` of a call without readline has no promp
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ...contracts.descriptor import READ
-from ...contracts.thread import Thread
+from ...contracts.request import Call
 from ...cpython import originals
-from ...io import os_threads
+from ...io import off_thread
 from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
 from .any_kind import Transfer
@@ -93,41 +91,14 @@ def _flush(stream: Any) -> None:
         pass
 
 
-class _Question:
-    """One call of readline, on an OS thread of its own."""
-
-    def __init__(self, console: _Console, ask: Callable[[], Any]) -> None:
-        self._console = console
-        self._ask = ask
-        self.thread: Thread | None = None
-        self.over = False
-        self.answer: Any = None
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        """On the OS thread."""
-        try:
-            self.answer = self._ask()
-        except BaseException as error:
-            self.error = error
-        self._console.kernel.call_soon(self.finish)
-
-    def finish(self) -> None:
-        """On the scheduler's OS thread."""
-        self.over = True
-        thread, self.thread = self.thread, None
-        if thread is not None:
-            self._console.kernel.resume(thread)
-
-
 class _Console:
     """The terminal, while readline has it: one question at a time."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self.kernel = runtime.kernel
+        self._kernel = runtime.kernel
         self._write = Transfer(runtime).write
         self._turn = originals.allocate_lock()
-        self._question: _Question | None = None
+        self._question: Call | None = None
         """The one under way; nobody waits for it if it was given up."""
 
     def ask(self, *prompt: Any) -> Any:
@@ -135,30 +106,10 @@ class _Console:
         with self._turn:
             question = self._question
             if question is None:
-                question = _Question(self, partial(originals.input, *prompt))
-                os_threads.start(question.run, ())
-                self._question = question
+                question = self._question = Call(self._kernel, originals.input, *prompt)
+                off_thread.begin(question)
             elif prompt:
                 self._write(_STDERR, _encoded(*prompt) or b"")
-            self._wait(question)
+            off_thread.park(self._kernel, question, "input")
             self._question = None
-        if question.error is not None:
-            try:
-                raise question.error
-            finally:
-                question.error = None
-        return question.answer
-
-    def _wait(self, question: _Question) -> None:
-        kernel = self.kernel
-        me = kernel.begin()
-        if question.over:
-            kernel.cancel(me)
-            return
-        question.thread = me
-        me.kind = "input"
-        try:
-            kernel.park(me)
-        except BaseException:
-            question.thread = None
-            raise
+        return question.outcome()

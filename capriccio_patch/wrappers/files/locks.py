@@ -25,9 +25,9 @@ from functools import partial
 from operator import index
 from typing import Any
 
-from ...contracts.thread import Thread
+from ...contracts.request import Call
 from ...cpython import originals
-from ...io import os_threads
+from ...io import off_thread, os_threads
 from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 from ..caller import as_caller
@@ -56,10 +56,10 @@ def patches(runtime: Runtime) -> list[Patch]:
     return rows
 
 
-class _Wait:
+class _Wait(Call):
     """A blocking call for a lock, on an OS thread of its own."""
 
-    __slots__ = ("_block", "_give_back", "_locks", "error", "key", "keep", "over", "thread")
+    __slots__ = ("_give_back", "_locks", "keep", "key")
 
     def __init__(
         self,
@@ -68,34 +68,24 @@ class _Wait:
         block: Callable[[], Any],
         give_back: Callable[[bool], None],
     ) -> None:
+        super().__init__(locks.kernel, block)
         self._locks = locks
-        self._block = block
         self._give_back = give_back
         self.key = key
-        self.thread: Thread | None = None
-        self.error: BaseException | None = None
-        self.over = False
         self.keep = False
         """Granted late or not, the lock is the program's: it has got it by another call."""
 
-    def run(self) -> None:
-        """On the OS thread."""
-        try:
-            self._block()
-        except BaseException as error:
-            self.error = error
-        self._locks.kernel.call_soon(self.finish)
-
-    def finish(self) -> None:
-        """On the scheduler's OS thread."""
-        self.over = True
-        thread = self.thread
-        self._give_back(thread is None and self.error is None and not self.keep)
-        if thread is None:
+    def complete(self) -> None:
+        """A lock that nobody waits for is given back."""
+        given_up = not self.waiters
+        self._give_back(given_up and self.error is None and not self.keep)
+        if given_up:
             self._locks.forget(self)
-        else:
-            self.thread = None
-            self._locks.kernel.resume(thread)
+        super().complete()
+
+    def let_go(self) -> None:
+        """The call has not begun, and is not to."""
+        self._give_back(False)
 
 
 class _FileLocks:
@@ -117,22 +107,26 @@ class _FileLocks:
 
         `prepare` makes the blocking call and what ends it, told whether to give the lock back.
         """
-        try:
-            result = attempt()
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-        else:
+        got = _attempted(attempt)
+        if got is not None:
             self.taken(fd, kind, True)
-            return result
+            return got[0]
         key = (*_identity(fd), *kind)
         waits = self._abandoned.get(key)
         if waits:
             wait = waits[0]
             self.forget(wait)
-            self._park(wait, start=False)
         else:
-            self._park(_Wait(self, key, *prepare()), start=True)
+            wait = _Wait(self, key, *prepare())
+            try:
+                os_threads.start(wait.run, ())
+            except RuntimeError:  # there are no more
+                wait.let_go()
+                return off_thread.ask_until(self.kernel, lambda: _attempted(attempt))[0]
+            except BaseException:
+                wait.let_go()
+                raise
+        self._wait(wait)
         return None
 
     def taken(self, fd: int, kind: tuple[Any, ...], taken: bool) -> None:
@@ -149,31 +143,25 @@ class _FileLocks:
         if not waits:
             self._abandoned.pop(wait.key, None)
 
-    def _park(self, wait: _Wait, start: bool) -> None:
-        kernel = self.kernel
-        me = kernel.begin()
-        me.kind = "file lock"
-        me.object = wait.key
-        wait.thread = me
+    def _wait(self, wait: _Wait) -> None:
         wait.keep = False
         try:
-            if start:
-                os_threads.start(wait.run, ())
+            off_thread.park(self.kernel, wait, "file lock", wait.key)
         except BaseException:
-            kernel.cancel(me)
-            raise
-        try:
-            kernel.park(me)
-        except BaseException:
-            wait.thread = None
-            if not wait.over:
+            if not wait.done:
                 self._abandoned.setdefault(wait.key, []).append(wait)
             raise
-        if wait.error is not None:
-            try:
-                raise wait.error
-            finally:
-                wait.error = None
+        wait.outcome()
+
+
+def _attempted(attempt: Callable[[], Any]) -> tuple[Any] | None:
+    """What `attempt` returns, in a tuple; None while the lock is taken."""
+    try:
+        return (attempt(),)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return None
 
 
 def _identity(fd: int) -> tuple[int, int, int]:

@@ -13,10 +13,9 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, Protocol
 
-from greenlet import GreenletExit
-
+from ...contracts.request import Call
 from ...cpython import originals
-from ...io import os_threads
+from ...io import off_thread, os_threads
 from ...io.workers import Job, Workers
 from ...kernel.core import Kernel
 from ..base import Offloader, Runtime
@@ -60,82 +59,6 @@ def call_to_the_end(kernel: Kernel, pool: Pool, function: Callable[..., Any], *a
     That is what it does in stock, where a signal handler runs when a C function has returned; so
     nothing that the call works on is used by its caller before.  Green threads only.
     """
-    call = _Call(kernel, copy_context(), function, args)
+    call = Call(kernel, _in_context, copy_context(), os_threads.mask(), function, args, {})
     pool.submit(call)
-    return call.wait()
-
-
-class _Call:
-    """One call on its way."""
-
-    __slots__ = (
-        "_args",
-        "_context",
-        "_error",
-        "_finished",
-        "_function",
-        "_kernel",
-        "_mask",
-        "_result",
-        "_waiter",
-    )
-
-    def __init__(
-        self, kernel: Kernel, context: Any, function: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
-        self._kernel = kernel
-        self._context = context
-        self._mask = os_threads.mask()
-        self._function: Any = function
-        self._args = args
-        self._result: Any = None
-        self._error: BaseException | None = None
-        self._finished = False
-        self._waiter: Any = None
-
-    def run(self) -> None:
-        """On the worker's OS thread."""
-        try:
-            run = self._context.run
-            self._result = os_threads.with_mask(self._mask, run, self._function, *self._args)
-        except BaseException as error:
-            self._error = error
-        self._args = ()  # the caller may count references once it goes on
-        self._function = self._context = None
-        self._kernel.call_soon(self._finish)
-
-    def _finish(self) -> None:
-        """On the scheduler's OS thread."""
-        self._finished = True
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            self._kernel.resume(waiter)
-
-    def wait(self) -> Any:
-        """Park until the call is over; what it returned or raised."""
-        raised: BaseException | None = None
-        while not self._finished:
-            try:
-                self._park()
-            except GreenletExit:
-                raise
-            except BaseException as interrupt:
-                raised = raised or interrupt
-        raised = raised or self._error
-        if raised is None:
-            return self._result
-        try:
-            raise raised
-        finally:
-            self._error = raised = None  # a cycle through the traceback otherwise
-
-    def _park(self) -> None:
-        kernel = self._kernel
-        self._waiter = me = kernel.begin()
-        me.kind = "worker"
-        me.object = self._function
-        try:
-            kernel.park(me)
-        except BaseException:
-            self._waiter = None
-            raise
+    return off_thread.wait(kernel, call, to_the_end=True)

@@ -29,10 +29,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...contracts.descriptor import READ
-from ...contracts.thread import Thread
+from ...contracts.request import Call
 from ...cpython import originals
-from ...io import os_threads
+from ...io import off_thread, os_threads
 from ...io.reserved import Own
+from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 
 __all__ = ["patches"]
@@ -55,16 +56,6 @@ class _Change(NamedTuple):
     kind: int
     number: int
     states: int
-
-
-class _Watch:
-    """An OS thread in waitid(2), and the green threads that it will wake."""
-
-    __slots__ = ("possible", "threads")
-
-    def __init__(self) -> None:
-        self.threads: dict[Thread, None] = {}
-        self.possible = True
 
 
 Wait = Callable[[Callable[[], Any], _Change, Callable[[], Any]], Any]
@@ -174,7 +165,7 @@ def _waitid_patch(runtime: Runtime, wait_until: Wait) -> Patch:
 def _make_wait(runtime: Runtime) -> Wait:
     kernel = runtime.kernel
     descriptors = runtime.descriptors
-    watch = _make_watch(runtime)
+    watches = _Watches(kernel)
     pidfd_open: Any = originals.pidfd_open
     opened: set[Own] = set()
 
@@ -187,7 +178,11 @@ def _make_wait(runtime: Runtime) -> Wait:
             elif change.kind == _ONE and pidfd_open is not None:
                 found = wait_for_exit(attempt, change.number)
         while found is None:
-            if not watch(change):
+            try:
+                possible = watches.wait(change)
+            except RuntimeError:  # there are no more OS threads
+                return off_thread.ask_until(kernel, attempt)
+            if not possible:
                 return runtime.workers.call_alone(block)
             found = attempt()
         return found
@@ -223,53 +218,60 @@ def _make_wait(runtime: Runtime) -> Wait:
     return wait
 
 
-def _make_watch(runtime: Runtime) -> Callable[[_Change], bool]:
-    kernel = runtime.kernel
-    waitid: Any = originals.waitid
-    watches: dict[_Change, _Watch] = {}
-    kernel.on_fork(watches.clear)
+class _Watch(Call):
+    """A waitid(2) on an OS thread; the green threads that wait for the same change share it."""
 
-    def watch(change: _Change) -> bool:
-        """Park until `change` may have come about; False where no OS thread can wait for it."""
-        if waitid is None:
-            return False
-        me = kernel.begin()
-        me.kind = "child"
-        me.object = change
-        watch = watches.get(change)
-        if watch is None:
-            watch = _Watch()
-            try:
-                os_threads.start(look, (change, watch))
-            except BaseException:
-                kernel.cancel(me)
-                raise
-            watches[change] = watch
-        watch.threads[me] = None
-        try:
-            kernel.park(me)
-        except BaseException:
-            watch.threads.pop(me, None)
-            raise
-        return watch.possible
+    __slots__ = ("_watches", "change", "possible")
 
-    def look(change: _Change, watch: _Watch) -> None:
-        """On an OS thread of its own."""
+    def __init__(self, watches: _Watches, change: _Change) -> None:
+        super().__init__(watches.kernel, self._look)
+        self._watches = watches
+        self.change = change
+        self.possible = True
+
+    def _look(self) -> None:
+        change = self.change
+        waitid: Any = originals.waitid
         try:
             waitid(change.kind, change.number, change.states | _KEEP)
         except ChildProcessError:
             pass  # so the waiters' own calls will say
         except OSError:
-            watch.possible = False
-        kernel.call_soon(changed, change, watch)
+            self.possible = False
 
-    def changed(change: _Change, watch: _Watch) -> None:
-        if watches.get(change) is watch:
-            del watches[change]
-        while watch.threads:
-            kernel.resume(watch.threads.popitem()[0])
+    def complete(self) -> None:
+        """The change may have come about: the next who waits needs another watch."""
+        self._watches.forget(self)
+        super().complete()
 
-    return watch
+
+class _Watches:
+    """Those under way, by what they wait for."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self._under_way: dict[_Change, _Watch] = {}
+        kernel.on_fork(self._under_way.clear)
+
+    def wait(self, change: _Change) -> bool:
+        """Park until `change` may have come about; False where waitid(2) can't wait for it.
+
+        RuntimeError where there are no more OS threads.
+        """
+        if originals.waitid is None:
+            return False
+        watch = self._under_way.get(change)
+        if watch is None:
+            watch = _Watch(self, change)
+            os_threads.start(watch.run, ())
+            self._under_way[change] = watch
+        off_thread.park(self.kernel, watch, "child", change)
+        return watch.possible
+
+    def forget(self, watch: _Watch) -> None:
+        """`watch` has ended."""
+        if self._under_way.get(watch.change) is watch:
+            del self._under_way[watch.change]
 
 
 def _system_patch(runtime: Runtime) -> Patch:
