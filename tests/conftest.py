@@ -23,6 +23,7 @@ from typing import Any, Self
 import pytest
 
 import capriccio_patch
+from capriccio_patch.io import os_threads
 from tests.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,6 +138,17 @@ class Ticker:
 def ticker(patched: None) -> type[Ticker]:
     """`Ticker`, with the patch in force."""
     return Ticker
+
+
+@pytest.fixture
+def no_os_threads(patched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the patch in force: the system has no further OS thread for the package."""
+
+    def refuse(*args: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(os_threads, "start", refuse)
+    monkeypatch.setattr(os_threads, "start_hearing", refuse)
 
 
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -135,7 +135,11 @@ def _offloaded(
             if originals.get_ident() != kernel.os_ident or not waits(named):
                 return original(*args, **named)
             function = partial(os_threads.with_mask, os_threads.mask(), made, *args, **named)
-            return call_to_the_end(kernel, companions.mine(), function)
+            try:
+                companion = companions.mine()
+            except RuntimeError:  # there are no more OS threads
+                return original(*args, **named)
+            return call_to_the_end(kernel, companion, function)
 
         return call
 

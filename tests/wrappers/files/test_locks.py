@@ -83,6 +83,13 @@ def test_waiting_for_a_lock_parks(ticker: Any, path: Path, file: Any, name: str)
 
 
 @pytest.mark.parametrize("name", LOCKS)
+def test_where_no_os_thread_can_wait_others_run(
+    no_os_threads: None, ticker: Any, path: Path, file: Any, name: str
+) -> None:
+    test_waiting_for_a_lock_parks(ticker, path, file, name)
+
+
+@pytest.mark.parametrize("name", LOCKS)
 def test_a_free_lock_is_taken_at_once(patched: None, path: Path, file: Any, name: str) -> None:
     if name == "F_SETLKW" and sys.platform != "linux":
         pytest.skip("struct flock is laid out as on Linux")

@@ -567,3 +567,24 @@ def test_a_forked_child_keeps_none_of_the_parents_descriptors(run_script: RunScr
     waiter.join()
     """
     )
+
+
+CHILDREN: dict[str, Callable[[], Any]] = {
+    "wait": lambda: os.wait()[1],
+    "waitpid": lambda: os.waitpid(-1, 0)[1],
+    "wait3": lambda: os.wait3(0)[1],
+    "waitid": lambda: _waitid(os.P_ALL, 0)[1],
+}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_where_no_os_thread_can_wait_others_run(
+    no_os_threads: None, ticker: type[Ticker], name: str
+) -> None:
+    child = Child()
+    with ticker().at(3, child.end):
+        assert CHILDREN[name]() == ENDED
+
+
+def test_where_no_os_thread_can_call_system_it_is_called(no_os_threads: None) -> None:
+    assert os.waitstatus_to_exitcode(os.system("exit 3")) == 3
