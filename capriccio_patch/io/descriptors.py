@@ -26,15 +26,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
 from ..contracts.thread import Thread
 from ..cpython import originals
-from ..kernel.waitqueue import added, contains, first_and_rest, removed, waiters
-
-if TYPE_CHECKING:
-    from ..kernel.core import Kernel
+from ..kernel.core import Kernel
+from ..kernel.parking import Lot
 
 __all__ = ["Descriptors"]
 
@@ -48,13 +46,24 @@ _NOT_EXACT = PRI | ERR | HUP | RDHUP
 class Descriptors:
     """The records of all descriptors, and the waits on them."""
 
-    __slots__ = ("_calls", "_edge_triggered", "_holds_files", "_kernel", "get", "table")
+    __slots__ = (
+        "_calls",
+        "_edge_triggered",
+        "_holds_files",
+        "_kernel",
+        "_readers",
+        "_writers",
+        "get",
+        "table",
+    )
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._edge_triggered = kernel.backend.edge_triggered
         self._holds_files = kernel.backend.holds_files
         self._calls: dict[int, tuple[Descriptor, Callable[[], None]]] = {}
+        self._readers = Lot(kernel, "read", self.pass_on, field="readers")
+        self._writers = Lot(kernel, "write", field="writers")
         self.table: dict[int, Descriptor] = {}
         self.get = self.table.get
         kernel.dispatch = self.dispatch
@@ -177,22 +186,18 @@ class Descriptors:
         `again`: the caller was woken for nothing, so it goes first.
         """
         kernel = self._kernel
-        # `begin`, without its call: most waits of a server pass here.
         me = kernel.current
         finalizer = kernel.finalizer
-        if me is finalizer:
-            me = kernel.begin()
-        else:
-            finalizer.host = me
-            me.parked = True
-            me.timed_out = False
-            kernel.current = finalizer
-        if d.readers is None:
-            d.readers = me
-        else:
-            d.readers = added(d.readers, me, first=again)
+        if me is finalizer or d.readers is not None:
+            return self._wait(self._readers, d, deadline, again)
+        # Copy of `Lot.park` for the first that waits, inlined: goes with a compiled core.
+        finalizer.host = me
+        me.parked = True
+        me.timed_out = False
+        kernel.current = finalizer
+        d.readers = me
         if d.can_read:
-            d.readers = removed(d.readers, me)
+            d.readers = None
             kernel.cancel(me)
             return True
         me.kind = "read"
@@ -203,15 +208,23 @@ class Descriptors:
             if kernel.park(me, deadline):
                 return True
         except BaseException:
-            waiting = contains(d.readers, me)
-            d.readers = removed(d.readers, me)
-            self._gave_up(d)
-            self._failed(me)
-            if not waiting:
+            was_woken = not self._readers.withdraw(d, me)
+            if kernel.current is not me:
+                kernel.cancel(me)
+            if was_woken:
                 self.pass_on(d)
+            self._gave_up(d)
             raise
-        d.readers = removed(d.readers, me)
+        self._readers.withdraw(d, me)
         self._gave_up(d)
+        return False
+
+    def _arm_to_read(self, d: Descriptor) -> bool:
+        """A reader is queued: whether it need not park."""
+        if d.can_read:
+            return True
+        if not d.owned or not d.armed & READ:
+            self._arm(d)
         return False
 
     def wait_write(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
@@ -219,26 +232,18 @@ class Descriptors:
 
         Writes block rarely, so nothing is remembered of them: each wait has the backend look.
         """
-        kernel = self._kernel
-        me = kernel.begin()
-        d.writers = added(d.writers, me, first=again)
-        me.kind = "write"
-        me.object = d
+        return self._wait(self._writers, d, deadline, again)
+
+    def _wait(self, lot: Lot, d: Descriptor, deadline: float | None, again: bool) -> bool:
+        ready = self._arm_to_read if lot is self._readers else self._arm
         try:
-            self._arm(d)
-            if kernel.park(me, deadline):
-                return True
+            in_time = lot.park(d, deadline, first=again, ready=ready)
         except BaseException:
-            waiting = contains(d.writers, me)
-            d.writers = removed(d.writers, me)
             self._gave_up(d)
-            self._failed(me)
-            if not waiting:
-                self.pass_on_write(d)
             raise
-        d.writers = removed(d.writers, me)
-        self._gave_up(d)
-        return False
+        if not in_time:
+            self._gave_up(d)
+        return in_time
 
     def _gave_up(self, d: Descriptor) -> None:
         """A wait has ended without an event: the scheme may have to let go of the descriptor."""
@@ -284,14 +289,12 @@ class Descriptors:
         if d.readers is None:
             d.can_read = True
         else:
-            thread, d.readers = first_and_rest(d.readers)
-            self._kernel.resume(thread)
+            self._readers.wake_one(d)
 
     def pass_on_write(self, d: Descriptor) -> None:
         """As `pass_on`, for writers."""
         if d.writers is not None:
-            thread, d.writers = first_and_rest(d.writers)
-            self._kernel.resume(thread)
+            self._writers.wake_one(d)
 
     def _arm(self, d: Descriptor) -> None:
         """Have the backend report `d`, even if the state that is waited for is there already."""
@@ -312,8 +315,8 @@ class Descriptors:
         Who waited for the old one must not take what belongs to the new one's readers.
         """
         kernel = self._kernel
-        for slot in (d.readers, d.writers):
-            for thread in waiters(slot):
+        for lot in (self._readers, self._writers):
+            for thread in lot.waiters(d):
                 if thread is not newcomer:
                     kernel.interrupt(thread, _raise_closed)
         for thread in list(d.observers or ()):
@@ -380,13 +383,10 @@ class Descriptors:
     def _wake_all(self, d: Descriptor) -> None:
         """Every waiter tries again, and learns from the call what became of its descriptor."""
         d.can_read = True
-        kernel = self._kernel
-        while d.readers is not None:
-            thread, d.readers = first_and_rest(d.readers)
-            kernel.resume(thread)
-        while d.writers is not None:
-            thread, d.writers = first_and_rest(d.writers)
-            kernel.resume(thread)
+        if d.readers is not None:
+            self._readers.wake_all(d)
+        if d.writers is not None:
+            self._writers.wake_all(d)
         observers, d.observers = d.observers, None
         for thread in observers or ():
             self._resume_if_parked(thread)

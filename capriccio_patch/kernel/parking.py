@@ -26,28 +26,35 @@ from ..contracts.thread import Slot, Thread, WaitQueue
 from ..cpython import originals
 from .core import Kernel
 
-__all__ = ["Lot", "RecordLot"]
+__all__ = ["Lot"]
 
 
 class Lot:
     """Who waits for the things of one kind."""
 
-    __slots__ = ("_kernel", "_kind", "_pass_on", "waiting")
+    __slots__ = ("_key", "_kernel", "_kind", "_pass_on", "waiting")
 
     def __init__(
-        self, kernel: Kernel, kind: str, pass_on: Callable[[Any], object] | None = None
+        self,
+        kernel: Kernel,
+        kind: str,
+        pass_on: Callable[[Any], object] | None = None,
+        *,
+        field: str = "",
     ) -> None:
         """`kind` is what threads wait for, as schedulers and reports have it: ``Thread.kind``.
 
         ``pass_on(thing)`` is called for a thread that was woken and raises; by default the next one
-        that waits for the thing is woken.
+        that waits for the thing is woken.  If the things are records that have a field for who
+        waits, a `Slot`, its name is `field`, and the lot keeps no entries of its own.
         """
         self._kernel = kernel
         self._kind = kind
         self._pass_on = self.wake_one if pass_on is None else pass_on
-        self.waiting: dict[int, Thread | WaitQueue] = {}
+        self._key: Callable[[Any], Any] = _itself if field else id
+        self.waiting: dict[Any, Thread | WaitQueue] = _Field(field) if field else {}
         """By id of a thing: who waits for it.  To be looked at before a call of `wake_one`."""
-        kernel.on_fork(self.clear)
+        kernel.on_fork(self.waiting.clear)
 
     def park(
         self,
@@ -66,8 +73,9 @@ class Lot:
         kernel = self._kernel
         me = kernel.begin()
         try:
-            slot = self._slot(thing)
-            self._store(thing, me if slot is None else _joined(slot, me, first))
+            key = self._key(thing)
+            waiting = self.waiting
+            waiting[key] = _joined(waiting[key], me, first) if key in waiting else me
             if ready is not None and ready(thing):
                 self.withdraw(thing, me)
                 kernel.cancel(me)
@@ -94,9 +102,17 @@ class Lot:
         if originals.get_ident() != kernel.os_ident:
             kernel.call_soon(self.wake_one, thing)
             return True
-        thread = self.take(thing)
-        if thread is None:
+        waiting = self.waiting
+        key = self._key(thing)
+        if key not in waiting:
             return False
+        slot = waiting.pop(key)
+        if type(slot) is WaitQueue:
+            thread, _ = slot.popitem(last=False)
+            if slot:
+                waiting[key] = slot
+        else:
+            thread = slot  # type: ignore[assignment]
         kernel.resume(thread)
         return True
 
@@ -106,82 +122,67 @@ class Lot:
         if originals.get_ident() != kernel.os_ident:
             kernel.call_soon(self.wake_all, thing)
             return
-        threads = self.waiters(thing)
-        if threads:
-            self._store(thing, None)
-        for thread in threads:
+        for thread in _listed(self.waiting.pop(self._key(thing), None)):
             kernel.resume(thread)
 
     def waiters(self, thing: Any) -> list[Thread]:
         """All who wait for `thing`, in order."""
-        slot = self._slot(thing)
-        if slot is None:
-            return []
-        return list(slot) if type(slot) is WaitQueue else [slot]  # type: ignore[list-item]
-
-    def take(self, thing: Any) -> Thread | None:
-        """Take out the thread that has waited longest, for the caller to resume."""
-        slot = self._slot(thing)
-        if type(slot) is not WaitQueue:
-            if slot is not None:
-                self._store(thing, None)
-            return slot  # type: ignore[return-value]
-        thread, _ = slot.popitem(last=False)
-        if not slot:
-            self._store(thing, None)
-        return thread
+        return _listed(self.waiting.get(self._key(thing)))
 
     def withdraw(self, thing: Any, me: Thread) -> bool:
         """`me` waits no longer for `thing`; False if it was woken already."""
-        slot = self._slot(thing)
+        key = self._key(thing)
+        slot = self.waiting.get(key)
         if slot is me:
-            self._store(thing, None)
+            del self.waiting[key]
             return True
         if type(slot) is not WaitQueue or me not in slot:
             return False
         del slot[me]
         if not slot:
-            self._store(thing, None)
+            del self.waiting[key]
         return True
 
-    def clear(self) -> None:
-        """Forget all who wait: in a forked child."""
-        self.waiting.clear()
 
-    def _slot(self, thing: Any) -> Slot:
-        return self.waiting.get(id(thing))
+class _Field(dict[Any, Any]):
+    """A dictionary by record whose values lie in the records; None there is no entry."""
 
-    def _store(self, thing: Any, slot: Slot) -> None:
-        if slot is None:
-            del self.waiting[id(thing)]
-        else:
-            self.waiting[id(thing)] = slot
+    __slots__ = ("_name",)
 
+    def __init__(self, name: str) -> None:
+        self._name = name
 
-class RecordLot(Lot):
-    """A lot for records with a field of their own for who waits, which makes an entry needless."""
+    def __contains__(self, record: Any) -> bool:
+        return getattr(record, self._name) is not None
 
-    __slots__ = ("_field",)
+    def __getitem__(self, record: Any) -> Any:
+        return getattr(record, self._name)
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        kind: str,
-        field: str,
-        pass_on: Callable[[Any], object] | None = None,
-    ) -> None:
-        """`field` is the name of the field, a `Slot`.  After a fork the records are the owner's
-        to clear.
-        """
-        super().__init__(kernel, kind, pass_on)
-        self._field = field
+    get = __getitem__  # type: ignore[assignment]
 
-    def _slot(self, thing: Any) -> Slot:
-        slot: Slot = getattr(thing, self._field)
+    def __setitem__(self, record: Any, slot: Slot) -> None:
+        setattr(record, self._name, slot)
+
+    def __delitem__(self, record: Any) -> None:
+        setattr(record, self._name, None)
+
+    def pop(self, record: Any, default: Any = None) -> Any:
+        slot = getattr(record, self._name)
+        setattr(record, self._name, None)
         return slot
 
-    def _store(self, thing: Any, slot: Slot) -> None:
-        setattr(thing, self._field, slot)
+    def clear(self) -> None:
+        """The owner of the records clears them."""
+
+
+def _itself(thing: Any) -> Any:
+    return thing
+
+
+def _listed(slot: Slot) -> list[Thread]:
+    if slot is None:
+        return []
+    return list(slot) if type(slot) is WaitQueue else [slot]  # type: ignore[list-item]
 
 
 def _joined(slot: Thread | WaitQueue, thread: Thread, first: bool) -> WaitQueue:
