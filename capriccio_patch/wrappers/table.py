@@ -19,7 +19,7 @@ from .files import console, descriptors, fileio, paths
 from .files import locks as file_locks
 from .offloaded import call, interpreters, sqlite3
 from .processes import fork, semlock, signal, wait
-from .sockets import connect, names, select, ssl
+from .sockets import methods, names, select, ssl
 from .sockets.mode import SocketMode
 from .threads import (
     async_exc,
@@ -80,7 +80,7 @@ class Table:
             *async_exc.patches(runtime),
             *simple_queue.patches(runtime),
             *names.patches(look_ups),
-            *connect.patches(runtime, mode, names.resolver(look_ups)),
+            *methods.patches(runtime, mode, names.resolver(look_ups)),
             *select.patches(runtime),
             *descriptors.patches(runtime),
             *paths.patches(runtime),

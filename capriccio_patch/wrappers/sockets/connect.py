@@ -1,7 +1,7 @@
-"""``_socket.socket``: accept, connect and bind; modes and transfers are in two files of their own.
+"""``_socket.socket``: connecting and binding.
 
-accept(2) and connect(2) have no flag for not waiting, so for the length of that call a blocking
-socket is made non-blocking.  Nobody in this process runs meanwhile but OS threads of the program.
+connect(2) has no flag for not waiting, so for the length of that call a blocking socket is made
+non-blocking (`SocketMode.without_waiting`).
 
 Names are resolved on worker threads, because the C methods would do it themselves and block.
 """
@@ -14,160 +14,116 @@ from collections.abc import Callable
 from os import strerror
 from typing import Any
 
-from ...contracts.descriptor import READ, WRITE
+from ...contracts.descriptor import WRITE
 from ...cpython import originals
 from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
-from . import transfer
 from .mode import SocketMode
 
 __all__ = ["patches"]
 
 
-def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:
-    """The rows of this module; ``resolve(sock, address)`` looks the host name up."""
-    return [
-        *mode.patches(),
-        *transfer.patches(runtime, mode, resolve),
-        *_accept_patches(runtime, mode),
-        *_connect_patches(runtime, mode, resolve),
-    ]
+class Connector:
+    """Connects, parking where connect(2) would block."""
 
+    def __init__(
+        self, runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]
+    ) -> None:
+        self._kernel = runtime.kernel
+        self._mode = mode
+        self._resolve = resolve
+        self._call_alone = runtime.workers.call_alone
+        self._descriptors = runtime.descriptors
 
-def _accept_patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
-    kernel = runtime.kernel
-    record_of = runtime.descriptors.get
-    wait_read = runtime.descriptors.wait_read
-    pass_on = runtime.descriptors.pass_on
-    original = originals.socket_accept
-
-    def accept(self: Any) -> Any:
-        if not kernel.is_mine():
-            return mode.outside(self, original, (self,), READ)
-        timeout = mode.timeout(self)
-        d = record_of(originals.socket_fileno(self)) or mode.opened(self)
-        if timeout == 0 or d is None:
-            return original(self)
-        d.listens = True
-        deadline = mode.deadline(timeout)
-        again = False
-        while True:
-            if (not d.can_read or again) and not wait_read(d, deadline, again):
-                raise TimeoutError("timed out")
-            d.can_read = False
-            try:
-                accepted = _call_without_waiting(mode, self, original)
-            except BlockingIOError:
-                again = True
-                continue
-            except BaseException:
-                pass_on(d)
-                raise
-            pass_on(d)
-            return accepted
-
-    return [Patch("socket", "_socket", "socket._accept", accept)]
-
-
-def _connect_patches(
-    runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]
-) -> list[Patch]:
-    kernel = runtime.kernel
-    record_of = runtime.descriptors.get
-    original_connect = originals.socket_connect
-    original_connect_ex = originals.socket_connect_ex
-    original_bind = originals.socket_bind
-
-    def connect(self: Any, address: Any, /) -> None:
-        if not kernel.is_mine():
-            return connect_outside(self, original_connect, address)  # type: ignore[no-any-return]
-        address = resolve(self, address)
-        if mode.timeout(self) == 0:
-            return original_connect(self, address)  # type: ignore[no-any-return]
+    def connect(self, sock: Any, address: Any) -> None:
+        """As the method ``connect``."""
+        original = originals.socket_connect
+        if not self._kernel.is_mine():
+            return self._mode.with_timeout(sock, original, address)  # type: ignore[no-any-return]
+        address = self._resolve(sock, address)
+        if self._mode.timeout(sock) == 0:
+            return original(sock, address)  # type: ignore[no-any-return]
         error: int | None
         try:
-            error = connect_waiting(self, address)
+            error = self._connect(sock, address)
         except (OverflowError, TypeError):
             error = None
         if error is None:
             # An address that it refuses, naming the method in its message.
-            return original_connect(self, address)  # type: ignore[no-any-return]
+            return original(sock, address)  # type: ignore[no-any-return]
         if error:
             raise OSError(error, strerror(error))
         return None
 
-    def connect_ex(self: Any, address: Any, /) -> int:
-        if not kernel.is_mine():
-            return int(connect_outside(self, original_connect_ex, address))
-        address = resolve(self, address)
-        if mode.timeout(self) == 0:
-            return int(original_connect_ex(self, address))
+    def connect_ex(self, sock: Any, address: Any) -> int:
+        """As the method ``connect_ex``."""
+        original = originals.socket_connect_ex
+        if not self._kernel.is_mine():
+            return int(self._mode.with_timeout(sock, original, address))
+        address = self._resolve(sock, address)
+        if self._mode.timeout(sock) == 0:
+            return int(original(sock, address))
         try:
-            return connect_waiting(self, address)
+            return self._connect(sock, address)
         except TimeoutError:
             return errno.EWOULDBLOCK
 
-    def connect_waiting(sock: Any, address: Any) -> int:
+    def bind(self, sock: Any, address: Any) -> None:
+        """As the method ``bind``."""
+        if self._kernel.is_mine():
+            address = self._resolve(sock, address)
+        originals.socket_bind(sock, address)
+
+    def _connect(self, sock: Any, address: Any) -> int:
         """The error number of a connect that may wait; TimeoutError when its time is up."""
+        mode = self._mode
+        original = originals.socket_connect_ex
         timeout = mode.timeout(sock)
-        error = int(_call_without_waiting(mode, sock, original_connect_ex, address))
+        error = int(mode.without_waiting(sock, original, address))
         if error == errno.EAGAIN and timeout is None:
             # A UNIX socket whose peer's queue is full can't be polled for room.
-            return int(
-                runtime.workers.call_alone(connect_outside, sock, original_connect_ex, address)
-            )
+            return int(self._call_alone(mode.with_timeout, sock, original, address))
         if error not in (errno.EINPROGRESS, errno.EINTR):
             return error
-        d = record_of(originals.socket_fileno(sock)) or mode.opened(sock)
-        if d is None:
+        if not self._wait(sock, mode.deadline(timeout)):
             return errno.EBADF
-        deadline = mode.deadline(timeout)
+        error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
+        if not error and timeout is None:
+            # The second call of an asynchronous connect makes the state that of a blocking one.
+            error = int(original(sock, address))
+        return 0 if error == errno.EISCONN else error
+
+    def _wait(self, sock: Any, deadline: float | None) -> bool:
+        """Until the connection is made or refused; False if the socket is closed meanwhile."""
+        descriptors = self._descriptors
+        d = descriptors.get(originals.socket_fileno(sock)) or self._mode.opened(sock)
+        if d is None:
+            return False
         again = False
         while True:
-            if not runtime.descriptors.wait_write(d, deadline, again):
+            if not descriptors.wait_write(d, deadline, again):
                 raise TimeoutError("timed out")
             again = True
             fd = originals.socket_fileno(sock)
             if fd < 0:
-                return errno.EBADF
+                return False
             if wait_ready(fd, WRITE, 0):
-                break
-        runtime.descriptors.pass_on_write(d)
-        error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if not error and timeout is None:
-            # The second call of an asynchronous connect makes the state that of a blocking one.
-            error = int(original_connect_ex(sock, address))
-        return 0 if error == errno.EISCONN else error
+                descriptors.pass_on_write(d)
+                return True
 
-    def connect_outside(sock: Any, call: Callable[..., Any], address: Any) -> Any:
-        """With the program's timeout given back to C for the length of the call."""
-        if id(sock) not in mode.timeouts:
-            return call(sock, address)
-        originals.socket_settimeout(sock, mode.timeouts[id(sock)])
-        try:
-            return call(sock, address)
-        finally:
-            originals.socket_settimeout(sock, 0.0)
+
+def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:
+    """The rows of this module; ``resolve(sock, address)`` looks the host name up."""
+    connector = Connector(runtime, mode, resolve)
+
+    def connect(self: Any, address: Any, /) -> None:
+        return connector.connect(self, address)
+
+    def connect_ex(self: Any, address: Any, /) -> int:
+        return connector.connect_ex(self, address)
 
     def bind(self: Any, address: Any, /) -> None:
-        if kernel.is_mine():
-            address = resolve(self, address)
-        original_bind(self, address)
+        return connector.bind(self, address)
 
-    return [
-        Patch("socket", "_socket", "socket.connect", connect),
-        Patch("socket", "_socket", "socket.connect_ex", connect_ex),
-        Patch("socket", "_socket", "socket.bind", bind),
-    ]
-
-
-def _call_without_waiting(mode: SocketMode, sock: Any, call: Callable[..., Any], *args: Any) -> Any:
-    """``call(sock, *args)`` with O_NONBLOCK set for that moment."""
-    if id(sock) in mode.timeouts:
-        return call(sock, *args)
-    originals.socket_settimeout(sock, 0.0)
-    try:
-        return call(sock, *args)
-    finally:
-        if originals.socket_fileno(sock) >= 0:
-            originals.socket_settimeout(sock, None)
+    rows = [connect, connect_ex, bind]
+    return [Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows]

@@ -1,4 +1,4 @@
-"""What a socket is to the program: its timeout, its lifetime, the record of its descriptor.
+"""What a socket is to the program: its timeout, and the record of its descriptor.
 
 1. The descriptor's O_NONBLOCK is what stock would have set: off for a blocking socket, on for one
    with a timeout.  Blocking sockets are tried with MSG_DONTWAIT, so nothing is ever flipped behind
@@ -6,7 +6,6 @@
 2. With a timeout set the C object would wait in poll(2) itself, so its own timeout is 0 and the
    program's is kept in ``timeouts`` (by the object's address; each socket object passes through
    ``__init__``, which clears what an earlier object left at that address).
-3. Whatever C object comes to stand for a descriptor voids what was known of that number.
 
 An OS thread that is not the scheduler's may use the same sockets: where the C timeout is not the
 program's, `outside` waits in poll(2) in its stead.
@@ -15,7 +14,6 @@ program's, `outside` waits in poll(2) in its stead.
 from __future__ import annotations
 
 import _socket
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -24,22 +22,19 @@ from ...cpython import originals
 from ...io.wait_ready import wait_ready
 from ..base import Existing, Patch, Runtime
 
-__all__ = ["SocketMode"]
+__all__ = ["SocketMode", "patches"]
 
 _MISSING: Any = object()
 _STREAMS = (getattr(_socket, "AF_INET", None), getattr(_socket, "AF_INET6", None))
 _TCP = (0, getattr(_socket, "IPPROTO_TCP", 6))
-_LINGER = (_socket.SOL_SOCKET, _socket.SO_LINGER, 8)
-_AT_ONCE = (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0))
 
 
 class SocketMode:
-    """The program's timeouts and the descriptors' records, for `connect` and `transfer`."""
+    """The program's timeouts and the descriptors' records, for all that waits for sockets."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._kernel = runtime.kernel
         self._descriptors = runtime.descriptors
-        self._call_alone = runtime.workers.call_alone
         self.timeouts: dict[int, float | None] = {}
         """By id of a socket whose C timeout is 0: the program's (None: it blocks)."""
 
@@ -106,72 +101,52 @@ class SocketMode:
         left = None if deadline is None else max(0.0, deadline - self._kernel.clock())
         return wait_ready(originals.socket_fileno(sock), event, left)
 
-    def patches(self) -> list[Patch]:
-        """The rows for modes and lifetime."""
-        mode = self
-        kernel = self._kernel
-        descriptors = self._descriptors
-        timeouts = self.timeouts
-        original_init = originals.socket_init
-        original_close = originals.socket_close
-        original_detach = originals.socket_detach
-        fileno = originals.socket_fileno
+    def without_waiting(self, sock: Any, call: Callable[..., Any], *args: Any) -> Any:
+        """``call(sock, *args)`` with O_NONBLOCK set for that moment.
 
-        def init(self: Any, *args: Any, **kwargs: Any) -> None:
-            original_init(self, *args, **kwargs)
-            timeouts.pop(id(self), None)
-            if originals.socket_gettimeout(self):
-                mode.emulate(self)  # the default timeout
-            mode.opened(self)
+        Nobody in this process runs meanwhile but OS threads of the program.
+        """
+        if id(sock) in self.timeouts:
+            return call(sock, *args)
+        originals.socket_settimeout(sock, 0.0)
+        try:
+            return call(sock, *args)
+        finally:
+            if originals.socket_fileno(sock) >= 0:
+                originals.socket_settimeout(sock, None)
 
-        def settimeout(self: Any, value: Any, /) -> None:
-            originals.socket_settimeout(self, value)
-            mode.emulate(self)
+    def with_timeout(self, sock: Any, call: Callable[..., Any], *args: Any) -> Any:
+        """``call(sock, *args)`` with the program's timeout given back to C for that moment, on an
+        OS thread that may wait."""
+        if id(sock) not in self.timeouts:
+            return call(sock, *args)
+        originals.socket_settimeout(sock, self.timeouts[id(sock)])
+        try:
+            return call(sock, *args)
+        finally:
+            originals.socket_settimeout(sock, 0.0)
 
-        def setblocking(self: Any, flag: Any, /) -> None:
-            originals.socket_setblocking(self, flag)
-            timeouts.pop(id(self), None)
 
-        def gettimeout(self: Any) -> float | None:
-            return mode.timeout(self)
+def patches(mode: SocketMode) -> list[Patch]:
+    """The rows for modes."""
+    timeouts = mode.timeouts
 
-        def getblocking(self: Any) -> bool:
-            return mode.timeout(self) != 0
+    def settimeout(self: Any, value: Any, /) -> None:
+        originals.socket_settimeout(self, value)
+        mode.emulate(self)
 
-        def close(self: Any) -> None:
-            timeouts.pop(id(self), None)
-            descriptors.close(fileno(self), close_now, self)
+    def setblocking(self: Any, flag: Any, /) -> None:
+        originals.socket_setblocking(self, flag)
+        timeouts.pop(id(self), None)
 
-        def close_now(sock: Any) -> None:
-            if len(kernel.threads) > 1 and lingers(sock) and kernel.is_mine():
-                number = original_detach(sock)
-                mode._call_alone(originals.close, number)
-            else:
-                original_close(sock)
+    def gettimeout(self: Any) -> float | None:
+        return mode.timeout(self)
 
-        def lingers(sock: Any) -> bool:
-            """Whether closing waits until what was sent has arrived (SO_LINGER)."""
-            try:
-                return originals.socket_getsockopt(sock, *_LINGER) not in _AT_ONCE
-            except OSError:
-                return False
+    def getblocking(self: Any) -> bool:
+        return mode.timeout(self) != 0
 
-        def detach(self: Any) -> int:
-            mode.release(self)
-            return int(original_detach(self))
-
-        def close_number(fd: Any, /) -> None:
-            number = fd if isinstance(fd, int) else -1
-            descriptors.close(number, originals.socket_close_number, fd)
-
-        return [
-            Patch("socket", "_socket", "socket.__init__", init),
-            Patch("socket", "_socket", "socket.settimeout", settimeout),
-            Patch("socket", "_socket", "socket.setblocking", setblocking),
-            Patch("socket", "_socket", "socket.gettimeout", gettimeout),
-            Patch("socket", "_socket", "socket.getblocking", getblocking),
-            Patch("socket", "_socket", "socket.timeout", property(gettimeout)),
-            Patch("socket", "_socket", "socket.close", close),
-            Patch("socket", "_socket", "socket.detach", detach),
-            Patch("socket", "_socket", "close", close_number),
-        ]
+    rows = [settimeout, setblocking, gettimeout, getblocking]
+    return [
+        *(Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows),
+        Patch("socket", "_socket", "socket.timeout", property(gettimeout)),
+    ]

@@ -31,95 +31,163 @@ from ...kernel.parking import Lot
 from ..base import Patch, Runtime
 from .mode import SocketMode
 
-__all__ = ["patches"]
+__all__ = ["Tls", "patches"]
 
 _MISSING: Any = object()
 _SHORTEST = 1e-9
 """Seconds: a timeout that has passed when C looks for the first time."""
 
 
-def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
-    """The rows of this module.  Imports ``_ssl``."""
-    import _ssl
+class Tls:
+    """TLS over sockets: the operations of OpenSSL, made again until it is content."""
 
-    kernel = runtime.kernel
-    timeouts = mode.timeouts
-    turns = _Turns(kernel)
-    get_ident = originals.get_ident
-    record_of = runtime.descriptors.get
-    wait_read = runtime.descriptors.wait_read
-    observe = runtime.descriptors.observe
-    pass_on = runtime.descriptors.pass_on
-    SocketType = originals.SocketType
-    fileno = originals.socket_fileno
-    settimeout = originals.socket_settimeout
-    WantRead = _ssl.SSLWantReadError
-    WantWrite = _ssl.SSLWantWriteError
-    methods = vars(_ssl)["_SSLSocket"].__dict__
-    owner_of = methods["owner"].__get__
-    original_handshake = methods["do_handshake"]
-    original_read = methods["read"]
-    original_write = methods["write"]
-    original_shutdown = methods["shutdown"]
+    def __init__(self, runtime: Runtime, mode: SocketMode, module: Any) -> None:
+        """`module` is ``_ssl``."""
+        self.turns = _Turns(runtime.kernel)
+        self.want_read: type[Exception] = module.SSLWantReadError
+        self.want_write: type[Exception] = module.SSLWantWriteError
+        self._kernel = runtime.kernel
+        self._mode = mode
+        self._timeouts = mode.timeouts
+        self._record_of = runtime.descriptors.get
+        self._observe = runtime.descriptors.observe
 
-    def timeout_of(sock: Any) -> float | None:
+    def timeout(self, sock: Any) -> float | None:
         """The program's timeout, after which that of C is 0; 0: call the original and no more."""
-        timeout = timeouts.get(id(sock), _MISSING)
+        timeout = self._timeouts.get(id(sock), _MISSING)
         if timeout is _MISSING:
             timeout = originals.socket_gettimeout(sock)
             if timeout == 0:
                 return 0
-            if fileno(sock) < 0 or SocketType.settimeout is originals.socket_settimeout:
+            taken_over = originals.SocketType.settimeout is not originals.socket_settimeout
+            if originals.socket_fileno(sock) < 0 or not taken_over:
                 return 0  # closed; or sockets are not taken over, and wait in C
-            settimeout(sock, 0.0)
-            timeouts[id(sock)] = timeout
+            originals.socket_settimeout(sock, 0.0)
+            self._timeouts[id(sock)] = timeout
         return timeout  # type: ignore[no-any-return]
 
-    def open_record(sock: Any) -> Descriptor:
+    def record(self, sock: Any) -> Descriptor:
         """The record of a socket; raises if another thread has closed it.
 
         OpenSSL knows the number alone, which may be somebody else's by now.
         """
-        d = record_of(fileno(sock)) or mode.opened(sock)
+        d = self._record_of(originals.socket_fileno(sock)) or self._mode.opened(sock)
         if d is None:
             raise OSError(errno.EBADF, strerror(errno.EBADF))
         return d
 
+    def run(
+        self,
+        sock: Any,
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        expire: Callable[[int], Any],
+        deadline: float | Any | None = _MISSING,
+    ) -> Any:
+        """``call(*args)``, again and again until OpenSSL is content.
+
+        ``expire(event)`` raises the error of a timeout, when `event` has not come.
+        """
+        timeout = self.timeout(sock)
+        if timeout == 0:
+            return call(*args)
+        if deadline is _MISSING:
+            deadline = self._mode.deadline(timeout)
+        mine = self._kernel.is_mine()
+        while True:
+            try:
+                return call(*args)
+            except self.want_read:
+                wanted = READ
+            except self.want_write:
+                wanted = WRITE
+            fd = self.record(sock).fd
+            if mine:
+                happened = self._observe({fd: wanted}, deadline)
+            else:
+                happened = self._mode.wait_outside(sock, wanted, deadline)
+            if not happened:
+                return expire(wanted)
+            self.record(sock)
+            self.timeout(sock)
+
+
+def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
+    """The rows of this module.  Imports ``_ssl``."""
+    import _ssl
+
+    tls = Tls(runtime, mode, _ssl)
+    methods = vars(_ssl)["_SSLSocket"].__dict__
+    owner_of = methods["owner"].__get__
+    rows = [
+        _make_handshake(tls, owner_of, methods["do_handshake"]),
+        _make_read(runtime, mode, tls, owner_of, methods["read"]),
+        _make_write(runtime, mode, tls, owner_of, methods["write"]),
+        _make_shutdown(mode, tls, owner_of, methods["shutdown"]),
+    ]
+    return [Patch("ssl", "_ssl", f"_SSLSocket.{row.__name__}", row) for row in rows]
+
+
+def _make_handshake(
+    tls: Tls, owner_of: Callable[[Any], Any], original: Callable[..., Any]
+) -> Callable[..., Any]:
+    SocketType = originals.SocketType
+    settimeout = originals.socket_settimeout
+
     def do_handshake(self: Any) -> None:
         sock = owner_of(self)
         if not isinstance(sock, SocketType):
-            return original_handshake(self)  # type: ignore[no-any-return]
+            return original(self)  # type: ignore[no-any-return]
 
         def expire(_event: int) -> None:
             # Stock's message tells a line of its source, so the original has to raise it.
             settimeout(sock, _SHORTEST)
             try:
-                original_handshake(self)
+                original(self)
             finally:
                 settimeout(sock, 0.0)
 
-        return run(sock, original_handshake, (self,), expire)  # type: ignore[no-any-return]
+        return tls.run(sock, original, (self,), expire)  # type: ignore[no-any-return]
+
+    return do_handshake
+
+
+def _make_read(
+    runtime: Runtime,
+    mode: SocketMode,
+    tls: Tls,
+    owner_of: Callable[[Any], Any],
+    original: Callable[..., Any],
+) -> Callable[..., Any]:
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    wait_read = runtime.descriptors.wait_read
+    pass_on = runtime.descriptors.pass_on
+    SocketType = originals.SocketType
+    timeout_of = tls.timeout
+    record = tls.record
+    WantRead, WantWrite = tls.want_read, tls.want_write
 
     def read(self: Any, *args: Any) -> Any:
         sock = owner_of(self)
         if not isinstance(sock, SocketType):
-            return original_read(self, *args)
+            return original(self, *args)
         timeout = timeout_of(sock)
         if timeout == 0:
-            return original_read(self, *args)
+            return original(self, *args)
         deadline = mode.deadline(timeout)
         if get_ident() != kernel.os_ident:
-            return run(sock, original_read, (self, *args), _read_expired, deadline)
+            return tls.run(sock, original, (self, *args), _read_expired, deadline)
         woken = False
         while True:
-            d = open_record(sock)
+            d = record(sock)
             if woken or not d.can_read:
                 if not wait_read(d, deadline, woken):
                     _read_expired(READ)
-                d = open_record(sock)
+                d = record(sock)
             d.can_read = False
             try:
-                data = original_read(self, *args)
+                data = original(self, *args)
             except WantRead:
                 woken = True
                 timeout_of(sock)  # the program may set another one meanwhile
@@ -133,73 +201,61 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
                 pass_on(d)
                 return data
             pass_on(d)
-            return run(sock, original_read, (self, *args), _read_expired, deadline)
+            return tls.run(sock, original, (self, *args), _read_expired, deadline)
+
+    return read
+
+
+def _make_write(
+    runtime: Runtime,
+    mode: SocketMode,
+    tls: Tls,
+    owner_of: Callable[[Any], Any],
+    original: Callable[..., Any],
+) -> Callable[..., Any]:
+    kernel = runtime.kernel
+    turns = tls.turns
+    SocketType = originals.SocketType
+    Wants = (tls.want_read, tls.want_write)
 
     def write(self: Any, data: Any, /) -> Any:
         sock = owner_of(self)
         if not isinstance(sock, SocketType):
-            return original_write(self, data)
-        timeout = timeout_of(sock)
-        if timeout == 0 or get_ident() != kernel.os_ident:
-            return run(sock, original_write, (self, data), _write_expired)
+            return original(self, data)
+        timeout = tls.timeout(sock)
+        if timeout == 0 or not kernel.is_mine():
+            return tls.run(sock, original, (self, data), _write_expired)
         if id(self) not in turns.taken:
             try:
-                return original_write(self, data)
-            except (WantRead, WantWrite):
+                return original(self, data)
+            except Wants:
                 pass
         deadline = mode.deadline(timeout)
         if not turns.take(self, deadline):
             _write_expired(WRITE)
         try:
-            return run(sock, original_write, (self, data), _write_expired, deadline)
+            return tls.run(sock, original, (self, data), _write_expired, deadline)
         finally:
             turns.give(self)
+
+    return write
+
+
+def _make_shutdown(
+    mode: SocketMode, tls: Tls, owner_of: Callable[[Any], Any], original: Callable[..., Any]
+) -> Callable[..., Any]:
+    SocketType = originals.SocketType
 
     def shutdown(self: Any) -> Any:
         sock = owner_of(self)
         if not isinstance(sock, SocketType):
-            return original_shutdown(self)
-        result = run(sock, original_shutdown, (self,), _expired)
-        if timeouts.get(id(sock), _MISSING) is None:
+            return original(self)
+        result = tls.run(sock, original, (self,), _expired)
+        if mode.timeouts.get(id(sock), _MISSING) is None:
             mode.release(sock)  # plain from now on
         return result
 
-    def run(
-        sock: Any,
-        call: Callable[..., Any],
-        args: tuple[Any, ...],
-        expire: Callable[[int], Any],
-        deadline: float | Any | None = _MISSING,
-    ) -> Any:
-        """``call(*args)``, again and again until OpenSSL is content.
-
-        `expire` tells of a timeout, given the event that did not come.
-        """
-        timeout = timeout_of(sock)
-        if timeout == 0:
-            return call(*args)
-        if deadline is _MISSING:
-            deadline = mode.deadline(timeout)
-        mine = get_ident() == kernel.os_ident
-        while True:
-            try:
-                return call(*args)
-            except WantRead:
-                wanted = READ
-            except WantWrite:
-                wanted = WRITE
-            fd = open_record(sock).fd
-            if mine:
-                happened = observe({fd: wanted}, deadline)
-            else:
-                happened = mode.wait_outside(sock, wanted, deadline)
-            if not happened:
-                return expire(wanted)
-            open_record(sock)
-            timeout_of(sock)
-
-    rows = [do_handshake, read, write, shutdown]
-    return [Patch("ssl", "_ssl", f"_SSLSocket.{row.__name__}", row) for row in rows]
+    return shutdown
 
 
 class _Turns:
@@ -208,9 +264,9 @@ class _Turns:
     __slots__ = ("_lot", "taken")
 
     def __init__(self, kernel: Kernel) -> None:
-        self._lot = Lot(kernel, "write", pass_on=self.give)
         self.taken: set[int] = set()
-        """The ids of the TLS objects, which their writers keep alive, whose turn somebody has."""
+        """Ids of the TLS objects, which their writers keep alive, that have a turn under way."""
+        self._lot = Lot(kernel, "write", self.give)
         kernel.on_fork(self.taken.clear)
 
     def take(self, tls: Any, deadline: float | None) -> bool:
@@ -221,7 +277,7 @@ class _Turns:
         return True
 
     def give(self, tls: Any) -> None:
-        """The turn is over: it is the next one's."""
+        """The turn is over: it is the next one's who waits, or nobody's."""
         if not self._lot.wake_one(tls):
             self.taken.discard(id(tls))
 

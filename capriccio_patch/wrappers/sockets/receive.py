@@ -1,0 +1,231 @@
+"""``_socket.socket``: receiving.
+
+A call is tried first, with MSG_DONTWAIT; what would block parks the thread in the queue of the
+descriptor and is tried again when it is first there and the descriptor is ready.  After a read that
+emptied a TCP socket (`io.descriptors`) the next one parks without trying.
+"""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Callable
+from typing import Any
+
+from ...contracts.descriptor import READ, Descriptor
+from ...cpython import originals
+from ..base import Patch, Runtime
+from .mode import SocketMode
+
+__all__ = ["DONTWAIT", "IMMEDIATE", "Receiver", "patches"]
+
+DONTWAIT = _socket.MSG_DONTWAIT
+IMMEDIATE = DONTWAIT | getattr(_socket, "MSG_OOB", 0) | getattr(_socket, "MSG_ERRQUEUE", 0)
+"""Flags with which a call is answered at once, whatever the mode of the socket."""
+_WAITALL = getattr(_socket, "MSG_WAITALL", 0)
+
+
+class Receiver:
+    """Try, wait, retry: once for all that takes something out of a socket."""
+
+    def __init__(self, runtime: Runtime, mode: SocketMode) -> None:
+        self._kernel = runtime.kernel
+        self._mode = mode
+        self._call_alone = runtime.workers.call_alone
+        self._record_of = runtime.descriptors.get
+        self._wait_read = runtime.descriptors.wait_read
+        self._pass_on = runtime.descriptors.pass_on
+
+    def receive(
+        self, sock: Any, call: Callable[..., Any], args: tuple[Any, ...], flags: Any, size: int = 0
+    ) -> Any:
+        """``call(*args, flags)``, parking where it would block.
+
+        `size` is how much is asked for; 0 where a short answer tells nothing.  Any OS thread; the
+        other methods are for green threads.
+        """
+        mode = self._mode
+        if not self._kernel.is_mine():
+            return mode.outside(sock, call, (*args, flags), READ)
+        d = self._record_of(originals.socket_fileno(sock)) or mode.opened(sock)
+        if d is None or flags & IMMEDIATE:
+            return call(*args, flags)
+        if flags & _WAITALL and mode.timeout(sock) is None and id(sock) not in mode.timeouts:
+            return self._call_alone(call, *args, flags)
+        return self.take(sock, d, call, (*args, flags | DONTWAIT), size)
+
+    def take(
+        self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...], size: int
+    ) -> Any:
+        """``call(*args)``, which must not wait itself, parking where it would block."""
+        if d.can_read:
+            d.can_read = False
+            try:
+                result = call(*args)
+            except BlockingIOError:
+                pass
+            except BaseException:
+                self._pass_on(d)
+                raise
+            else:
+                self._received(d, result, size)
+                return result
+        return self.take_later(sock, d, call, args, size)
+
+    def take_later(
+        self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...], size: int
+    ) -> Any:
+        """As `take`, where it is known that a try would fail."""
+        timeout = self._mode.timeout(sock)
+        if timeout == 0:
+            try:
+                return call(*args)
+            finally:
+                self._pass_on(d)
+        deadline = self._mode.deadline(timeout)
+        again = False
+        while True:
+            if not self._wait_read(d, deadline, again):
+                raise TimeoutError("timed out")
+            d.can_read = False
+            try:
+                result = call(*args)
+            except BlockingIOError:
+                again = True
+                continue
+            except BaseException:
+                self._pass_on(d)
+                raise
+            self._received(d, result, size)
+            return result
+
+    def _received(self, d: Descriptor, result: Any, size: int) -> None:
+        """The next reader's turn, unless `result` proves that nothing is left for it."""
+        if not (size and d.exact and result) or _count(result) == size:
+            self._pass_on(d)
+
+
+def _count(result: Any) -> int:
+    """How many bytes were received."""
+    return result if type(result) is int else len(result)
+
+
+def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patch]:
+    """The rows of this module."""
+    rows = [
+        _make_recv(runtime, mode, receiver),
+        _make_recv_into(runtime, mode, receiver),
+        *_make_others(receiver),
+    ]
+    return [Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows]
+
+
+def _make_recv(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callable[..., Any]:
+    """`Receiver.take` written out: what most threads of a server do
+    has no further call between it and the wait."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    record_of = runtime.descriptors.get
+    wait_read = runtime.descriptors.wait_read
+    pass_on = runtime.descriptors.pass_on
+    fileno = originals.socket_fileno
+    gettimeout = originals.socket_gettimeout
+    original = originals.socket_recv
+    receive = receiver.receive
+    take_later = receiver.take_later
+
+    def recv(self: Any, bufsize: Any, flags: Any = 0, /) -> Any:
+        if flags or get_ident() != kernel.os_ident:
+            return receive(self, original, (self, bufsize), flags)
+        d = record_of(fileno(self)) or mode.opened(self)
+        if d is None:
+            return original(self, bufsize)
+        if d.can_read:
+            d.can_read = False
+            try:
+                data = original(self, bufsize, DONTWAIT)
+            except BlockingIOError:
+                pass
+            except BaseException:
+                pass_on(d)
+                raise
+            else:
+                if not d.exact or not data or len(data) == bufsize:
+                    pass_on(d)
+                return data
+        if gettimeout(self) is not None:
+            return take_later(self, d, original, (self, bufsize, DONTWAIT), bufsize)
+        again = False
+        while True:
+            wait_read(d, None, again)
+            d.can_read = False
+            try:
+                data = original(self, bufsize, DONTWAIT)
+            except BlockingIOError:
+                again = True
+                continue
+            except BaseException:
+                pass_on(d)
+                raise
+            if not d.exact or not data or len(data) == bufsize:
+                pass_on(d)
+            return data
+
+    return recv
+
+
+def _make_recv_into(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callable[..., Any]:
+    """The first try of `Receiver.take` written out: what is buffered is read so."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    record_of = runtime.descriptors.get
+    pass_on = runtime.descriptors.pass_on
+    fileno = originals.socket_fileno
+    original = originals.socket_recv_into
+    receive = receiver.receive
+    take_later = receiver.take_later
+
+    def recv_into(self: Any, buffer: Any, nbytes: Any = 0, flags: Any = 0) -> Any:
+        if flags or get_ident() != kernel.os_ident:
+            return receive(self, original, (self, buffer, nbytes), flags)
+        d = record_of(fileno(self)) or mode.opened(self)
+        if d is None:
+            return original(self, buffer, nbytes)
+        if d.can_read:
+            d.can_read = False
+            try:
+                count = original(self, buffer, nbytes, DONTWAIT)
+            except BlockingIOError:
+                pass
+            except BaseException:
+                pass_on(d)
+                raise
+            else:
+                if not d.exact or not count or count == (nbytes or memoryview(buffer).nbytes):
+                    pass_on(d)
+                return count
+        size = nbytes or memoryview(buffer).nbytes
+        return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size)
+
+    return recv_into
+
+
+def _make_others(receiver: Receiver) -> list[Callable[..., Any]]:
+    receive = receiver.receive
+    original_recvfrom = originals.socket_recvfrom
+    original_recvfrom_into = originals.socket_recvfrom_into
+    original_recvmsg = originals.socket_recvmsg
+    original_recvmsg_into = originals.socket_recvmsg_into
+
+    def recvfrom(self: Any, bufsize: Any, flags: Any = 0, /) -> Any:
+        return receive(self, original_recvfrom, (self, bufsize), flags)
+
+    def recvfrom_into(self: Any, buffer: Any, nbytes: Any = 0, flags: Any = 0) -> Any:
+        return receive(self, original_recvfrom_into, (self, buffer, nbytes), flags)
+
+    def recvmsg(self: Any, bufsize: Any, ancbufsize: Any = 0, flags: Any = 0, /) -> Any:
+        return receive(self, original_recvmsg, (self, bufsize, ancbufsize), flags)
+
+    def recvmsg_into(self: Any, buffers: Any, ancbufsize: Any = 0, flags: Any = 0, /) -> Any:
+        return receive(self, original_recvmsg_into, (self, buffers, ancbufsize), flags)
+
+    return [recvfrom, recvfrom_into, recvmsg, recvmsg_into]

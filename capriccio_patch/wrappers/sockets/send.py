@@ -1,0 +1,241 @@
+"""``_socket.socket``: sending.
+
+A call is tried first, with MSG_DONTWAIT; what would block parks the thread in the queue of the
+descriptor and is tried again when it is first there and there is room.
+
+A blocking send sends everything, as the kernel's does; where an error ends it half-way it returns
+what was sent, and the next call meets the error.
+"""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Callable
+from typing import Any
+
+from ...contracts.descriptor import WRITE, Descriptor
+from ...cpython import originals
+from ..base import Patch, Runtime
+from .mode import SocketMode
+from .receive import DONTWAIT, IMMEDIATE
+
+__all__ = ["Sender", "patches"]
+
+
+class Sender:
+    """Try, wait, retry: once for all that puts something into a socket."""
+
+    def __init__(self, runtime: Runtime, mode: SocketMode) -> None:
+        self._kernel = runtime.kernel
+        self._mode = mode
+        self._record_of = runtime.descriptors.get
+        self._wait_write = runtime.descriptors.wait_write
+        self._pass_on_write = runtime.descriptors.pass_on_write
+
+    def send(
+        self, sock: Any, call: Callable[..., Any], args: tuple[Any, ...], flags: Any, data: Any
+    ) -> Any:
+        """``call(*args)``, parking where it would block.
+
+        `args` contain `flags`, and the `data`: a buffer, or a sequence of buffers.  Any OS thread.
+        """
+        mode = self._mode
+        if not self._kernel.is_mine():
+            return mode.outside(sock, call, args, WRITE)
+        d = self._record_of(originals.socket_fileno(sock)) or mode.opened(sock)
+        if d is None or flags & IMMEDIATE:
+            return call(*args)
+        args = _without_waiting(call, args, flags)
+        timeout: float | None = 0
+        sent = -1
+        if d.writers is None:
+            try:
+                sent = call(*args)
+            except BlockingIOError:
+                timeout = mode.timeout(sock)
+                if timeout == 0:
+                    raise
+        else:
+            timeout = mode.timeout(sock)
+            if timeout == 0:
+                return call(*args)
+        if sent < 0:
+            sent = self._send_later(d, call, args, mode.deadline(timeout))
+        # A blocking stream takes everything before it returns.
+        if sent < _size(data) and mode.timeout(sock) is None and _is_stream(sock):
+            return sent + self.send_rest(sock, d, _flat(data)[sent:], flags, None, partial=True)
+        return sent
+
+    def _send_later(
+        self,
+        d: Descriptor,
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        deadline: float | None,
+    ) -> int:
+        """Wait for the turn and for room, then ``call(*args)``."""
+        again = False
+        while True:
+            if not self._wait_write(d, deadline, again):
+                raise TimeoutError("timed out")
+            try:
+                sent = int(call(*args))
+            except BlockingIOError:
+                again = True
+                continue
+            except BaseException:
+                self._pass_on_write(d)
+                raise
+            self._pass_on_write(d)
+            return sent
+
+    def send_rest(
+        self,
+        sock: Any,
+        d: Descriptor,
+        rest: memoryview,
+        flags: int,
+        deadline: float | None,
+        partial: bool = False,
+    ) -> int:
+        """Send all of `rest`, one thread after the other; the number of bytes.
+
+        `partial`: something was sent, so an error ends the call with what has been.  Green threads
+        only.
+        """
+        total = 0
+        again = d.writers is None
+        while rest:
+            if not self._wait_write(d, deadline, again):
+                raise TimeoutError("timed out")
+            again = True
+            try:
+                sent = originals.socket_send(sock, rest, flags | DONTWAIT)
+            except BlockingIOError:
+                continue
+            except BaseException as error:
+                self._pass_on_write(d)
+                if partial and isinstance(error, OSError):
+                    return total
+                raise
+            total += sent
+            rest = rest[sent:]
+        self._pass_on_write(d)
+        return total
+
+    def sendall_outside(self, sock: Any, data: Any, flags: Any) -> None:
+        """``sendall`` on an OS thread of the program's own."""
+        mode = self._mode
+        if id(sock) not in mode.timeouts:
+            return originals.socket_sendall(sock, data, flags)  # type: ignore[no-any-return]
+        deadline = mode.deadline(mode.timeouts[id(sock)])
+        rest = memoryview(data).cast("B")
+        while rest:
+            try:
+                rest = rest[originals.socket_send(sock, rest, flags) :]
+            except BlockingIOError:
+                if not mode.wait_outside(sock, WRITE, deadline):
+                    raise TimeoutError("timed out") from None
+        return None
+
+
+def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:
+    """The rows of this module; ``resolve(sock, address)`` looks the host name up."""
+    sender = Sender(runtime, mode)
+    rows = [_make_sendall(runtime, mode, sender), *_make_others(runtime, sender, resolve)]
+    return [Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows]
+
+
+def _make_sendall(runtime: Runtime, mode: SocketMode, sender: Sender) -> Callable[..., Any]:
+    """The first try is written out: most of what a server answers needs no other."""
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    record_of = runtime.descriptors.get
+    fileno = originals.socket_fileno
+    original_send = originals.socket_send
+    original_sendall = originals.socket_sendall
+
+    def sendall(self: Any, data: Any, flags: Any = 0, /) -> None:
+        if get_ident() != kernel.os_ident:
+            return sender.sendall_outside(self, data, flags)
+        d = record_of(fileno(self)) or mode.opened(self)
+        if d is None:
+            return original_sendall(self, data, flags)  # type: ignore[no-any-return]
+        sent = 0
+        if d.writers is None:
+            try:
+                sent = original_send(self, data, flags | DONTWAIT)
+                if type(data) is bytes and sent == len(data):
+                    return None
+            except BlockingIOError:
+                pass
+        rest = memoryview(data).cast("B")[sent:]
+        if rest:
+            timeout = mode.timeout(self)
+            if timeout == 0:
+                # What the original does with a socket that must not wait.
+                return original_sendall(self, rest, flags)  # type: ignore[no-any-return]
+            sender.send_rest(self, d, rest, flags, mode.deadline(timeout))
+        return None
+
+    return sendall
+
+
+def _make_others(
+    runtime: Runtime, sender: Sender, resolve: Callable[[Any, Any], Any]
+) -> list[Callable[..., Any]]:
+    kernel = runtime.kernel
+    original_send = originals.socket_send
+    original_sendto = originals.socket_sendto
+    original_sendmsg = originals.socket_sendmsg
+
+    def send(self: Any, data: Any, flags: Any = 0, /) -> Any:
+        return sender.send(self, original_send, (self, data, flags), flags, data)
+
+    def sendto(self: Any, data: Any, *rest: Any) -> Any:
+        if len(rest) == 1:
+            flags, address = 0, rest[0]
+        elif len(rest) == 2:
+            flags, address = rest
+        else:
+            return original_sendto(self, data, *rest)  # raises
+        if kernel.is_mine():
+            address = resolve(self, address)
+        return sender.send(self, original_sendto, (self, data, flags, address), flags, data)
+
+    def sendmsg(
+        self: Any, buffers: Any, ancdata: Any = (), flags: Any = 0, address: Any = None, /
+    ) -> Any:
+        if not isinstance(buffers, (list, tuple)):
+            buffers = list(buffers)
+        args = (self, buffers, ancdata, flags, address)
+        return sender.send(self, original_sendmsg, args, flags, buffers)
+
+    return [send, sendto, sendmsg]
+
+
+def _without_waiting(
+    call: Callable[..., Any], args: tuple[Any, ...], flags: int
+) -> tuple[Any, ...]:
+    """The arguments of a sending call, with MSG_DONTWAIT among its flags."""
+    position = 3 if call is originals.socket_sendmsg else 2
+    return (*args[:position], flags | DONTWAIT, *args[position + 1 :])
+
+
+def _is_stream(sock: Any) -> bool:
+    return bool(originals.socket_type(sock) == _socket.SOCK_STREAM)
+
+
+def _size(data: Any) -> int:
+    """How many bytes a buffer, or a sequence of buffers, holds."""
+    if type(data) is bytes:
+        return len(data)
+    if isinstance(data, (list, tuple)):
+        return sum(memoryview(each).nbytes for each in data)
+    return memoryview(data).nbytes
+
+
+def _flat(data: Any) -> memoryview:
+    if isinstance(data, (list, tuple)):
+        return memoryview(b"".join(memoryview(each).cast("B") for each in data))
+    return memoryview(data).cast("B")

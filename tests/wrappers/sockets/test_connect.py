@@ -1,0 +1,78 @@
+"""Connecting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+
+def test_connect(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.socket() as client:
+            client.connect(("localhost", address[1]))
+            assert client.getpeername() == address
+            with pytest.raises(OSError, match=f"Errno {errno.EISCONN}"):
+                client.connect(address)
+            assert os.get_blocking(client.fileno())
+        with socket.socket() as client:
+            client.settimeout(5)
+            assert client.connect_ex(address) == 0
+            assert client.gettimeout() == 5
+    with (
+        socket.socket() as client,
+        pytest.raises(ConnectionRefusedError, match="Connection refused"),
+    ):
+        client.connect(address)
+    with socket.socket() as client:
+        assert client.connect_ex(address) == errno.ECONNREFUSED
+    with socket.socket() as client, pytest.raises(socket.gaierror):
+        client.connect(("no-such-host.invalid", 1))
+    with socket.socket() as client, pytest.raises(TypeError):
+        client.connect("127.0.0.1")
+
+
+def test_connect_waits_for_room_at_a_unix_socket(scheme: str, tmp_path: Any) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(0)
+        clients = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        connectors = [threading.Thread(target=c.connect, args=(path,)) for c in clients]
+        for thread in connectors:
+            thread.start()
+        for _ in clients:
+            server.accept()[0].close()
+        for thread in connectors:
+            thread.join(10)
+            assert not thread.is_alive()
+        for client in clients:
+            client.close()
+
+
+def test_connect_times_out(scheme: str) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        fillers = []
+        try:
+            for _ in range(4):  # the queue takes no more, so the next connect gets no answer
+                filler = socket.socket()
+                filler.settimeout(0.05)
+                fillers.append(filler)
+                try:
+                    filler.connect(server.getsockname())
+                except TimeoutError as error:
+                    told = str(error)
+                    break
+            else:
+                pytest.skip("this system's queue of connections is longer than asked for")
+            assert told == "timed out"
+        finally:
+            for filler in fillers:
+                filler.close()
