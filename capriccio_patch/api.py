@@ -17,7 +17,7 @@ from typing import Any
 from .backends.disk import create_disk_backend
 from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
-from .cpython import interpose, originals
+from .cpython import checks, interpose, originals
 from .cpython.exit_order import run_registered_before
 from .cpython.fork_hooks import register_first
 from .errors import PatchError, ThreadsAlive
@@ -138,7 +138,8 @@ def patch_all(
     unset is read from the environment (``CAPRICCIO_SOCKIO``, ...).
 
     Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
-    here, PatchError on an OS thread that is not the main one.
+    here, PatchError on an OS thread that is not the main one, and in a Python that fails one of
+    `cpython.checks`, which it names.
     """
     global _applied, _hooked
     if originals.get_ident() != _main_ident():
@@ -157,7 +158,12 @@ def patch_all(
         blocked=blocked,
         offload=offload,
     )
-    _applied = applied = _Applied(settings)
+    if (refusal := checks.refusal()) is not None:
+        raise PatchError(f"this Python can't be patched: {refusal}")
+    try:
+        _applied = applied = _Applied(settings)
+    except SystemError as error:
+        raise PatchError(f"this Python can't be patched: {error}") from error
     for late in applied.table.awaited():
         if late.module not in _awaited:
             _awaited.add(late.module)

@@ -498,38 +498,6 @@ class TestLatePatch:
 class TestWholeProcesses:
     """In interpreters of their own."""
 
-    def test_without_the_tricks(self, run_script: RunScript) -> None:
-        """Where objects can't be taken over in place, attributes are replaced."""
-        done = run_script(
-            """
-            import json, sys, threading, time
-            from time import sleep
-            import capriccio_patch
-            from capriccio_patch.cpython import interpose
-
-            before = [time.sleep]  # a module's global would be replaced
-            interpose.self_check = lambda: "not today"
-            capriccio_patch.patch_all()
-            status = capriccio_patch.status()
-            assert "not today" in status["how"]["time.sleep"], status["how"]["time.sleep"]
-            assert status["failed"]["_thread.LockType.acquire"] == "not today"
-            assert capriccio_patch.is_patched("time.sleep")
-            assert not capriccio_patch.is_patched("_thread.LockType.acquire")
-            idents = []
-            thread = threading.Thread(target=lambda: idents.append(threading.get_native_id()))
-            thread.start()
-            thread.join()
-            assert idents != [threading.get_native_id()]
-            sleep(0.001)
-            assert time.sleep is not before[0] and sleep is time.sleep
-            assert capriccio_patch.original("time.sleep") is before[0]
-            capriccio_patch.unpatch_all()
-            assert time.sleep is before[0] and sleep is before[0]
-            print("undone")
-            """
-        )
-        assert done.stdout == "undone\n"
-
     def test_locks_of_modules_at_exit(self, run_script: RunScript) -> None:
         """Everything that runs after the undo at exit finds its locks whole."""
         done = run_script(

@@ -13,8 +13,7 @@ objects lives in this module, and what relies on that of its threads in `thread_
    Only that one bit is put back: the other flags hold the type cache's state and change meanwhile.
 3. What is redirected owns a reference to its ``self`` and to its method definition.  The garbage
    collector counts the former, so it is a real reference; the latter is never freed.
-4. `self_check` tries all of it on scratch objects.  Where it fails nothing is redirected and the
-   caller falls back to replacing attributes.
+4. `checks` tries all of it on scratch objects.  Where that fails nothing is redirected.
 
 Must not be done here: decide what is taken over, import what may be taken over.
 """
@@ -23,7 +22,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import sys
 import weakref
 from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
@@ -38,7 +36,6 @@ __all__ = [
     "leak",
     "poll_registrations",
     "release",
-    "self_check",
     "set_attribute",
     "set_semlock_owner",
     "swap_thread_handles",
@@ -313,41 +310,3 @@ def word_finder(sample: Any, value: int) -> Callable[[Any], Any] | None:
 def leak(value: Any) -> None:
     """Keep `value` alive for ever, beyond the interpreter's finalization."""
     _incref(id(value))
-
-
-def _raise_overflow(*args: Any, **kwargs: Any) -> Any:
-    raise OverflowError(args, kwargs)
-
-
-def self_check() -> str | None:
-    """Why objects can't be taken over in place by this interpreter; None when they can."""
-    if sys.implementation.name != "cpython":
-        return f"{sys.implementation.name} does not lay out its objects as CPython does"
-    import cmath
-
-    scratch = clone(cmath.phase)
-    if _fields(scratch).ml != _fields(cmath.phase).ml or scratch(1) != cmath.phase(1):
-        return "a builtin could not be cloned"
-    redirect = Redirect(scratch, _raise_overflow)
-    try:
-        scratch(1, two=2)
-        return "a redirected builtin did not call its replacement"
-    except OverflowError as error:
-        if error.args != ((1,), {"two": 2}):
-            return "a redirected builtin passed other arguments"
-    finally:
-        redirect.undo()
-    if scratch(1) != cmath.phase(1):
-        return "a redirected builtin could not be restored"
-    import _thread
-
-    lock = _thread.allocate_lock()
-    try:
-        set_attribute(_thread.LockType, "capriccio_check", 1)
-        found = getattr(lock, "capriccio_check", None)
-        del_attribute(_thread.LockType, "capriccio_check")
-    except (TypeError, SystemError) as error:
-        return f"attributes of C types can't be set: {error}"
-    if found != 1 or hasattr(lock, "capriccio_check"):
-        return "attributes of C types can't be set"
-    return None

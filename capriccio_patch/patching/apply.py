@@ -2,11 +2,10 @@
 
 A row names one thing (`wrappers.base.Patch`).  How it is taken over follows from what it is:
 
-* a C builtin is redirected in place (`interpose.Redirect`),
+* a C builtin is redirected in place (`interpose.Redirect`);
 * an attribute of a class, C types included, is set there, and bound methods of existing instances
-  that somebody stored are redirected one by one,
-* where the interpreter does not allow either, the attribute of the module is replaced, and so are
-  the globals of modules that hold it; threads stay OS threads then.  `Application.failed` says so.
+  that somebody stored are redirected one by one;
+* of anything else, the attribute of the module is replaced.
 
 wrapt resolves the targets and does the setting.  Its import takes most of the time of a start,
 because it imports asyncio and importlib.metadata for features that are not used here: those two are
@@ -21,7 +20,7 @@ from contextlib import contextmanager
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
-from ..cpython import interpose, originals
+from ..cpython import interpose
 from ..wrappers.base import Existing, Patch
 
 __all__ = ["Application", "find", "found_at", "when_imported"]
@@ -80,7 +79,6 @@ class Application:
         """By name of a row: why it could not be applied."""
         self.originals: dict[int, Any] = {}
         """By id of what is found at a path now: the callable that was there."""
-        self._refused = interpose.self_check()
 
     def apply_all(
         self, rows: list[Patch], existing: tuple[Existing, ...], again: RowsAgain
@@ -119,12 +117,6 @@ class Application:
         _rehash()
 
     def _take_over(self, row: Patch) -> None:
-        reason = self._refused
-        if reason is not None and row.group == "threading":
-            # Threads would start as green ones, and block all others in the locks that are not
-            # ours.
-            self.failed[row.name] = reason
-            return
         try:
             parent, attribute, found = find(row)
         except AttributeError as error:
@@ -132,7 +124,7 @@ class Application:
             return
         if isinstance(parent, type):
             self._apply_to_class(row, parent, attribute, found)
-        elif isinstance(found, BuiltinFunctionType) and reason is None:
+        elif isinstance(found, BuiltinFunctionType):
             real = interpose.clone(found)
             redirect = interpose.Redirect(found, row.replacement)
             self.undo.append(redirect.undo)
@@ -143,15 +135,9 @@ class Application:
             self.undo.append(lambda: wrapt.apply_patch(parent, attribute, found))
             self.originals[id(row.replacement)] = found
             self.how[row.name] = "attribute"
-            if isinstance(found, BuiltinFunctionType):
-                self.undo.append(_replace_early_bound(found, row.replacement))
-                self.how[row.name] = f"attribute, and early-bound references: {reason}"
 
     def _apply_to_class(self, row: Patch, cls: type, attribute: str, found: Any) -> None:
         own = attribute in vars(cls)
-        if self._refused is not None and cls.__flags__ & 1 << 8:
-            self.failed[row.name] = self._refused
-            return
         replacement = row.replacement
         if callable(replacement) and hasattr(replacement, "__name__"):
             replacement.__name__ = attribute
@@ -199,7 +185,7 @@ class Application:
                 for each in found:
                     if isinstance(each, cls):
                         adopt(each)
-        for method in methods if self._refused is None else ():
+        for method in methods:
             owner = method.__self__
             for cls in type(owner).__mro__:
                 replacement = replaced.get(cls, {}).get(method.__name__)
@@ -261,22 +247,3 @@ def _rehash() -> None:
             members = list(each)
             each.clear()
             each.update(members)
-
-
-def _replace_early_bound(found: Any, replacement: Any) -> Callable[[], None]:
-    """Replace a function in the module globals that hold it; returns the undo."""
-    changed: list[tuple[dict[str, Any], str]] = []
-    for module in list(sys.modules.values()):
-        names = getattr(module, "__dict__", None)
-        if type(names) is dict and names.get("__name__") != originals.__name__:
-            for name, value in list(names.items()):
-                if value is found:
-                    names[name] = replacement
-                    changed.append((names, name))
-
-    def undo() -> None:
-        for names, name in changed:
-            if names.get(name) is replacement:
-                names[name] = found
-
-    return undo

@@ -41,15 +41,6 @@ def scratch() -> Iterator[Any]:
     assert builtin(-1) == cmath.phase(-1), "the test has not undone its redirect"
 
 
-def test_this_interpreter_passes_the_check() -> None:
-    assert interpose.self_check() is None
-
-
-def test_another_interpreter_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "implementation", type("Other", (), {"name": "other"}))
-    assert "other" in (interpose.self_check() or "")
-
-
 class TestClone:
     def test_calls_the_same_function(self) -> None:
         copy = interpose.clone(math.gcd)

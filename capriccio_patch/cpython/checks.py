@@ -1,0 +1,246 @@
+"""Whether this interpreter is laid out as the rest of `cpython` takes it to be.
+
+1. Each check tries one assumption on scratch objects, before anything is taken over.  Where one
+   fails nothing is: what would be redirected by a wrong layout is memory of something else.
+2. No check asks for a version.  A build without the GIL is refused until what runs beside a change
+   of an object's memory is known not to matter.
+3. A name that the interpreter lacks is found when `cpython` is imported, not here.
+
+What a check makes it gives back.  Main OS thread; 1 ms in all, once for each process.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import sys
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+from . import interpose, originals, thread_state
+
+__all__ = ["CHECKS", "refusal"]
+
+CHECKS: dict[str, Callable[[], str | None]] = {}
+"""By name: returns what is wrong, or None.  They are made in this order."""
+
+_passed: set[str] = set()
+
+_HAVE_GC = 1 << 14
+_MUTEX = 1
+
+
+def refusal() -> str | None:
+    """The first check that fails, and why; None if this interpreter can be patched.
+
+    What has passed once is not tried again.
+    """
+    for name, check in CHECKS.items():
+        if name in _passed:
+            continue
+        try:
+            reason = check()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            return f"{name}: {reason}"
+        _passed.add(name)
+    return None
+
+
+def _check(name: str) -> Callable[[Callable[[], str | None]], Callable[[], str | None]]:
+    def register(function: Callable[[], str | None]) -> Callable[[], str | None]:
+        CHECKS[name] = function
+        return function
+
+    return register
+
+
+@_check("implementation")
+def _implementation() -> str | None:
+    name = sys.implementation.name
+    return None if name == "cpython" else f"{name} does not lay out its objects as CPython does"
+
+
+@_check("GIL")
+def _gil() -> str | None:
+    free = "t" in getattr(sys, "abiflags", "")
+    return "this build does without it" if free else None
+
+
+def _raise_overflow(*args: Any, **named: Any) -> Any:
+    raise OverflowError(args, named)
+
+
+@_check("builtins")
+def _builtins() -> str | None:
+    import cmath
+
+    scratch = interpose.clone(cmath.phase)
+    if scratch is cmath.phase or scratch(1) != cmath.phase(1):
+        return "a builtin could not be cloned"
+    redirect = interpose.Redirect(scratch, _raise_overflow)
+    try:
+        scratch(1, two=2)
+        return "a redirected builtin did not call its replacement"
+    except OverflowError as error:
+        if error.args != ((1,), {"two": 2}):
+            return "a redirected builtin passed other arguments"
+    finally:
+        redirect.undo()
+    return None if scratch(1) == cmath.phase(1) else "a redirected builtin could not be restored"
+
+
+@_check("methods")
+def _methods() -> str | None:
+    lock = originals.allocate_lock()
+    method = lock.locked
+    seen = MethodType(lambda *args, **named: (args, named), lock)
+    redirect = interpose.MethodRedirect(method, seen)
+    found: Any = method(1, two=2)
+    redirect.undo()
+    if found != ((lock, 1), {"two": 2}):
+        return "a stored method did not call its replacement"
+    return None if method() is False else "a stored method could not be restored"
+
+
+@_check("types")
+def _types() -> str | None:
+    name = "capriccio_check"
+    lock = originals.allocate_lock()
+    interpose.set_attribute(originals.LockType, name, 1)
+    found = getattr(lock, name, None)
+    interpose.del_attribute(originals.LockType, name)
+    if found != 1 or hasattr(lock, name):
+        return "attributes of C types can't be set"
+    return None
+
+
+@_check("references")
+def _references() -> str | None:
+    probe = object()
+    before = sys.getrefcount(probe)
+    interpose.leak(probe)
+    if sys.getrefcount(probe) != before + 1:
+        return "one could not be added"
+    interpose.release(id(probe))
+    return None if sys.getrefcount(probe) == before else "one could not be given up"
+
+
+@_check("collector")
+def _collector() -> str | None:
+    for kind in (originals.RLockType, type(originals.sleep)):
+        if not kind.__flags__ & _HAVE_GC:
+            return f"existing objects of {kind.__name__} can't be found"
+    return None
+
+
+@_check("poll objects")
+def _poll_objects() -> str | None:
+    if originals.poll is None:
+        return None
+    poll = originals.poll()
+    poll.register(0, 1)
+    found = interpose.poll_registrations(poll)
+    return None if found == {0: 1} else f"the registrations of one were read as {found}"
+
+
+@_check("thread handles")
+def _thread_handles() -> str | None:
+    if not hasattr(originals, "ThreadHandleType"):
+        return None
+    one, other = originals.make_thread_handle(1), originals.make_thread_handle(2)
+    interpose.swap_thread_handles(one, other)
+    found = (one.ident, other.ident)
+    originals.handle_set_done(one)
+    originals.handle_set_done(other)
+    return None if found == (2, 1) else "two of them could not be exchanged"
+
+
+@_check("shared semaphores")
+def _shared_semaphores() -> str | None:
+    if originals.SemLockType is None:
+        return None
+    name = f"/capriccio-{originals.getpid()}-{hash(originals.monotonic()):x}"
+    try:
+        lock = originals.SemLockType(_MUTEX, 1, 1, name, True)
+    except OSError:
+        return None  # the program can't have any either
+    originals.semlock_acquire(lock)
+    mine = originals.semlock_is_mine(lock)
+    interpose.set_semlock_owner(lock, 0)
+    others = originals.semlock_is_mine(lock)
+    interpose.set_semlock_owner(lock, originals.get_ident())
+    originals.semlock_release(lock)
+    return None if (mine, others) == (True, False) else "the owner of one was not found"
+
+
+@_check("thread-local values")
+def _thread_local_values() -> str | None:
+    before = len(thread_state.state_dict())
+    scratch = _thread._local()
+    scratch.used = True
+    words = thread_state.local_words()
+    found = len(thread_state.state_dict()) > before if words is None else all(words)
+    return None if found else "they were not found"
+
+
+@_check("trace functions")
+def _trace_functions() -> str | None:
+    words = thread_state.trace_words()
+    set_ = (originals.getprofile(), originals.gettrace())
+    expected = [0 if each is None else id(each) for each in set_]
+    if [*words[2:]] != expected or [*map(bool, words[:2])] != [*map(bool, expected)]:
+        return "they were not found"
+    return None
+
+
+@_check("depth of tracing")
+def _depth_of_tracing() -> str | None:
+    depth = thread_state.tracing_depth().value
+    return None if 0 <= depth < 100 else f"it was read as {depth}"
+
+
+@_check("frames")
+def _frames() -> str | None:
+    mine = sys._getframe()
+    told = thread_state.frame_teller()()
+    try:
+        if told is mine or (told is not None and told.f_back is mine):
+            return None
+        return "those of an OS thread were not found"
+    finally:
+        del mine, told  # a cycle otherwise
+
+
+class _Compared:
+    """Unequal to everything; notes which of `known` it is compared with."""
+
+    __slots__ = ("_known", "noted")
+
+    __hash__ = object.__hash__
+
+    def __init__(self, known: list[Any]) -> None:
+        self._known = known
+        self.noted: list[Any] = []
+
+    def __eq__(self, other: object) -> bool:
+        self.noted += [each for each in self._known if each is other]
+        return False
+
+
+@_check("exit callbacks")
+def _exit_callbacks() -> str | None:
+    if not hasattr(atexit, "_run_exitfuncs"):
+        return "those that are left can't be run"
+    registered: list[Any] = [lambda: None, lambda: None]
+    compared: Any = _Compared(registered)
+    for each in registered:
+        atexit.register(each)
+    atexit.unregister(compared)
+    for each in registered:
+        atexit.unregister(each)
+    if compared.noted != registered:
+        return "they are not compared in the order of their registration"
+    return None
