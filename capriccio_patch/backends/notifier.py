@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ..contracts.descriptor import Descriptor
+from ..contracts.socket_backend import REUSED
 from ..cpython import originals
+from ..io.identity import identity_of
 from ..io.reserved import Own
+
+if TYPE_CHECKING:
+    import os
 
 __all__ = ["Notifier", "notice_reuse"]
 
 
-def notice_reuse(descriptor: Descriptor) -> int:
-    """For schemes that the kernel does not tell: whether the number stands for another file now.
+def notice_reuse(descriptor: Descriptor, status: os.stat_result | None = None) -> int:
+    """For schemes that the kernel does not tell: `REUSED` if the number stands for another file
+    than at the last request, else 0.
 
-    One fstat(2) a request, whose ``st_mode`` this returns.  Descriptors whose close is seen (owned)
-    need none: 0.  OSError for a bad descriptor.
+    It keeps the file in ``descriptor.registration``.  One fstat(2) a request, unless the caller has
+    its `status`; descriptors whose close is seen (owned) need none.  OSError for a bad descriptor.
     """
     if descriptor.owned:
         return 0
-    status = originals.fstat(descriptor.fd)
-    file = (status.st_dev, status.st_ino)
-    if descriptor.file != file:
-        descriptor.reused = descriptor.file is not None
-        descriptor.file = file
-    return int(status.st_mode)
+    file = identity_of(status or originals.fstat(descriptor.fd))
+    known = descriptor.registration
+    descriptor.registration = file
+    return 0 if known in (None, file) else REUSED
 
 
 class Notifier:

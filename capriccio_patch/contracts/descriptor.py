@@ -1,9 +1,16 @@
 """The record of one descriptor number, and the events of poll(2), in which all rooms speak.
 
-What Capriccio calls ``fdstruct``.  `io.descriptors` says what is kept true of it.
+What Capriccio calls ``fdstruct``.  `io.descriptors` and `io.waits` say what is kept true of it.
+
+Two of its fields are the scheme's to set: ``armed``, the events that are sure to be reported
+without another request, which each wait looks at; and ``registration``, whatever else the scheme
+wants to know of its last request, which nobody else looks into.  Both are void (0, None) where the
+number has come to stand for another file.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from .thread import Slot, Thread
 
@@ -33,8 +40,7 @@ class Descriptor:
         "observers",
         "owned",
         "readers",
-        "registered",
-        "reused",
+        "registration",
         "writers",
     )
 
@@ -45,8 +51,7 @@ class Descriptor:
         self.can_read = True
         self.closed = False
         self.listens = False
-        self.registered = False
-        self.reused = False
+        self.registration: Any = None
         self.file: tuple[int, int] | None = None
         self.armed = 0
         self.readers: Slot = None
@@ -55,6 +60,16 @@ class Descriptor:
 
     def __repr__(self) -> str:
         return f"<Descriptor {self.fd}>"
+
+    def is_another_file(self, owned: bool = False, exact: bool = False) -> None:
+        """The number has come to stand for another file: what was known of it is void."""
+        self.owned = owned
+        self.exact = exact
+        self.can_read = True
+        self.listens = False
+        self.registration = None
+        self.file = None
+        self.armed = 0
 
     def interest(self) -> int:
         """The events that somebody waits for."""

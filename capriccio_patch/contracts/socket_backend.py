@@ -8,11 +8,12 @@ threads make necessary.
 2. ``init`` opens what the scheme needs.  It is called once; in a forked child a new object is made.
 3. ``add_request(descriptor, events)`` has `poll` report the descriptor at least once for one of the
    ``events``, also when they hold already, and whatever was known of the number before (it may have
-   been closed and reused).  It keeps ``descriptor.registered`` and ``descriptor.armed``: the events
-   that are sure to be reported without another request.  Where ``descriptor.owned`` a scheme may
-   register for good; otherwise the request is spent with the first report (``armed`` becomes 0).
-   It returns the events that hold at once for descriptors which the facility can't watch (regular
-   files), else 0.  Raises OSError for a bad descriptor.
+   been closed and reused).  It keeps ``descriptor.armed``: the events that are sure to be reported
+   without another request.  ``descriptor.registration`` is the scheme's own.  Where
+   ``descriptor.owned`` a scheme may register for good; otherwise the request is spent with the
+   first report (``armed`` becomes 0).  It returns the events that hold at once for descriptors
+   which the facility can't watch (regular files), else 0; with `REUSED` where it has found that the
+   number stands for another file than at its last request.  Raises OSError for a bad descriptor.
 4. ``poll(timeout)`` waits up to ``timeout`` seconds (None: for ever; 0: not at all), and returns
    (descriptor number, events) pairs.  It may return early, with none.  A report may be spurious
    and may come for a closed number.  Signals are taken as CPython takes them (PEP 475).
@@ -33,7 +34,10 @@ from typing import ClassVar
 
 from .descriptor import Descriptor
 
-__all__ = ["Backend"]
+__all__ = ["REUSED", "Backend"]
+
+REUSED = 1 << 30
+"""Beside events: the number stands for another file than at the last request."""
 
 
 class Backend(ABC):

@@ -10,63 +10,39 @@ What Capriccio calls ``fdstruct``.  Facts first:
   next read may park without trying: no failing call, no exception.  UNIX sockets stop at passed
   descriptors and datagrams at their end, so there a short read proves nothing.
 
-1. ``can_read`` means: nothing proves that a read would block, and nobody is queued.  Who tries a
-   read sets it false *first*; an event that arrives meanwhile sets it true and is not overwritten.
-2. A waiter is queued before it looks again and parks.  Who is taken out of a queue owns that
-   wake-up: it uses it or passes it on (`pass_on`).
-3. Waiters are served in the order in which they came; one that was woken for nothing goes back to
-   the head.
-4. An ``Observer`` (select, poll) is woken by any event and looks for itself.
+How one waits is in `io.waits`; this module says what a number stands for: when it is opened, found
+to be another file's, and closed.
 
-Scheduler's OS thread only.
+1. A record is in ``table`` from when its number is first waited for, or is a socket's, until the
+   number is about to be closed; then it is marked ``closed`` and belongs to those who wait.
+2. Who waits for a number that another file has taken over meanwhile gets EBADF, and nothing of what
+   belongs to the other file's readers.
+
+Scheduler's OS thread only, where nothing else is said.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
-from ..contracts.thread import Thread
-from ..cpython import originals
+from ..contracts.descriptor import Descriptor
 from ..kernel.core import Kernel
-from ..kernel.parking import Lot
+from .identity import identity_if_open
+from .waits import Waits
 
 __all__ = ["Descriptors"]
 
 T = TypeVar("T")
 
-_WAKES_READERS = READ | PRI | ERR | HUP | NVAL | RDHUP
-_WAKES_WRITERS = WRITE | ERR | HUP | NVAL
-_NOT_EXACT = PRI | ERR | HUP | RDHUP
 
+class Descriptors(Waits):
+    """The records of all descriptors."""
 
-class Descriptors:
-    """The records of all descriptors, and the waits on them."""
-
-    __slots__ = (
-        "_calls",
-        "_edge_triggered",
-        "_holds_files",
-        "_kernel",
-        "_readers",
-        "_writers",
-        "get",
-        "table",
-    )
+    __slots__ = ()
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._edge_triggered = kernel.backend.edge_triggered
-        self._holds_files = kernel.backend.holds_files
-        self._calls: dict[int, tuple[Descriptor, Callable[[], None]]] = {}
-        self._readers = Lot(kernel, "read", self.pass_on, field="readers")
-        self._writers = Lot(kernel, "write", field="writers")
-        self.table: dict[int, Descriptor] = {}
-        self.get = self.table.get
-        kernel.dispatch = self.dispatch
+        super().__init__(kernel)
         kernel.listens = self.listens
         kernel.on_fork(self.after_fork)
 
@@ -74,13 +50,6 @@ class Descriptors:
         """Whether a number is known to be a listening socket."""
         descriptor = self.table.get(fd)
         return descriptor is not None and descriptor.listens
-
-    def record(self, fd: int) -> Descriptor:
-        """The record of a descriptor that we don't own, made at need."""
-        descriptor = self.table.get(fd)
-        if descriptor is None:
-            descriptor = self.table[fd] = Descriptor(fd)
-        return descriptor
 
     def opened(self, fd: int, *, owned: bool, exact: bool) -> Descriptor:
         """A socket object now stands for `fd`: what was known of the number is void."""
@@ -90,13 +59,7 @@ class Descriptors:
             return descriptor
         # Whoever waits goes on with this record: a second object for the same socket is no change.
         replaced = bool(descriptor.interest()) and not self._is_same(descriptor)
-        descriptor.owned = owned
-        descriptor.exact = exact
-        descriptor.can_read = True
-        descriptor.listens = False
-        descriptor.registered = False
-        descriptor.armed = 0
-        descriptor.file = None
+        descriptor.is_another_file(owned, exact)
         wake = self._abandon if replaced else self._wake_all
         if self._kernel.is_mine():
             wake(descriptor)
@@ -108,307 +71,49 @@ class Descriptors:
         """Before a wait that the scheme is not asked for: the number of what we own may have been
         closed in C, and stand for a file that we don't own."""
         if descriptor.file is not None and not self._is_same(descriptor):
-            descriptor.owned = descriptor.exact = descriptor.registered = descriptor.listens = False
-            descriptor.armed = 0
-            descriptor.file = None
-            descriptor.can_read = True
+            descriptor.is_another_file()
             self._abandon(descriptor)
 
     def _is_same(self, descriptor: Descriptor) -> bool:
         """Whether its number stands for the file that was waited for; True where nobody knows."""
-        return descriptor.file is None or descriptor.file == _identity(descriptor.fd)
+        return descriptor.file is None or descriptor.file == identity_if_open(descriptor.fd)
 
-    def closed(self, fd: int) -> Descriptor | None:
-        """`fd` is about to be closed or replaced.  Pass what this returns to `wake_closed` then."""
-        descriptor = self.table.pop(fd, None)
-        if descriptor is not None:
-            descriptor.closed = True
-            self._kernel.backend.forget(descriptor)
-        return descriptor
+    def closing(self, fd: int) -> Descriptor | None:
+        """`fd` is about to be closed or replaced: pass what this returns to `closed` then.
 
-    def closed_outside(self, fd: int) -> Descriptor | None:
-        """As `closed`, on another OS thread, which has `wake_closed` called soon.
-
-        The scheme is not told: it meets a closed number, which it must stand anyway.
+        Any OS thread.  On another than its own the scheme is not told: it meets a closed number,
+        which it must stand anyway.
         """
         descriptor = self.table.pop(fd, None)
         if descriptor is not None:
             descriptor.closed = True
+            if self._kernel.is_mine():
+                self._kernel.backend.forget(descriptor)
         return descriptor
 
-    def wake_closed(self, descriptor: Descriptor | None) -> None:
-        """The descriptor has been closed: whoever waits for it finds out by trying."""
-        if descriptor is not None:
+    def closed(self, descriptor: Descriptor | None) -> None:
+        """The descriptor is closed: who waits for it finds out by trying.  Any OS thread."""
+        if descriptor is None:
+            return
+        if self._kernel.is_mine():
             self._wake_all(descriptor)
             self._gave_up(descriptor)
+        else:
+            self._kernel.call_soon(self.closed, descriptor)
 
     def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
-        """``close(*args)``, which closes `fd`; whoever waits for it finds out.  Any OS thread."""
-        mine = self._kernel.is_mine()
-        descriptor = self.closed(fd) if mine else self.closed_outside(fd)
+        """``close(*args)``, which closes `fd`; who waits for it finds out.  Any OS thread."""
+        descriptor = self.closing(fd)
         try:
             return close(*args)
         finally:
-            if mine:
-                self.wake_closed(descriptor)
-            elif descriptor is not None:
-                self._kernel.call_soon(self.wake_closed, descriptor)
-
-    # -- the package's own -------------------------------------------------------------------
-
-    def watch(self, fd: int, call: Callable[[], None]) -> None:
-        """Have `call` made whenever `fd`, which the package has opened, becomes readable.
-
-        `call` takes all that there is to take.
-        """
-        descriptor = Descriptor(fd, owned=True)
-        self._calls[fd] = (descriptor, call)
-        self._kernel.backend.add_request(descriptor, READ)
-
-    def unwatch(self, fd: int) -> None:
-        """`fd` is about to be closed, or to be the program's."""
-        descriptor, _ = self._calls.pop(fd)
-        self._kernel.backend.withdraw(descriptor)
-        self._kernel.backend.forget(descriptor)
-
-    def _call(self, fd: int) -> None:
-        descriptor, call = self._calls[fd]
-        call()
-        if not self._edge_triggered and fd in self._calls:
-            descriptor.armed = 0
-            self._kernel.backend.add_request(descriptor, READ)
-
-    # -- waits -------------------------------------------------------------------------------
-
-    def wait_read(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
-        """Park until a read may succeed; False when `deadline` passed.
-
-        `again`: the caller was woken for nothing, so it goes first.
-        """
-        kernel = self._kernel
-        me = kernel.current
-        finalizer = kernel.finalizer
-        if me is finalizer or d.readers is not None:
-            return self._wait(self._readers, d, deadline, again)
-        # Copy of `Lot.park` for the first that waits, inlined: goes with a compiled core.
-        finalizer.host = me
-        me.parked = True
-        me.timed_out = False
-        kernel.current = finalizer
-        d.readers = me
-        if d.can_read:
-            d.readers = None
-            kernel.cancel(me)
-            return True
-        me.kind = "read"
-        me.object = d
-        try:
-            if not d.owned or not d.armed & READ:
-                self._arm(d)
-            if kernel.park(me, deadline):
-                return True
-        except BaseException:
-            was_woken = not self._readers.withdraw(d, me)
-            if kernel.current is not me:
-                kernel.cancel(me)
-            if was_woken:
-                self.pass_on(d)
-            self._gave_up(d)
-            raise
-        self._readers.withdraw(d, me)
-        self._gave_up(d)
-        return False
-
-    def _arm_to_read(self, d: Descriptor) -> bool:
-        """A reader is queued: whether it need not park."""
-        if d.can_read:
-            return True
-        if not d.owned or not d.armed & READ:
-            self._arm(d)
-        return False
-
-    def wait_write(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
-        """Park until a write may succeed; False when `deadline` passed.
-
-        Writes block rarely, so nothing is remembered of them: each wait has the backend look.
-        """
-        return self._wait(self._writers, d, deadline, again)
-
-    def _wait(self, lot: Lot, d: Descriptor, deadline: float | None, again: bool) -> bool:
-        ready = self._arm_to_read if lot is self._readers else self._arm
-        try:
-            in_time = lot.park(d, deadline, first=again, ready=ready)
-        except BaseException:
-            self._gave_up(d)
-            raise
-        if not in_time:
-            self._gave_up(d)
-        return in_time
-
-    def _gave_up(self, d: Descriptor) -> None:
-        """A wait has ended without an event: the scheme may have to let go of the descriptor."""
-        if self._holds_files and not d.interest():
-            self._kernel.backend.withdraw(d)
-
-    def _failed(self, me: Thread) -> None:
-        """A wait has raised; before it could park, if `me` is not the current thread again."""
-        if self._kernel.current is not me:
-            self._kernel.cancel(me)
-
-    def observe(self, wanted: dict[int, int], deadline: float | None) -> bool:
-        """Park until something happens on one of the descriptors `wanted`: {number: events}."""
-        kernel = self._kernel
-        me = kernel.begin()
-        me.kind = "select"
-        me.object = wanted
-        watched: list[Descriptor] = []
-        try:
-            for fd, events in wanted.items():
-                d = self.record(fd)
-                if d.observers is None:
-                    d.observers = {}
-                d.observers[me] = events
-                watched.append(d)
-                self._arm(d)
-            return kernel.park(me, deadline)
-        except BaseException:
-            self._failed(me)
-            raise
-        finally:
-            for d in watched:
-                if d.observers is not None:
-                    d.observers.pop(me, None)
-                    if not d.observers:
-                        d.observers = None
-            if self._holds_files:
-                for d in watched:
-                    self._gave_up(d)
-
-    def pass_on(self, d: Descriptor) -> None:
-        """The first reader has used its turn and there may be more: the next one's turn."""
-        if d.readers is None:
-            d.can_read = True
-        else:
-            self._readers.wake_one(d)
-
-    def pass_on_write(self, d: Descriptor) -> None:
-        """As `pass_on`, for writers."""
-        if d.writers is not None:
-            self._writers.wake_one(d)
-
-    def _arm(self, d: Descriptor) -> None:
-        """Have the backend report `d`, even if the state that is waited for is there already."""
-        if d.file is None:
-            d.file = _identity(d.fd)
-        events = self._kernel.backend.add_request(d, d.interest())
-        if events:
-            # The kernel does not multiplex such descriptors (regular files): always ready.
-            self._kernel.call_soon(self.dispatch, ((d.fd, events),))
-        if d.reused:
-            d.reused = False
-            d.file = _identity(d.fd)
-            self._abandon(d, self._kernel.finalizer.host)
-
-    def _abandon(self, d: Descriptor, newcomer: Thread | None = None) -> None:
-        """The number was closed in C and stands for another file now, which `newcomer` waits for.
-
-        Who waited for the old one must not take what belongs to the new one's readers.
-        """
-        kernel = self._kernel
-        for lot in (self._readers, self._writers):
-            for thread in lot.waiters(d):
-                if thread is not newcomer:
-                    kernel.interrupt(thread, _raise_closed)
-        for thread in list(d.observers or ()):
-            if thread is not newcomer:
-                self._resume_if_parked(thread)
-
-    # -- events ------------------------------------------------------------------------------
-
-    def dispatch(self, events: Iterable[tuple[int, int]]) -> None:
-        """Wake whom the events concern: what the backend's poll has returned."""
-        table_get = self.get
-        kernel = self._kernel
-        push = kernel.push
-        edge_triggered = self._edge_triggered
-        for fd, happened in events:
-            d = table_get(fd)
-            if d is None:
-                if fd in self._calls:
-                    self._call(fd)
-                continue
-            if not edge_triggered or not d.owned:
-                d.armed = 0
-            if happened & _WAKES_READERS:
-                if happened & _NOT_EXACT:
-                    d.exact = False
-                readers = d.readers
-                if readers is None:
-                    d.can_read = True
-                elif type(readers) is Thread:
-                    d.readers = None
-                    if readers.parked:  # `resume`, without its call
-                        readers.parked = False
-                        push(readers)
-                    else:
-                        kernel.resume(readers)
-                else:
-                    self.pass_on(d)
-            if d.writers is not None and happened & _WAKES_WRITERS:
-                self.pass_on_write(d)
-            if d.observers:
-                self._wake_observers(d, happened)
-            if not d.armed:
-                left = d.interest()
-                if left:
-                    self._arm_again(d)
-
-    def _arm_again(self, d: Descriptor) -> None:
-        try:
-            self._arm(d)
-        except OSError:  # closed behind our back: the waiters get that error from their own calls
-            self._wake_all(d)
-
-    def _wake_observers(self, d: Descriptor, happened: int) -> None:
-        assert d.observers is not None
-        for thread, wanted in list(d.observers.items()):
-            if happened & (wanted | ERR | HUP | NVAL):
-                del d.observers[thread]
-                self._resume_if_parked(thread)
-
-    def _resume_if_parked(self, thread: Thread) -> None:
-        if thread.parked or thread.by_interrupt:  # else it is on its way, to look for itself
-            self._kernel.resume(thread)
-
-    def _wake_all(self, d: Descriptor) -> None:
-        """Every waiter tries again, and learns from the call what became of its descriptor."""
-        d.can_read = True
-        if d.readers is not None:
-            self._readers.wake_all(d)
-        if d.writers is not None:
-            self._writers.wake_all(d)
-        observers, d.observers = d.observers, None
-        for thread in observers or ():
-            self._resume_if_parked(thread)
+            self.closed(descriptor)
 
     def after_fork(self) -> None:
         """In the child: nobody waits, and nothing is registered with its new backend."""
         self._calls.clear()
         for d in self.table.values():
             d.readers = d.writers = d.observers = None
-            d.registered = False
+            d.registration = None
             d.armed = 0
             d.can_read = True
-
-
-def _identity(fd: int) -> tuple[int, int] | None:
-    """Which file a number stands for; None if it is closed."""
-    try:
-        status = originals.fstat(fd)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _raise_closed() -> None:
-    raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -6,6 +6,7 @@ The scheme is a fake that reports what the test tells it; time is the kernel's o
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from capriccio_patch.contracts.descriptor import ERR, HUP, PRI, READ, WRITE, Descriptor
 from capriccio_patch.contracts.socket_backend import Backend
+from capriccio_patch.cpython import originals
 from capriccio_patch.io.descriptors import Descriptors
 from capriccio_patch.kernel.core import Kernel
 from capriccio_patch.schedulers import create_scheduler
@@ -43,7 +45,7 @@ class FakeBackend(Backend):
         if descriptor.fd in self.refuse:
             raise OSError(9, "Bad file descriptor")
         self.requests.append((descriptor.fd, events))
-        descriptor.registered = True
+        descriptor.registration = self
         descriptor.armed = READ | WRITE if descriptor.owned else events
         return 0
 
@@ -259,28 +261,32 @@ def test_closing_wakes_everybody(world: World, d: Descriptor) -> None:
     world.reader("r2", d)
     world.start(lambda: world.log.append(("w", world.descriptors.wait_write(d, None, False))))
     world.start(lambda: world.log.append(("o", world.descriptors.observe({FD: READ}, None))))
-    closed = world.descriptors.closed(FD)
-    assert closed is d
+    closing = world.descriptors.closing(FD)
+    assert closing is d
     assert d.closed
     assert world.backend.forgotten == [FD]
-    world.descriptors.wake_closed(closed)
+    world.descriptors.closed(closing)
     world.settle()
     assert sorted(name for name, _ in world.log) == ["o", "r1", "r2", "w"]
     assert world.descriptors.get(FD) is None
 
 
 def test_closing_what_nobody_knows(world: World) -> None:
-    world.descriptors.wake_closed(world.descriptors.closed(FD))
+    world.descriptors.closed(world.descriptors.closing(FD))
     assert world.backend.forgotten == []
 
 
 def test_a_close_on_another_os_thread_does_not_touch_the_scheme(world: World) -> None:
     d = world.descriptors.record(FD)
     world.reader("a", d)
-    assert world.descriptors.closed_outside(FD) is d
+    elsewhere: list[Descriptor | None] = []
+    originals.start_new_thread(lambda: elsewhere.append(world.descriptors.closing(FD)), ())
+    while not elsewhere:
+        time.sleep(0.001)
+    assert elsewhere == [d]
     assert d.closed
     assert world.backend.forgotten == []
-    world.descriptors.wake_closed(d)
+    world.descriptors.closed(d)
     world.settle()
     assert world.log == [("a", True)]
 
@@ -292,7 +298,7 @@ def test_a_new_socket_voids_what_was_known(world: World, d: Descriptor) -> None:
     assert world.log == [("a", True)]
     assert not d.closed
     assert new.can_read
-    assert not new.registered
+    assert new.registration is None
 
 
 def test_a_report_for_a_number_that_nobody_knows(world: World) -> None:
@@ -310,11 +316,11 @@ def test_a_short_read_proves_less_after_a_hang_up(world: World) -> None:
 def test_in_a_forked_child_nobody_waits(world: World, d: Descriptor) -> None:
     world.reader("a", d)
     d.armed = READ
-    d.registered = True
+    d.registration = world.backend
     world.descriptors.after_fork()
     assert d.readers is None
     assert d.can_read
-    assert not d.registered
+    assert d.registration is None
     assert not d.armed
     world.kernel.resume(next(t for t in world.kernel.threads.values() if t.parked))
     world.settle()

@@ -26,7 +26,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...contracts.descriptor import PRI, RDHUP, READ, WRITE, Descriptor
-from ...contracts.socket_backend import Backend
+from ...contracts.socket_backend import REUSED, Backend
 from ...cpython import interpose, originals
 from ...io.reserved import Own
 from ..notifier import Notifier
@@ -97,13 +97,14 @@ class EpollBackend(Backend):
         else:
             mask = events | select.EPOLLONESHOT
             armed = events
+        reused = 0
         try:
-            if descriptor.registered:
+            if descriptor.registration:
                 try:
                     self._modify(fd, mask)
                 except FileNotFoundError:
                     self._register(fd, mask)
-                    descriptor.reused = True
+                    reused = REUSED
             else:
                 try:
                     self._register(fd, mask)
@@ -111,9 +112,9 @@ class EpollBackend(Backend):
                     self._modify(fd, mask)
         except PermissionError:
             return events
-        descriptor.registered = True
+        descriptor.registration = True
         descriptor.armed = armed
-        return 0
+        return reused
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One epoll_wait(2); a select(2) before it when a deadline is near."""

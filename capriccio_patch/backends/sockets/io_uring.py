@@ -95,15 +95,15 @@ class IoUringBackend(Backend):
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call: the next `poll` hands it over."""
-        notice_reuse(descriptor)
+        reused = notice_reuse(descriptor)
         fd = descriptor.fd
         request = self._requests.get(fd)
         if request is not None:
             if (
                 request.events == events
                 and request.descriptor is descriptor
-                and descriptor.registered
-                and not descriptor.reused
+                and descriptor.armed == events
+                and not reused
             ):
                 return 0
             self._cancel(request)
@@ -111,9 +111,8 @@ class IoUringBackend(Backend):
         self._requests[fd] = _Request(descriptor, events, key | fd)
         mask = events | _RDBAND if events & PRI else events
         self._ring.push(_POLL_ADD, fd, 0, 0, 0, mask, key | fd)
-        descriptor.registered = True
         descriptor.armed = events
-        return 0
+        return reused
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One io_uring_enter(2); none where there is something to report and nothing to ask."""

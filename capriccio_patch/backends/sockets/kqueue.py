@@ -126,15 +126,17 @@ class KqueueBackend(Backend):
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call for what we own: the next `poll` hands it over."""
-        mode = notice_reuse(descriptor)
-        if mode and stat.S_ISREG(mode):
-            return events
         fd = descriptor.fd
-        descriptor.registered = True
+        reused = 0
+        if not descriptor.owned:
+            status = originals.fstat(fd)
+            reused = notice_reuse(descriptor, status)
+            if stat.S_ISREG(status.st_mode):
+                return events | reused
         descriptor.armed = events
         if events & PRI:
             self._wait_aside(fd, events)
-            return 0
+            return reused
         if events & READ:
             self._changes[fd] = self._kevent(fd, select.KQ_FILTER_READ, self._once)
         elif not events & WRITE:
@@ -143,7 +145,7 @@ class KqueueBackend(Backend):
             )
         if events & WRITE:
             self._changes[~fd] = self._kevent(fd, select.KQ_FILTER_WRITE, self._once)
-        return 0
+        return reused
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One kevent(2)."""

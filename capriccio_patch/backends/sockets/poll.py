@@ -54,11 +54,10 @@ class PollBackend(Backend):
 
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call: the next `poll` hands it over."""
-        notice_reuse(descriptor)
+        reused = notice_reuse(descriptor)
         self._register(descriptor.fd, events)
-        descriptor.registered = True
         descriptor.armed = events
-        return 0
+        return reused
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One poll(2); a select(2) before it when a deadline is near."""

@@ -49,16 +49,15 @@ class SelectBackend(Backend):
                 errno.EINVAL,
                 f"the select scheme can't watch descriptor {fd}: the limit is {_FD_SETSIZE - 1}",
             )
-        notice_reuse(descriptor)
+        reused = notice_reuse(descriptor)
         if events & (READ | HUP | RDHUP) or not events & (WRITE | PRI):
             self._readers.add(fd)
         if events & WRITE:
             self._writers.add(fd)
         if events & PRI:
             self._urgent.add(fd)
-        descriptor.registered = True
         descriptor.armed = events
-        return 0
+        return reused
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One select(2)."""

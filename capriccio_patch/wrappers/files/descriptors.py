@@ -229,16 +229,10 @@ def _close_patches(runtime: Runtime) -> list[Patch]:
         for fd in kept:
             closerange(low, fd)
             low = fd + 1
-        if kernel.is_mine():
-            closed = [descriptors.closed(fd) for fd in list(table) if low <= fd < high]
-        else:
-            closed = [descriptors.closed_outside(fd) for fd in list(table) if low <= fd < high]
+        closing = [descriptors.closing(fd) for fd in list(table) if low <= fd < high]
         original_closerange(low, high)
-        for descriptor in closed:
-            if kernel.is_mine():
-                descriptors.wake_closed(descriptor)
-            else:
-                kernel.call_soon(descriptors.wake_closed, descriptor)
+        for descriptor in closing:
+            descriptors.closed(descriptor)
 
     def dup2(fd: Any, fd2: Any, inheritable: Any = True) -> Any:
         if _is_reserved(fd2) and fd != fd2:

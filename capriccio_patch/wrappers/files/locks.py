@@ -28,6 +28,7 @@ from typing import Any
 from ...contracts.request import Call
 from ...cpython import originals
 from ...io import off_thread, os_threads
+from ...io.identity import identity
 from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 from ..caller import as_caller
@@ -111,7 +112,7 @@ class _FileLocks:
         if got is not None:
             self.taken(fd, kind, True)
             return got[0]
-        key = (*_identity(fd), *kind)
+        key = (fd, *identity(fd), *kind)
         waits = self._abandoned.get(key)
         if waits:
             wait = waits[0]
@@ -132,7 +133,7 @@ class _FileLocks:
     def taken(self, fd: int, kind: tuple[Any, ...], taken: bool) -> None:
         """The program has taken a lock, or given it back, without an abandoned wait."""
         if self._abandoned:
-            for wait in self._abandoned.get((*_identity(fd), *kind), ()):
+            for wait in self._abandoned.get((fd, *identity(fd), *kind), ()):
                 wait.keep = taken
 
     def forget(self, wait: _Wait) -> None:
@@ -162,12 +163,6 @@ def _attempted(attempt: Callable[[], Any]) -> tuple[Any] | None:
         if error.errno not in _TAKEN:
             raise
         return None
-
-
-def _identity(fd: int) -> tuple[int, int, int]:
-    """What a descriptor stands for, so that a reused number is another."""
-    found = originals.fstat(fd)
-    return (fd, found.st_dev, found.st_ino)
 
 
 def _number(fd: Any) -> Any:
@@ -234,11 +229,11 @@ def _make_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
 
 def _giver(fd: int, unlock: Callable[[], Any]) -> Callable[[bool], None]:
     """What gives a process's lock back, unless the file was closed, which has done it already."""
-    identity = _identity(fd)
+    file = identity(fd)
 
     def end(give_back: bool) -> None:
         try:
-            if give_back and _identity(fd) == identity:
+            if give_back and identity(fd) == file:
                 unlock()
         except OSError:
             pass  # closed

@@ -103,7 +103,6 @@ def test_what_holds_already_is_reported(
     d = Descriptor(reader, owned=owned)
     assert backend.add_request(d, READ) == 0
     assert d.armed & READ
-    assert d.registered
     assert events_of(backend, reader) & READ
 
 
