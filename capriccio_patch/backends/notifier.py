@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..contracts.descriptor import Descriptor
-from ..contracts.socket_backend import REUSED
+from ..contracts.socket_backend import REUSED, Backend
 from ..cpython import originals
 from ..io.identity import identity_of
 from ..io.reserved import Own
@@ -14,7 +14,7 @@ from ..io.reserved import Own
 if TYPE_CHECKING:
     import os
 
-__all__ = ["Notifier", "notice_reuse"]
+__all__ = ["NotifiedBackend", "Notifier", "notice_reuse"]
 
 
 def notice_reuse(descriptor: Descriptor, status: os.stat_result | None = None) -> int:
@@ -72,3 +72,15 @@ class Notifier:
         """Close both ends."""
         for own in self._own:
             originals.close(own.release())
+
+
+class NotifiedBackend(Backend):
+    """A scheme whose poll ends with what its `Notifier` writes; it sets ``_notifier`` in `init`."""
+
+    __slots__ = ("_notifier",)
+
+    _notifier: Notifier
+
+    def notify(self) -> None:
+        """Make its pipe readable."""
+        self._notifier.notify()

@@ -90,7 +90,7 @@ def test_the_example_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None
     from capriccio_patch.backends import sockets
     from capriccio_patch.contracts.descriptor import READ, Descriptor
 
-    monkeypatch.setattr(sockets, "_backends", dict(sockets._backends))
+    monkeypatch.setattr(sockets.REGISTRY, "classes", dict(sockets.REGISTRY.classes))
     exec(block("python"), {})
     backend = sockets.create_backend("counting")
     reader, writer = os.pipe()

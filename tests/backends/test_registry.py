@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import BackendUnavailable, ConfigError, register_backend
-from capriccio_patch.backends import ring, sockets
+from capriccio_patch import (
+    BackendUnavailable,
+    ConfigError,
+    DiskBackend,
+    register_backend,
+    register_disk_backend,
+)
+from capriccio_patch.backends import disk, ring, sockets
+from capriccio_patch.backends.disk import create_disk_backend
+from capriccio_patch.backends.disk.workers import WorkersBackend
 from capriccio_patch.backends.sockets import create_backend
 from capriccio_patch.backends.sockets.epoll import EpollBackend
 from capriccio_patch.backends.sockets.select import SelectBackend
@@ -22,7 +30,8 @@ from capriccio_patch.contracts.socket_backend import Backend
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
-    monkeypatch.setattr(sockets, "_backends", dict(sockets._backends))
+    for registry in (sockets.REGISTRY, disk.REGISTRY):
+        monkeypatch.setattr(registry, "classes", dict(registry.classes))
 
 
 class Refusing(SelectBackend):
@@ -44,11 +53,11 @@ def test_auto_takes_the_first_that_can_run() -> None:
 
 def test_auto_goes_on_where_one_can_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("epoll", "kqueue", "poll"):
-        monkeypatch.setitem(sockets._backends, name, Refusing)
+        monkeypatch.setitem(sockets.REGISTRY.classes, name, Refusing)
     backend = create_backend()
     assert backend.name == "select"
     backend.close()
-    monkeypatch.setitem(sockets._backends, "select", Refusing)
+    monkeypatch.setitem(sockets.REGISTRY.classes, "select", Refusing)
     with pytest.raises(
         BackendUnavailable, match=r"epoll: it does not.*select: it does not want to"
     ):
@@ -60,7 +69,7 @@ def test_auto_takes_none_that_costs_more_or_that_others_have_added(
 ) -> None:
     register_backend("mine", SelectBackend)
     for name in sockets.PREFERRED:
-        monkeypatch.setitem(sockets._backends, name, Refusing)
+        monkeypatch.setitem(sockets.REGISTRY.classes, name, Refusing)
     with pytest.raises(BackendUnavailable):
         create_backend()
 
@@ -106,6 +115,32 @@ def test_what_is_no_scheme_is_refused(cls: Any) -> None:
         register_backend("wrong", cls)
 
 
+class IncompleteOnDisk(DiskBackend):
+    """Without what carries an operation out."""
+
+    kind = "incomplete"
+
+    @classmethod
+    def is_available(cls) -> str | None:
+        return None
+
+
+@pytest.mark.parametrize("cls", [object, WorkersBackend.add_request, "workers", SelectBackend])
+def test_what_is_no_disk_scheme_is_refused(cls: Any) -> None:
+    with pytest.raises(TypeError, match="a disk I/O scheme must be a subclass of DiskBackend"):
+        register_disk_backend("wrong", cls)
+
+
+def test_what_a_disk_scheme_lacks_is_named() -> None:
+    with pytest.raises(TypeError, match="disk I/O scheme IncompleteOnDisk lacks add_request"):
+        register_disk_backend("wrong", IncompleteOnDisk)  # type: ignore[type-abstract]
+
+
+def test_auto_is_no_name_of_a_disk_scheme_either() -> None:
+    with pytest.raises(ConfigError, match="no disk I/O scheme can be called 'auto'"):
+        register_disk_backend("auto", WorkersBackend)
+
+
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(TypeError, match="Incomplete lacks add_request, close, init, is_available"):
         register_backend("wrong", Incomplete)  # type: ignore[type-abstract]
@@ -119,13 +154,13 @@ def test_auto_is_no_name() -> None:
 # -- entry points --------------------------------------------------------------------------------
 
 
-def distribution(directory: Path, *entries: str) -> None:
+def distribution(directory: Path, *entries: str, group: str = "capriccio_patch.backends") -> None:
     """What pip leaves of an installed distribution, as far as entry points go."""
     info = directory / "someones_schemes-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: someones-schemes\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[capriccio_patch.backends]\n" + "".join(f"{entry}\n" for entry in entries)
+        f"[{group}]\n" + "".join(f"{entry}\n" for entry in entries)
     )
     (directory / "someones_schemes.py").write_text(
         "from capriccio_patch.backends.sockets.select import SelectBackend\n"
@@ -172,6 +207,25 @@ def test_installed_schemes_are_listed_and_told_of_when_broken(
     reason = capriccio_patch.available_backends()["absent"]
     assert reason is not None
     assert "AttributeError" in reason
+
+
+def test_installed_disk_schemes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(
+        tmp_path,
+        "missing = someones_schemes:Absent",
+        "unfit = json:dumps",
+        "pool = capriccio_patch.backends.disk.workers:WorkersBackend",
+        group="capriccio_patch.disk_backends",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"known are auto, .*, missing, unfit, pool"):
+        create_disk_backend("nonsense")
+    with pytest.raises(ConfigError, match=r"'unfit' of someones-schemes .*subclass of DiskBackend"):
+        create_disk_backend("unfit")
+    assert type(create_disk_backend("pool")) is WorkersBackend
+    reasons = capriccio_patch.available_disk_backends()
+    assert reasons["pool"] is None
+    assert "AttributeError" in str(reasons["missing"])
 
 
 # -- reasons -------------------------------------------------------------------------------------

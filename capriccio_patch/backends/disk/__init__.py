@@ -1,72 +1,67 @@
 """Disk I/O schemes, chosen by name.
 
-`register_disk_backend` adds one; so does the entry-point group ``capriccio_patch.disk_backends``.
-
 ``auto`` is the page cache first, and what is not there by io_uring where that can be had, else by
 workers; without RWF_NOWAIT one of those two alone.
+
+`register_disk_backend` adds one; so does the entry-point group ``capriccio_patch.disk_backends``.
 """
 
 from __future__ import annotations
 
 from ...contracts.disk_backend import DiskBackend
-from ...errors import BackendUnavailable, ConfigError
+from ..registry import AUTO, Registry
 from .blocking import BlockingBackend
 from .io_uring import IoUringBackend
 from .nowait import NowaitBackend
 from .workers import WorkersBackend
 
 __all__ = [
+    "REGISTRY",
     "DiskBackend",
     "available_disk_backends",
     "create_disk_backend",
     "register_disk_backend",
 ]
 
-_ENTRY_POINTS = "capriccio_patch.disk_backends"
+_BUILT_IN: tuple[type[DiskBackend], ...] = (
+    NowaitBackend,
+    IoUringBackend,
+    WorkersBackend,
+    BlockingBackend,
+)
 
-_backends: dict[str, type[DiskBackend]] = {}
+REGISTRY: Registry[DiskBackend] = Registry(
+    "disk I/O scheme",
+    DiskBackend,  # type: ignore[type-abstract]  # what it registers is complete
+    "capriccio_patch.disk_backends",
+    {cls.kind: cls for cls in _BUILT_IN},
+)
 
 
 def register_disk_backend(name: str, cls: type[DiskBackend]) -> None:
-    """Make a scheme available under `name` for ``CAPRICCIO_DISKIO``; before `patch_all`."""
-    _backends[name] = cls
+    """Make a scheme available under `name` for ``CAPRICCIO_DISKIO``; before `patch_all`.
 
-
-for _cls in (NowaitBackend, IoUringBackend, WorkersBackend, BlockingBackend):
-    register_disk_backend(_cls.kind, _cls)
+    TypeError if `cls` is not a complete subclass of `DiskBackend`, ConfigError for the name
+    ``auto``.  Any OS thread.
+    """
+    REGISTRY.register(name, cls)
 
 
 def available_disk_backends() -> dict[str, str | None]:
-    """The known schemes, each with the reason why it can't run here, or None."""
-    return {name: cls.is_available() for name, cls in _backends.items()}
+    """The known schemes, each with the reason why it can't run here, or None.
+
+    Those of entry points are loaded.
+    """
+    return REGISTRY.reasons()
 
 
-def create_disk_backend(name: str = "auto") -> DiskBackend:
+def create_disk_backend(name: str = AUTO) -> DiskBackend:
     """A scheme, not initialised.
 
     ConfigError for an unknown name, BackendUnavailable, with the reason, for one that can't run
     here.
     """
-    if name == "auto":
-        slow: DiskBackend = WorkersBackend()
-        if IoUringBackend.is_available() is None:
-            slow = IoUringBackend()
-        return slow if NowaitBackend.is_available() is not None else NowaitBackend(slow)
-    if name not in _backends:
-        _load_entry_points()
-    if name not in _backends:
-        known = ", ".join(["auto", *_backends])
-        raise ConfigError(f"unknown disk I/O scheme {name!r}: known are {known}")
-    cls = _backends[name]
-    reason = cls.is_available()
-    if reason is not None:
-        raise BackendUnavailable(f"no such disk I/O scheme here: {name}: {reason}")
-    return cls()
-
-
-def _load_entry_points() -> None:
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=_ENTRY_POINTS):
-        if entry.name not in _backends:
-            register_disk_backend(entry.name, entry.load())
+    if name == AUTO:
+        _, slow = REGISTRY.first((IoUringBackend.kind, WorkersBackend.kind))
+        return slow() if NowaitBackend.is_available() is not None else NowaitBackend(slow())
+    return REGISTRY.first((name,))[1]()

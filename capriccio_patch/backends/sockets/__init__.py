@@ -1,9 +1,9 @@
 """Socket I/O schemes, chosen by name.
 
 ``auto`` is the first of `PREFERRED` that can run here: the kernel's own queues of events, then what
-every Unix has.  ``io_uring`` and ``thread`` save
-next to nothing, and cost up to 1.5 and 6 times what epoll does (`docs/schemes.md`), so they, and
-schemes that others have added, are for who names them.
+every Unix has.  ``io_uring`` and ``thread`` save next to nothing, and cost up to 1.5 and 6 times
+what epoll does (`docs/schemes.md`), so they, and schemes that others have added, are for who names
+them.
 
 `register_backend` adds one; so does the entry-point group ``capriccio_patch.backends``.
 """
@@ -11,7 +11,7 @@ schemes that others have added, are for who names them.
 from __future__ import annotations
 
 from ...contracts.socket_backend import Backend
-from ...errors import BackendUnavailable, ConfigError
+from ..registry import AUTO, Registry
 from .epoll import EpollBackend
 from .io_uring import IoUringBackend
 from .kqueue import KqueueBackend
@@ -19,12 +19,9 @@ from .poll import PollBackend
 from .select import SelectBackend
 from .thread import ThreadBackend
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
 __all__ = [
     "PREFERRED",
+    "REGISTRY",
     "Backend",
     "available_backends",
     "create_backend",
@@ -34,9 +31,21 @@ __all__ = [
 
 PREFERRED = ("epoll", "kqueue", "poll", "select")
 
-_ENTRY_POINTS = "capriccio_patch.backends"
+_BUILT_IN: tuple[type[Backend], ...] = (
+    EpollBackend,
+    KqueueBackend,
+    PollBackend,
+    SelectBackend,
+    IoUringBackend,
+    ThreadBackend,
+)
 
-_backends: dict[str, type[Backend]] = {}
+REGISTRY: Registry[Backend] = Registry(
+    "socket I/O scheme",
+    Backend,  # type: ignore[type-abstract]  # what it registers is complete
+    "capriccio_patch.backends",
+    {cls.name: cls for cls in _BUILT_IN},
+)
 
 
 def register_backend(name: str, cls: type[Backend]) -> None:
@@ -45,25 +54,7 @@ def register_backend(name: str, cls: type[Backend]) -> None:
     TypeError if `cls` is not a complete subclass of `Backend`, ConfigError for the name ``auto``.
     Any OS thread.
     """
-    if not (isinstance(cls, type) and issubclass(cls, Backend)):
-        raise TypeError(f"a socket I/O scheme must be a subclass of Backend, not {cls!r}")
-    missing = ", ".join(sorted(cls.__abstractmethods__))
-    if missing:
-        raise TypeError(f"the socket I/O scheme {cls.__name__} lacks {missing}")
-    if name == "auto":
-        raise ConfigError("no socket I/O scheme can be called 'auto': that chooses one")
-    _backends[name] = cls
-
-
-for _cls in (
-    EpollBackend,
-    KqueueBackend,
-    PollBackend,
-    SelectBackend,
-    IoUringBackend,
-    ThreadBackend,
-):
-    register_backend(_cls.name, _cls)
+    REGISTRY.register(name, cls)
 
 
 def available_backends() -> dict[str, str | None]:
@@ -71,69 +62,28 @@ def available_backends() -> dict[str, str | None]:
 
     Those of entry points are loaded.
     """
-    found: dict[str, str | None] = {}
-    for name in [*_backends, *(name for name in _entry_points() if name not in _backends)]:
-        try:
-            found[name] = _class(name).is_available()
-        except ConfigError as error:
-            found[name] = str(error)
-    return found
+    return REGISTRY.reasons()
 
 
-def create_backend(name: str = "auto") -> Backend:
+def create_backend(name: str = AUTO) -> Backend:
     """An initialised scheme.
 
     ConfigError for an unknown name, BackendUnavailable, with the reason, for one that can't run
     here.  OSError if the system has no descriptors left.
     """
-    names = PREFERRED if name == "auto" else (name,)
-    reasons = []
-    for each in names:
-        cls = _class(each)
-        reason = cls.is_available()
-        if reason is None:
-            backend = cls()
-            if backend.name != each:
-                backend.name = each
-            backend.init()
-            return backend
-        reasons.append(f"{each}: {reason}")
-    raise BackendUnavailable("no such socket I/O scheme here: " + "; ".join(reasons))
+    name, cls = REGISTRY.first(PREFERRED if name == AUTO else (name,))
+    return _initialised(name, cls)
 
 
 def recreate_backend(old: Backend) -> Backend:
     """In a forked child: a scheme like the parent's, whose descriptors are closed."""
     old.close()
-    backend = type(old)()
-    if backend.name != old.name:
-        backend.name = old.name
+    return _initialised(old.name, type(old))
+
+
+def _initialised(name: str, cls: type[Backend]) -> Backend:
+    backend = cls()
+    if backend.name != name:
+        backend.name = name
     backend.init()
     return backend
-
-
-def _class(name: str) -> type[Backend]:
-    if name not in _backends:
-        entries = _entry_points()
-        if name not in entries:
-            known = ", ".join(["auto", *_backends, *entries])
-            raise ConfigError(f"unknown socket I/O scheme {name!r}: known are {known}")
-        _load(entries[name])
-    return _backends[name]
-
-
-def _entry_points() -> dict[str, EntryPoint]:
-    """What installed distributions offer, by name."""
-    from importlib.metadata import entry_points
-
-    return {entry.name: entry for entry in entry_points(group=_ENTRY_POINTS)}
-
-
-def _load(entry: EntryPoint) -> None:
-    try:
-        register_backend(entry.name, entry.load())
-    except Exception as error:
-        source = entry.dist.name if entry.dist is not None else "an unknown distribution"
-        raise ConfigError(
-            f"the socket I/O scheme {entry.name!r} of {source} ({entry.value}) can't be loaded: "
-            f"{type(error).__name__}: {error}"
-        ) from error

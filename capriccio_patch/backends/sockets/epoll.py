@@ -26,10 +26,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...contracts.descriptor import PRI, RDHUP, READ, WRITE, Descriptor
-from ...contracts.socket_backend import REUSED, Backend
+from ...contracts.socket_backend import REUSED
 from ...cpython import interpose, originals
 from ...io.reserved import Own
-from ..notifier import Notifier
+from ..limits import FD_SETSIZE, MAX_TIMEOUT
+from ..notifier import NotifiedBackend, Notifier
 
 if TYPE_CHECKING and sys.platform != "linux":
     select: Any  # without epoll in the stubs
@@ -40,17 +41,15 @@ __all__ = ["EpollBackend"]
 
 _FINE = 0.02
 _MAX_EVENTS = 512
-_MAX_TIMEOUT = 86400.0
-_FD_SETSIZE = 1024
 
 
-class EpollBackend(Backend):
+class EpollBackend(NotifiedBackend):
     """Edge-triggered for sockets, one-shot for everything else."""
 
     name = "epoll"
     edge_triggered = True
 
-    __slots__ = ("_epoll", "_fd", "_modify", "_notifier", "_own", "_poll", "_register", "notify")
+    __slots__ = ("_epoll", "_fd", "_modify", "_own", "_poll", "_register")
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -68,7 +67,6 @@ class EpollBackend(Backend):
             self._own.release()
             epoll.close()
             raise
-        self.notify = self._notifier.notify  # type: ignore[method-assign]
         epoll.register(self._notifier.reader, select.EPOLLIN | select.EPOLLET)
 
     def _use(self, epoll: select.epoll) -> None:
@@ -119,11 +117,11 @@ class EpollBackend(Backend):
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One epoll_wait(2); a select(2) before it when a deadline is near."""
         if timeout:
-            if timeout < _FINE and self._fd < _FD_SETSIZE:
+            if timeout < _FINE and self._fd < FD_SETSIZE:
                 originals.select_select((self._fd,), (), (), timeout)
                 timeout = 0.0
-            elif timeout > _MAX_TIMEOUT:
-                timeout = _MAX_TIMEOUT
+            elif timeout > MAX_TIMEOUT:
+                timeout = MAX_TIMEOUT
             else:
                 timeout -= _FINE / 2
         found: list[tuple[int, int]] = self._poll(timeout, _MAX_EVENTS)

@@ -29,15 +29,14 @@ import errno
 from collections.abc import Sequence
 
 from ...contracts.descriptor import ERR, NVAL, PRI, READ, Descriptor
-from ...contracts.socket_backend import Backend
-from ..notifier import Notifier, notice_reuse
+from ..limits import MAX_TIMEOUT
+from ..notifier import NotifiedBackend, Notifier, notice_reuse
 from ..ring import FEAT_EXT_ARG, FOREVER, Ring, unavailable
 
 __all__ = ["IoUringBackend"]
 
 _ENTRIES = 512
 _COMPLETIONS = 4096
-_MAX_TIMEOUT = 86400.0
 
 # linux/io_uring.h
 _POLL_ADD, _POLL_REMOVE = 6, 7
@@ -61,13 +60,13 @@ class _Request:
         self.key = key
 
 
-class IoUringBackend(Backend):
+class IoUringBackend(NotifiedBackend):
     """One-shot poll requests in a ring of the scheduler's OS thread."""
 
     name = "io_uring"
     holds_files = True
 
-    __slots__ = ("_notifier", "_reader", "_requests", "_ring", "_serial", "notify")
+    __slots__ = ("_reader", "_requests", "_ring", "_serial")
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -84,7 +83,6 @@ class IoUringBackend(Backend):
         except OSError:
             self._ring.close()
             raise
-        self.notify = self._notifier.notify  # type: ignore[method-assign]
         self._watch_notifier()
 
     def _watch_notifier(self, old: int = -1) -> None:
@@ -123,7 +121,7 @@ class IoUringBackend(Backend):
         elif timeout == 0:
             ring.enter()
         else:
-            ring.wait(FOREVER if timeout is None else min(timeout, _MAX_TIMEOUT))
+            ring.wait(FOREVER if timeout is None else min(timeout, MAX_TIMEOUT))
         found = []
         requests = self._requests
         for key, result in ring.reap():

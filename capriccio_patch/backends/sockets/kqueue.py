@@ -36,11 +36,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
-from ...contracts.socket_backend import Backend
 from ...cpython import interpose, originals
 from ...io import os_threads
 from ...io.reserved import Own
-from ..notifier import Notifier, notice_reuse
+from ..limits import FD_SETSIZE, MAX_TIMEOUT
+from ..notifier import NotifiedBackend, Notifier, notice_reuse
 
 if TYPE_CHECKING and sys.platform == "linux":
     # Its stubs have no kqueue; those of other systems are checked.
@@ -56,14 +56,12 @@ else:
 __all__ = ["ImmediateKqueueBackend", "KqueueBackend"]
 
 _MAX_EVENTS = 512
-_MAX_TIMEOUT = 86400.0
 _MAX_DATA = 0x7FFFFFFF
-_FD_SETSIZE = 1024
 _ASIDE_PERIOD = 1.0
 """Seconds after which a wait on an OS thread looks whether anybody still wants it."""
 
 
-class KqueueBackend(Backend):
+class KqueueBackend(NotifiedBackend):
     """One-shot filters, changed by the call that waits."""
 
     name = "kqueue"
@@ -75,11 +73,9 @@ class KqueueBackend(Backend):
         "_found",
         "_kevent",
         "_kqueue",
-        "_notifier",
         "_once",
         "_own",
         "_pid",
-        "notify",
     )
 
     @classmethod
@@ -106,7 +102,6 @@ class KqueueBackend(Backend):
             self._own.release()
             originals.kqueue_close(self._kqueue)
             raise
-        self.notify = self._notifier.notify  # type: ignore[method-assign]
         self._watch_notifier()
 
     def _use(self, queue: kqueue) -> None:
@@ -151,7 +146,7 @@ class KqueueBackend(Backend):
         """One kevent(2)."""
         changes, self._changes = self._changes, {}
         if timeout is not None:
-            timeout = min(timeout, _MAX_TIMEOUT)
+            timeout = min(timeout, MAX_TIMEOUT)
         try:
             reported = self._control(
                 list(changes.values()), max(_MAX_EVENTS, len(changes)), timeout
@@ -254,7 +249,7 @@ class ImmediateKqueueBackend(KqueueBackend):
 
 def _wait_for(fd: int, events: int) -> int:
     """Which of `events` have come; 0 after a while."""
-    if fd >= _FD_SETSIZE and originals.poll is not None:
+    if fd >= FD_SETSIZE and originals.poll is not None:
         poller = originals.poll()
         poller.register(fd, events)
         found = originals.poll_poll(poller, _ASIDE_PERIOD * 1000)

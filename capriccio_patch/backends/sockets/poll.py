@@ -13,22 +13,19 @@ from collections.abc import Sequence
 from functools import partial
 
 from ...contracts.descriptor import PRI, READ, WRITE, Descriptor
-from ...contracts.socket_backend import Backend
 from ...cpython import interpose, originals
-from ..notifier import Notifier, notice_reuse
+from ..limits import FD_SETSIZE, MAX_TIMEOUT
+from ..notifier import NotifiedBackend, Notifier, notice_reuse
 
 __all__ = ["PollBackend"]
 
-_MAX_TIMEOUT = 86400.0
-_FD_SETSIZE = 1024
 
-
-class PollBackend(Backend):
+class PollBackend(NotifiedBackend):
     """One poll object, changed as requests come and are answered."""
 
     name = "poll"
 
-    __slots__ = ("_notifier", "_poll", "_register", "_registered", "_unregister", "notify")
+    __slots__ = ("_poll", "_register", "_registered", "_unregister")
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -45,7 +42,6 @@ class PollBackend(Backend):
         # Not a bound method: those of poll objects are made cooperative where they are stored.
         self._poll = partial(originals.poll_poll, poller)
         self._notifier = Notifier(self._notifier_moved)
-        self.notify = self._notifier.notify  # type: ignore[method-assign]
         poller.register(self._notifier.reader, select.POLLIN)
 
     def _notifier_moved(self, old: int) -> None:
@@ -61,7 +57,7 @@ class PollBackend(Backend):
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One poll(2); a select(2) before it when a deadline is near."""
-        limit = None if timeout is None else int(min(timeout, _MAX_TIMEOUT) * 1000)
+        limit = None if timeout is None else int(min(timeout, MAX_TIMEOUT) * 1000)
         if timeout and not limit and not self._wait_finely(timeout):
             limit = 1
         found: list[tuple[int, int]] = self._poll(limit)
@@ -76,7 +72,7 @@ class PollBackend(Backend):
     def _wait_finely(self, timeout: float) -> bool:
         """Wait for less than a millisecond; False if that is impossible."""
         registered = self._registered
-        if max(registered) >= _FD_SETSIZE:
+        if max(registered) >= FD_SETSIZE:
             return False
         urgent = [fd for fd, events in registered.items() if events & PRI]
         writers = [fd for fd, events in registered.items() if events & WRITE]

@@ -7,22 +7,19 @@ import fcntl
 from collections.abc import Sequence
 
 from ...contracts.descriptor import HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
-from ...contracts.socket_backend import Backend
 from ...cpython import originals
-from ..notifier import Notifier, notice_reuse
+from ..limits import FD_SETSIZE, MAX_TIMEOUT
+from ..notifier import NotifiedBackend, Notifier, notice_reuse
 
 __all__ = ["SelectBackend"]
 
-_FD_SETSIZE = 1024
-_MAX_TIMEOUT = 86400.0
 
-
-class SelectBackend(Backend):
+class SelectBackend(NotifiedBackend):
     """Three sets of descriptors, changed as requests come and are answered."""
 
     name = "select"
 
-    __slots__ = ("_notifier", "_readers", "_urgent", "_writers", "notify")
+    __slots__ = ("_readers", "_urgent", "_writers")
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -32,7 +29,6 @@ class SelectBackend(Backend):
     def init(self) -> None:
         """One pipe."""
         self._notifier = Notifier(self._notifier_moved)
-        self.notify = self._notifier.notify  # type: ignore[method-assign]
         self._readers = {self._notifier.reader}
         self._writers: set[int] = set()
         self._urgent: set[int] = set()
@@ -44,10 +40,10 @@ class SelectBackend(Backend):
     def add_request(self, descriptor: Descriptor, events: int) -> int:
         """No system call: the next `poll` hands it over."""
         fd = descriptor.fd
-        if fd >= _FD_SETSIZE:
+        if fd >= FD_SETSIZE:
             raise OSError(
                 errno.EINVAL,
-                f"the select scheme can't watch descriptor {fd}: the limit is {_FD_SETSIZE - 1}",
+                f"the select scheme can't watch descriptor {fd}: the limit is {FD_SETSIZE - 1}",
             )
         reused = notice_reuse(descriptor)
         if events & (READ | HUP | RDHUP) or not events & (WRITE | PRI):
@@ -62,7 +58,7 @@ class SelectBackend(Backend):
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
         """One select(2)."""
         if timeout is not None:
-            timeout = min(timeout, _MAX_TIMEOUT)
+            timeout = min(timeout, MAX_TIMEOUT)
         try:
             readers, writers, urgent = originals.select_select(
                 self._readers, self._writers, self._urgent, timeout

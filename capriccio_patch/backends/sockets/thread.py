@@ -7,13 +7,13 @@ GIL, and the handing over of the GIL is a futex and a context switch.
 
 Decision: epoll, or kqueue, whose registrations take effect on a wait that has begun: requests are
 made on the scheduler's OS thread, and only the waiting is done on the other.  What was reported
-lies in a queue; a bell, which is a lock, ends the scheduler's wait.
+lies in a queue; the release of a lock ends the scheduler's wait.
 
 Cost: level with epoll where many requests come at a time, six times as much where one does
 (`docs/schemes.md`), so it is not chosen automatically.  An OS thread more, started at once, as
 there would be no other way to learn of anything.
 
-1. The OS thread only waits, appends to the queue and rings.
+1. The OS thread only waits, appends to the queue and notifies.
 2. It does not exist in a forked child, which starts its own.
 3. `close` has it end before the descriptors that it waits on are closed.
 """
@@ -28,13 +28,13 @@ from ...contracts.descriptor import Descriptor
 from ...contracts.socket_backend import Backend
 from ...cpython import originals
 from ...io import os_threads
+from ..limits import MAX_TIMEOUT
 from .epoll import EpollBackend
 from .kqueue import ImmediateKqueueBackend
 
 __all__ = ["ThreadBackend"]
 
 _WAITS: tuple[type[Backend], ...] = (EpollBackend, ImmediateKqueueBackend)
-_MAX_TIMEOUT = 86400.0
 _STOP_LIMIT = 5.0
 
 
@@ -44,7 +44,7 @@ class ThreadBackend(Backend):
     name = "thread"
     edge_triggered = True
 
-    __slots__ = ("_bell", "_found", "_over", "_pid", "_stopping", "_waiter", "add_request")
+    __slots__ = ("_wakeup", "_found", "_over", "_pid", "_stopping", "_waiter")
 
     @classmethod
     def is_available(cls) -> str | None:
@@ -57,11 +57,10 @@ class ThreadBackend(Backend):
         self._waiter = next(wait for wait in _WAITS if wait.is_available() is None)()
         self._waiter.init()
         self.edge_triggered = self._waiter.edge_triggered
-        self.add_request = self._waiter.add_request  # type: ignore[method-assign]
         self._found: deque[Sequence[tuple[int, int]]] = deque()
-        self._bell = originals.allocate_lock()
+        self._wakeup = originals.allocate_lock()
         self._over = originals.allocate_lock()
-        originals.lock_acquire(self._bell)
+        originals.lock_acquire(self._wakeup)
         originals.lock_acquire(self._over)
         self._stopping = False
         self._pid = originals.getpid()
@@ -74,28 +73,32 @@ class ThreadBackend(Backend):
     def _run(self) -> None:
         wait = self._waiter.poll
         found = self._found
-        ring = self.notify
+        notify = self.notify
         try:
             while not self._stopping:
                 events = wait(None)
                 if events:
                     found.append(events)
-                    ring()
+                    notify()
         finally:
             originals.lock_release(self._over)
 
     def poll(self, timeout: float | None) -> Sequence[tuple[int, int]]:
-        """No system call if something is at hand, else a wait for the bell."""
+        """No system call if something is at hand, else a wait for the lock."""
         found = self._found
         if not found and timeout != 0:
-            limit = -1 if timeout is None else min(timeout, _MAX_TIMEOUT)
-            originals.lock_acquire(self._bell, True, limit)
+            limit = -1 if timeout is None else min(timeout, MAX_TIMEOUT)
+            originals.lock_acquire(self._wakeup, True, limit)
         if not found:
             return []
         events = found.popleft()
         while found:
             events = [*events, *found.popleft()]
         return events
+
+    def add_request(self, descriptor: Descriptor, events: int) -> int:
+        """That of the scheme that waits."""
+        return self._waiter.add_request(descriptor, events)
 
     def forget(self, descriptor: Descriptor) -> None:
         """That of the scheme that waits."""
@@ -106,11 +109,11 @@ class ThreadBackend(Backend):
         self._waiter.withdraw(descriptor)
 
     def notify(self) -> None:
-        """Ring the bell."""
+        """Release the lock."""
         try:
-            originals.lock_release(self._bell)
+            originals.lock_release(self._wakeup)
         except RuntimeError:
-            pass  # it has been rung, and is about to be heard
+            pass  # it has been released, and is about to be acquired
 
     def close(self) -> None:
         """End the OS thread, which a forked child does not have, and close what it waited with."""

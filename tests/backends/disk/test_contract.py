@@ -310,7 +310,7 @@ def test_registered_schemes_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> No
     class Tape(schemes.BlockingBackend):
         kind = "tape"
 
-    monkeypatch.setattr(schemes, "_backends", dict(schemes._backends))
+    monkeypatch.setattr(schemes.REGISTRY, "classes", dict(schemes.REGISTRY.classes))
     schemes.register_disk_backend("tape", Tape)
     assert type(schemes.create_disk_backend("tape")) is Tape
 
