@@ -31,6 +31,16 @@ class Completions(Protocol):
         """End the wait of a parked thread, which runs when others have had their time."""
 
 
+class Loan(Protocol):
+    """What a green thread lends to the OS thread that makes a call for it: `kernel.loans`."""
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """``function(*args)`` with what was lent.  The OS thread that makes the call."""
+
+    def settle(self) -> None:
+        """The call is over.  The lender."""
+
+
 class Operation(Enum):
     """What a request asks for."""
 
@@ -46,10 +56,10 @@ class Call:
     """A call that an OS thread makes, and the green threads that wait for its outcome.
 
     ``done``: the outcome is there, as ``result`` or ``error``.  How a green thread waits for it is
-    in `io.off_thread`.
+    in `io.off_thread`.  ``loan``: what the call is made with, if it may call the program back.
     """
 
-    __slots__ = ("args", "call", "done", "error", "kernel", "result", "waiters")
+    __slots__ = ("args", "call", "done", "error", "kernel", "loan", "result", "waiters")
 
     def __init__(self, kernel: Completions, call: Callable[..., Any], *args: Any) -> None:
         self.kernel = kernel
@@ -59,6 +69,7 @@ class Call:
         self.error: BaseException | None = None
         self.done = False
         self.waiters: list[Thread] = []
+        self.loan: Loan | None = None
 
     def __repr__(self) -> str:
         return f"<call {self.call}>"
@@ -67,8 +78,9 @@ class Call:
         """Make the blocking call, once, and let go of its arguments.  Any OS thread."""
         call, args = self.call, self.args
         self.call, self.args = _performed, ()
+        loan = self.loan
         try:
-            self.result = call(*args)
+            self.result = call(*args) if loan is None else loan.run(call, *args)
         except BaseException as error:
             self.error = error
 
@@ -85,7 +97,10 @@ class Call:
             self.kernel.resume(thread)
 
     def outcome(self) -> Any:
-        """The result, or the error raised."""
+        """The result, or the error raised.  The thread that asked for the call."""
+        if self.loan is not None:
+            self.loan.settle()
+            self.loan = None
         error = self.error
         if error is not None:
             self.error = None

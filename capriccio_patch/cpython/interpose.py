@@ -36,6 +36,7 @@ __all__ = [
     "leak",
     "poll_registrations",
     "release",
+    "retain",
     "set_attribute",
     "set_semlock_owner",
     "swap_thread_handles",
@@ -248,6 +249,11 @@ def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
         elif issubclass(kind, kinds):
             found.append(candidate)
     return found, methods
+
+
+def retain(address: int) -> None:
+    """Take one more reference to what a word read from the interpreter's memory refers to."""
+    _incref(address)
 
 
 def release(address: int) -> None:

@@ -10,12 +10,14 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from types import FrameType
 from typing import Any, cast
 
-from .interpose import clone, release
+from .interpose import clone, release, retain
 
 __all__ = [
+    "Within",
     "ask_later",
     "exchange_tracing",
     "exchange_words",
@@ -47,6 +49,7 @@ _ALL = slice(None)
 _LOCAL = "threading.local"
 _TRACE = "trace"
 _DEPTH = "tracing"
+_CONTEXT = "context"
 _offsets: dict[str, int] = {}
 """Where in a PyThreadState something was found."""
 
@@ -116,6 +119,41 @@ def trace_words() -> memoryview[int]:
             offset = _find_in_state([id(found)])
         _offsets[_TRACE] = offset - 2 * ctypes.sizeof(ctypes.c_size_t)
     return _state_words(_offsets[_TRACE], 4)
+
+
+def _context_words() -> memoryview[int]:
+    """The context that the calling OS thread is in, which the word owns, and how often that has
+    changed, by which variables know whether what they remember is still true."""
+    if _CONTEXT not in _offsets:
+        scratch = Context()
+        offset = scratch.run(_find_in_state, [id(scratch)])
+        words = _state_words(offset, 2)
+        before = words[1]
+        scratch.run(int)
+        if words[1] != before + 2:
+            raise SystemError("the version of the thread's context was not found")
+        _offsets[_CONTEXT] = offset
+    return _state_words(_offsets[_CONTEXT], 2)
+
+
+class Within:
+    """Within it, the calling OS thread is in a context, even if other threads are in it as well."""
+
+    __slots__ = ("_context", "_outer", "_words")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._words = words = _context_words()
+        retain(id(self._context))
+        self._outer, _ = exchange_words(words, (id(self._context), words[1] + 1))
+
+    def __exit__(self, *_: object) -> None:
+        words = self._words
+        inner, _version = exchange_words(words, (self._outer, words[1] + 1))
+        if inner:
+            release(inner)
 
 
 def frame_teller() -> Callable[[], FrameType | None]:

@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from ..contracts.request import Operation, Request
 from ..cpython import originals
 from ..kernel.core import Kernel
+from ..kernel.loans import if_audited
 from . import off_thread
 from .descriptors import Descriptors
 from .mounts import Mounts
@@ -165,6 +166,7 @@ class Disk:
             return function(*args)
         request = Request(self.kernel, Operation.CALL, function, *args)
         request.local = local
+        request.loan = if_audited(self.kernel)
         result: T = self._wait(request)
         return result
 

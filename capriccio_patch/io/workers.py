@@ -27,6 +27,7 @@ from typing import Any, Protocol, TypeVar
 from ..contracts.request import Call
 from ..cpython import originals
 from ..kernel.core import Kernel
+from ..kernel.loans import if_audited
 from . import off_thread, os_threads
 
 __all__ = ["IDLE", "Job", "Workers"]
@@ -64,6 +65,7 @@ class Workers:
         if not self._kernel.is_mine():
             return function(*args)
         call = Call(self._kernel, function, *args)
+        call.loan = if_audited(self._kernel)
         self.submit(call)
         result: T = off_thread.wait(self._kernel, call)
         return result
@@ -80,6 +82,7 @@ class Workers:
         if not self._kernel.is_mine():
             return function(*args)
         call = Call(self._kernel, function, *args)
+        call.loan = if_audited(self._kernel)
         off_thread.begin(call, hearing=hearing)
         result: T = off_thread.wait(self._kernel, call)
         return result

@@ -101,6 +101,7 @@ class Kernel:
         "main",
         "now",
         "os_ident",
+        "proxies",
         "ready",
         "scheduler",
         "report",
@@ -156,6 +157,8 @@ class Kernel:
         main.greenlet = getcurrent()
         self.current: Thread = main
         self.threads: dict[int, Thread] = {main.ident: main}
+        self.proxies: dict[int, int] = {}
+        """By identifier of an OS thread: that of the thread for which it makes a call (`loans`)."""
         self._make_c_state()
         self.dispatch: Callable[[Any], None] = _nobody
         """What is told of the events of a poll: `io.descriptors`."""
@@ -296,13 +299,19 @@ class Kernel:
             interpose.leak(thread.greenlet)
         if type(me) is Finalizer:
             me = self.finalizer.host
-        mine = originals.get_ident() == self.os_ident
+        ident = originals.get_ident()
+        mine = ident == self.os_ident
         if not mine:
-            me = Thread()
-            me.ident = originals.get_ident()
+            lender = self.threads.get(self.proxies.get(ident, 0))
+            me = Thread() if lender is None else lender
+            if lender is None:
+                me.ident = ident
             me.started = True
+            me.parked = me.by_interrupt = False
+            me.c_state = me.trace = me.interrupt = None  # the OS thread has what was lent to it
+        self.proxies.clear()
         me.greenlet = getcurrent()
-        self.os_ident = originals.get_ident()
+        self.os_ident = ident
         self.main = self.current = me
         self.threads = {me.ident: me}
         self.finalizer = Finalizer()

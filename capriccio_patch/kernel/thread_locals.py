@@ -25,9 +25,8 @@ Scheduler's OS thread only, but for `CState.frame`.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Protocol
 
-from ..contracts.thread import Thread
 from ..cpython import interpose, originals, thread_state
 
 __all__ = ["CState"]
@@ -38,11 +37,19 @@ _OUR_LOOP = "capriccio_patch.loop"
 _OUR_HOOKS = "capriccio_patch.hooks"
 _OUR_DEPTH = "capriccio_patch.depth"
 _OUR_LOCAL = "capriccio_patch.local"
+_OURS = frozenset({_LOOP, _REPR, _OUR_LOOP, _OUR_HOOKS, _OUR_DEPTH, _OUR_LOCAL})
 _NO_HOOKS = (None, None)
 _NO_LOCAL = (0, 0)
 _NO_TRACE = (0, 0, 0, 0)
 _OBJECTS = slice(2, None)
 """Of the four words: what the functions are called with."""
+
+
+class Holder(Protocol):
+    """Where the state of a thread is while it does not run."""
+
+    c_state: dict[str, Any] | None
+    trace: list[int] | None
 
 
 class CState:
@@ -73,13 +80,13 @@ class CState:
         self.is_traced = thread_state.is_set(self._trace, 1)
         self._keep: Any = None
 
-    def exchange(self, old: Thread, new: Thread) -> None:
+    def exchange(self, old: Holder, new: Holder) -> None:
         """Put away the state of `old`, which stops running, and install that of `new`."""
         self.save(old)
         self.restore(new)
 
-    def save(self, thread: Thread) -> None:
-        """Take the current state out, for `thread`."""
+    def save(self, holder: Holder) -> None:
+        """Take the current state out, for `holder`."""
         saved: dict[str, Any] = {}
         local = self._local
         if local is not None and local[0]:
@@ -106,14 +113,14 @@ class CState:
                 self._set_loop(None)
             current.clear()
         if saved:
-            thread.c_state = saved
+            holder.c_state = saved
 
-    def restore(self, thread: Thread) -> None:
-        """Install the state that was saved for `thread`; the current one must be empty."""
-        saved = thread.c_state
+    def restore(self, holder: Holder) -> None:
+        """Install the state that was saved for `holder`; the current one must be empty."""
+        saved = holder.c_state
         if saved is None:
             return
-        thread.c_state = None
+        holder.c_state = None
         local = saved.pop(_OUR_LOCAL, None)
         hooks = saved.pop(_OUR_HOOKS, None)
         depth = saved.pop(_OUR_DEPTH, 0)
@@ -129,13 +136,60 @@ class CState:
             assert self._local is not None
             thread_state.exchange_words(self._local, local)
 
-    def save_trace(self, thread: Thread) -> None:
-        """Take the trace and profile functions out, for `thread`, which runs."""
-        thread.trace = thread_state.exchange_tracing(self._trace, _NO_TRACE)
+    def copy(self, holder: Holder) -> None:
+        """Note for `holder` what the running thread has, and keeps; `drop` what that refers to."""
+        saved: dict[str, Any] = {}
+        local = self._local
+        if local is not None and local[0]:
+            saved[_OUR_LOCAL] = _shared(local, slice(None))
+        current = self.current
+        if current:
+            saved.update(current)
+            saved.pop(_REPR, None)
+            hooks = sys.get_asyncgen_hooks()
+            if hooks != _NO_HOOKS:
+                saved[_OUR_HOOKS] = hooks
+            depth = sys.get_coroutine_origin_tracking_depth()
+            if depth:
+                saved[_OUR_DEPTH] = depth
+            if _LOOP in saved:
+                saved[_OUR_LOOP] = _asyncio()._get_running_loop()
+                if saved[_OUR_LOOP] is None:
+                    del saved[_LOOP], saved[_OUR_LOOP]
+        if saved:
+            holder.c_state = saved
+        if self.is_traced or self.is_profiled:
+            holder.trace = _shared(self._trace, _OBJECTS)
 
-    def restore_trace(self, thread: Thread) -> None:
-        """Put back what `save_trace` took out, on the stack of `thread`."""
-        trace, thread.trace = thread.trace, None
+    def adopt(self, holder: Holder) -> None:
+        """Give the running thread what `holder` has in addition: what was made anew elsewhere,
+        with a copy of its state."""
+        saved = holder.c_state
+        if saved is None:
+            return
+        local = self._local
+        if local is not None and not local[0] and _OUR_LOCAL in saved:
+            thread_state.exchange_words(local, saved.pop(_OUR_LOCAL))
+        for key in saved.keys() - self.current.keys() - _OURS:
+            self.current[key] = saved[key]
+
+    @staticmethod
+    def drop(holder: Holder) -> None:
+        """Give up what `holder` has."""
+        saved, holder.c_state = holder.c_state, None
+        trace, holder.trace = holder.trace, None
+        words = [*(saved or {}).get(_OUR_LOCAL, ()), *(trace or ())[_OBJECTS]]
+        for word in words:
+            if word:
+                interpose.release(word)
+
+    def save_trace(self, holder: Holder) -> None:
+        """Take the trace and profile functions out, for `holder`, which runs."""
+        holder.trace = thread_state.exchange_tracing(self._trace, _NO_TRACE)
+
+    def restore_trace(self, holder: Holder) -> None:
+        """Put back what `save_trace` took out, on the stack of `holder`."""
+        trace, holder.trace = holder.trace, None
         if trace is not None:
             for word in thread_state.exchange_tracing(self._trace, trace)[_OBJECTS]:
                 if word:  # set for nobody, while no thread ran
@@ -165,6 +219,15 @@ class CState:
     def _set_loop(self, loop: Any) -> None:
         _asyncio()._set_running_loop(loop)
         self._keep = self.current.get(_LOOP)
+
+
+def _shared(words: memoryview[int], owned: slice) -> list[int]:
+    """A copy of words, of which those at `owned` get one reference more."""
+    copied = words.tolist()
+    for word in copied[owned]:
+        if word:
+            interpose.retain(word)
+    return copied
 
 
 def _asyncio() -> Any:

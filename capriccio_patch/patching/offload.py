@@ -9,8 +9,7 @@ own.  What of the standard library is such is offloaded without being named
    redirected, a method of a C type is replaced in its class.
 2. A name from a setting whose module is not imported yet waits for its import, unless the module is
    the standard library's: importing a program's modules at its start could change what they do.
-3. A call takes 30-60 us longer.  The worker has other thread-locals than the caller, must not need
-   a lock that the caller holds, and goes on when an interrupt takes the caller away.
+3. A call takes 30-60 us longer, and goes on when an interrupt takes the caller away.
 """
 
 from __future__ import annotations

@@ -226,12 +226,12 @@ def test_exceptions_come_back(patched: None) -> None:
     assert raised.value.args != (MINE,)
 
 
-def test_context_variables_are_the_callers_in_a_copy(patched: None) -> None:
+def test_context_variables_are_the_callers(patched: None) -> None:
     offload(f"{HERE}.reading")
     token = variable.set("set")
     try:
         assert reading() == "set"
-        assert variable.get() == "set"
+        assert variable.get() == "changed"
     finally:
         variable.reset(token)
 

@@ -23,6 +23,7 @@ from ...contracts.request import Call
 from ...cpython import originals
 from ...io import off_thread
 from ...io.wait_ready import wait_ready
+from ...kernel.loans import Loan
 from ..base import Patch, Runtime
 from .any_kind import Transfer
 from .pollable import Streams
@@ -107,6 +108,7 @@ class _Console:
             question = self._question
             if question is None:
                 question = self._question = Call(self._kernel, originals.input, *prompt)
+                question.loan = Loan(self._kernel)  # it calls hooks and a completer
                 off_thread.begin(question)
             elif prompt:
                 self._write(_STDERR, _encoded(*prompt) or b"")

@@ -2,15 +2,13 @@
 
 1. A call on any other OS thread than the scheduler's goes straight to the original; so does one
    that an offloaded function makes.
-2. The function sees the caller's context variables, in a copy, and its signal mask.  Its OS
-   thread is a worker's: it has other thread-locals, another identity, and it must not take a lock
-   that its caller holds.
+2. The function, and what it calls back, runs as the caller does: with its identity, its locals, its
+   context variables, its trace functions (`kernel.loans`) and its signal mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import copy_context
 from typing import Any, Protocol
 
 from ...contracts.request import Call
@@ -18,6 +16,7 @@ from ...cpython import originals
 from ...io import off_thread, os_threads
 from ...io.workers import Job, Workers
 from ...kernel.core import Kernel
+from ...kernel.loans import Loan
 from ..base import Offloader, Runtime
 
 __all__ = ["call_to_the_end", "maker"]
@@ -34,16 +33,12 @@ def maker(runtime: Runtime) -> Offloader:
         def call(*args: Any, **kwargs: Any) -> Any:
             if get_ident() != kernel.os_ident:
                 return original(*args, **kwargs)
-            mask = os_threads.mask()
-            return pool.call(_in_context, copy_context(), mask, original, args, kwargs)
+            begun = _begun(kernel, pool, original, args, kwargs)
+            return off_thread.wait(kernel, begun, what=original)
 
         return call
 
     return offloaded
-
-
-def _in_context(context: Any, mask: Any, original: Any, args: Any, kwargs: Any) -> Any:
-    return os_threads.with_mask(mask, context.run, original, *args, **kwargs)
 
 
 class Pool(Protocol):
@@ -59,6 +54,16 @@ def call_to_the_end(kernel: Kernel, pool: Pool, function: Callable[..., Any], *a
     That is what it does in stock, where a signal handler runs when a C function has returned; so
     nothing that the call works on is used by its caller before.  Green threads only.
     """
-    call = Call(kernel, _in_context, copy_context(), os_threads.mask(), function, args, {})
-    pool.submit(call)
+    call = _begun(kernel, pool, function, args, {})
     return off_thread.wait(kernel, call, to_the_end=True)
+
+
+def _begun(kernel: Kernel, pool: Pool, function: Any, args: Any, kwargs: Any) -> Call:
+    call = Call(kernel, _with_mask, os_threads.mask(), function, args, kwargs)
+    call.loan = Loan(kernel)
+    pool.submit(call)
+    return call
+
+
+def _with_mask(mask: Any, function: Any, args: Any, kwargs: Any) -> Any:
+    return os_threads.with_mask(mask, function, *args, **kwargs)

@@ -34,9 +34,13 @@ def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     get_ident = originals.get_ident
     original_count = originals.thread_count
 
+    proxies = kernel.proxies
+
     def green_ident() -> int:
-        ident = get_ident()
-        return kernel.current.ident if ident == kernel.os_ident else ident
+        ident: int = get_ident()
+        if ident == kernel.os_ident:
+            return kernel.current.ident
+        return proxies.get(ident, ident)
 
     def count() -> int:
         return int(original_count()) + len(kernel.threads) - 1 - os_threads.count()
@@ -234,7 +238,8 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
         host = threading._active.get(kernel.os_ident)  # type: ignore[attr-defined]
         if host is not None and host.ident != me.ident:
             original_set_done(host._handle)
-        handle = getattr(me.on_exit, "__self__", None)
+        thread = threading._active.get(me.ident)  # type: ignore[attr-defined]
+        handle = getattr(me.on_exit, "__self__", None) or getattr(thread, "_handle", None)
         if isinstance(handle, Handle) and original_is_done(handle):
             interpose.swap_thread_handles(handle, make_handle(me.ident))
         for ident in [ident for ident in not_daemon if ident != me.ident]:

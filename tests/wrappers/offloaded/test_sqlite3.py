@@ -209,6 +209,129 @@ def test_callbacks_may_use_the_connection(company: None, database: str) -> None:
     connection.close()
 
 
+def test_callbacks_may_use_the_thread_s_other_connections(company: None, database: str) -> None:
+    outer = sqlite3.connect(database)
+    other = sqlite3.connect(database)
+    made_there: list[sqlite3.Connection] = []
+
+    def look() -> int:
+        cursor = other.execute("select 2 union select 3")
+        found = sum(n for (n,) in cursor) + other.execute("select 5").fetchone()[0]
+        made_there.append(sqlite3.connect(database))
+        return int(found + next(iter(made_there[0].execute("select 7")))[0])
+
+    outer.create_function("look", 0, look)
+    assert outer.execute("select look()").fetchall() == [(17,)]
+    assert made_there[0].execute("select 1").fetchone() == (1,)
+    assert other.execute("select 1").fetchone() == (1,)
+    for connection in (outer, other, made_there[0]):
+        refused = in_thread(lambda: connection.cursor())  # noqa: B023, PLW0108
+        assert isinstance(refused, sqlite3.ProgrammingError)
+        connection.close()
+
+
+def test_callbacks_are_refused_what_is_another_thread_s(company: None, database: str) -> None:
+    mine = sqlite3.connect(database)
+
+    def run() -> Any:
+        theirs = sqlite3.connect(database)
+        theirs.create_function("look", 0, lambda: mine.execute("select 1").fetchone()[0])
+        errors: list[BaseException] = []
+
+        def hook(raised: Any) -> None:
+            errors.append(raised.exc_value)
+
+        before, sys.unraisablehook = sys.unraisablehook, hook
+        sqlite3.enable_callback_tracebacks(True)
+        try:
+            with pytest.raises(sqlite3.OperationalError):
+                theirs.execute("select look()").fetchall()
+        finally:
+            sys.unraisablehook = before
+            sqlite3.enable_callback_tracebacks(False)
+            theirs.close()
+        return errors
+
+    errors = in_thread(run)
+    mine.close()
+    assert [type(error) for error in errors] == [sqlite3.ProgrammingError]
+
+
+@pytest.mark.parametrize("where_", ["memory", "file"])
+@pytest.mark.parametrize(
+    "fetch", ["execute", "executescript", "fetchone", "iterate", "fetchall", "many"]
+)
+def test_a_shared_connection_runs_one_statement_at_a_time(
+    patched: None, database: str, where_: str, fetch: str
+) -> None:
+    connection = sqlite3.connect(
+        ":memory:" if where_ == "memory" else database,
+        check_same_thread=False,
+        isolation_level=None,
+    )
+    connection.executescript(
+        "create table t (x); create table u (x); insert into u values (1), (2)"
+    )
+    inside: list[int] = []
+    most: list[int] = []
+
+    def slow(value: int) -> int:
+        inside.append(threading.get_ident())
+        most.append(len(set(inside)))
+        time.sleep(0.005)
+        inside.remove(threading.get_ident())
+        return value
+
+    connection.create_function("slow", 1, slow)
+
+    def run() -> None:
+        if fetch == "execute":
+            connection.execute("insert into t select slow(x) from u")
+        elif fetch == "executescript":
+            connection.executescript("insert into t select slow(x) from u;")
+        elif fetch == "many":
+            connection.executemany("insert into t values (slow(?))", [(1,), (2,)])
+        else:
+            cursor = connection.execute("select slow(x) from u")
+            if fetch == "fetchone":
+                assert cursor.fetchone() == (1,)
+                assert cursor.fetchone() == (2,)
+            elif fetch == "iterate":
+                assert list(cursor) == [(1,), (2,)]
+            else:
+                assert cursor.fetchall() == [(1,), (2,)]
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    connection.close()
+    assert len(most) == 6
+    assert max(most) == 1
+
+
+def test_what_asks_the_program_for_more_does_not_keep_others_out(
+    patched: None, database: str
+) -> None:
+    connection = sqlite3.connect(database, check_same_thread=False)
+    looked = threading.Event()
+
+    def look() -> None:
+        connection.execute("select 1").fetchone()
+        looked.set()
+
+    def numbers() -> Iterator[tuple[int]]:
+        thread = threading.Thread(target=look)
+        thread.start()
+        yield (int(looked.wait(5)),)
+        thread.join()
+
+    connection.executemany("insert into numbers values (?)", numbers())
+    assert connection.execute("select n from numbers").fetchall() == [(1,)]
+    connection.close()
+
+
 def test_errors_are_those_of_stock(company: None, database: str) -> None:
     connection = sqlite3.connect(database)
     with pytest.raises(sqlite3.OperationalError, match="no such table: absent"):
