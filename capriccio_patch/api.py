@@ -24,6 +24,8 @@ from .errors import PatchError, ThreadsAlive
 from .io import os_threads
 from .io.descriptors import Descriptors
 from .io.disk import Disk
+from .io.disk_services import DiskServices
+from .io.mounts import Mounts
 from .io.workers import Workers
 from .kernel.core import Kernel
 from .patching.apply import Application, found_at, when_imported
@@ -71,9 +73,10 @@ class _Applied(Application):
             if hasattr(policy, "attach"):
                 policy.attach(kernel)
             workers = Workers(kernel)
-            disk = Disk(kernel, descriptors, workers, scheme)
+            mounts = Mounts()
             opened.callback(scheme.close)
-            scheme.init(disk)
+            scheme.init(DiskServices(descriptors, workers, mounts))
+            disk = Disk(kernel, scheme, mounts)
             self.runtime = Runtime(kernel, descriptors, workers, disk)
             self.watchdog = Watchdog(
                 kernel, slice_for(settings, policy), *blocked_for(settings, policy)

@@ -102,11 +102,11 @@ class DiskBackend(ABC):
     def is_prompt(self) -> bool:
         """Whether a call that changes a directory or a file's attributes may be made directly.
 
-        It is then told by `took` how long that was.
+        It is then told by `note_time` how long that was.
         """
         return False
 
-    def took(self, seconds: float) -> None:  # noqa: B027
+    def note_time(self, seconds: float) -> None:  # noqa: B027
         """A call that was made directly has taken so long."""
 
     def poll(self) -> None:  # noqa: B027

@@ -12,7 +12,7 @@ from typing import Any
 from ...contracts.disk_backend import DiskBackend
 from ...contracts.request import Request
 from ...cpython import originals
-from ...io.disk import read_into
+from ...io.buffers import read_into
 
 __all__ = ["BlockingBackend"]
 

@@ -29,7 +29,7 @@ from typing import Any
 from ...contracts.disk_backend import DiskBackend, Services
 from ...contracts.request import Operation, Request
 from ...cpython import interpose, originals
-from ...io.disk import memory
+from ...io.buffers import memory
 from ..ring import Ring, unavailable
 
 __all__ = ["IoUringBackend"]

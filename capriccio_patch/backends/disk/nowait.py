@@ -117,7 +117,7 @@ class NowaitBackend(DiskBackend):
             return -1
         write, pwrite = originals.write, originals.pwrite
         count: int = write(fd, data) if offset == -1 else pwrite(fd, data, offset)
-        self.took(clock() - start)
+        self.note_time(clock() - start)
         return count
 
     @property
@@ -132,7 +132,7 @@ class NowaitBackend(DiskBackend):
             self._look(now)
         return bool(now >= self._slow_until)
 
-    def took(self, seconds: float) -> None:
+    def note_time(self, seconds: float) -> None:
         """Note a call that had to wait."""
         if seconds <= _NOTABLE:
             return

@@ -58,7 +58,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     original_readall = originals.fileio_readall
     preadv = originals.preadv
     flags = runtime.disk.backend.try_flags
-    unhurried = runtime.disk.unhurried
+    synchronous = runtime.disk.synchronous
     is_local = runtime.disk.is_local
     asks_cache = runtime.disk.backend.asks_cache
     breathe = kernel.breathe
@@ -81,7 +81,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
         fd = fileno(self)
         size = len(buffer)
         count = -1
-        if flags and size <= CHUNK and fd not in unhurried:
+        if flags and size <= CHUNK and fd not in synchronous:
             try:
                 count = preadv(fd, (buffer,), -1, flags)
             except OSError:

@@ -243,7 +243,7 @@ def _giver(fd: int, unlock: Callable[[], Any]) -> Callable[[bool], None]:
 
 def _make_fcntl(runtime: Runtime, locks: _FileLocks) -> Any:
     kernel = runtime.kernel
-    unhurried = runtime.disk.unhurried
+    synchronous = runtime.disk.synchronous
     original = originals.fcntl
     every_time = getattr(os, "O_DIRECT", 0)
 
@@ -252,7 +252,7 @@ def _make_fcntl(runtime: Runtime, locks: _FileLocks) -> Any:
             return as_caller(original, fd, cmd, arg)
         if cmd not in _SETLKW or not isinstance(arg, bytes) or not kernel.is_mine():
             if cmd == fcntl.F_SETFL and isinstance(arg, int) and arg & every_time:
-                unhurried.add(_number(fd))
+                synchronous.add(_number(fd))
             return original(fd, cmd, arg)
         number = _number(fd)
         attempt = partial(original, number, _SETLKW[cmd], arg)

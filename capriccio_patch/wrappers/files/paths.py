@@ -214,7 +214,7 @@ def _pread(runtime: Runtime, original: Any) -> Any:
     get_ident = originals.get_ident
     preadv = originals.preadv
     flags = runtime.disk.backend.try_flags
-    unhurried = runtime.disk.unhurried
+    synchronous = runtime.disk.synchronous
     read = runtime.disk.pread
 
     def pread(fd: Any, length: Any, offset: Any, /) -> Any:
@@ -222,7 +222,7 @@ def _pread(runtime: Runtime, original: Any) -> Any:
             return original(fd, length, offset)
         if length < 0 or offset < 0:
             return original(fd, length, offset)
-        if flags and length <= CHUNK and fd not in unhurried:
+        if flags and length <= CHUNK and fd not in synchronous:
             data = bytearray(length)
             try:
                 if preadv(fd, (data,), offset, flags) == length:
@@ -254,7 +254,7 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
 def _open(runtime: Runtime, original: Any) -> Any:
     kernel = runtime.kernel
     opening = Opening(runtime)
-    unhurried = runtime.disk.unhurried
+    synchronous = runtime.disk.synchronous
 
     def open_now(path: Any, dir_fd: Any, flags: int) -> int:
         sys.audit("open", path, None, flags | os.O_CLOEXEC)
@@ -298,9 +298,9 @@ def _open(runtime: Runtime, original: Any) -> Any:
                 raise
             fd = opened.take()
         if flags & _EVERY_TIME:
-            unhurried.add(fd)
-        elif unhurried:
-            unhurried.discard(fd)
+            synchronous.add(fd)
+        elif synchronous:
+            synchronous.discard(fd)
         return fd
 
     return open

@@ -188,7 +188,7 @@ def test_direct_transfers_are_aligned(disk: Disk, file: int, tmp_path: Path) -> 
         fd = os.open(tmp_path / "file", os.O_RDWR | os.O_DIRECT)
     except OSError:
         pytest.skip("the file system has no O_DIRECT")
-    assert fd in disk.unhurried
+    assert fd in disk.synchronous
     block = mmap.mmap(-1, 4096)
     assert disk.readinto(fd, memoryview(block)) == 4096
     assert block[:] == DATA[:4096]
@@ -416,7 +416,7 @@ class Time:
         self.cpu += cpu
         self.delay += delay
         self.now += wait + cpu + delay
-        backend.took(wait + cpu + delay)
+        backend.note_time(wait + cpu + delay)
 
 
 @pytest.mark.skipif("nowait" not in AVAILABLE, reason="no RWF_NOWAIT")

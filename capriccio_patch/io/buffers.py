@@ -1,0 +1,54 @@
+"""Buffers: what a program hands in as bytes, and memory that a request owns.
+
+1. A request has memory of its own, aligned as O_DIRECT demands where its size allows: the caller's
+   may be gone, or be changed, while the request is still being carried out.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+from ..cpython import originals
+
+__all__ = ["SECTOR", "as_bytes", "memory", "read_into", "read_owned"]
+
+SECTOR = 512
+"""Bytes that O_DIRECT transfers at least, and whose multiples it wants memory to be aligned to."""
+
+
+def as_bytes(buffer: Any) -> Any:
+    """`buffer` as an object whose items are bytes; None if it is no contiguous buffer.
+
+    Such are bytes and bytearray themselves, and otherwise a memoryview.
+    """
+    kind = type(buffer)
+    if kind is bytes or kind is bytearray:
+        return buffer
+    try:
+        view = memoryview(buffer)
+        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    except (TypeError, ValueError, BufferError):
+        return None
+
+
+def memory(size: int) -> Any:
+    """Memory for a request; aligned as O_DIRECT demands when it is a whole number of sectors."""
+    return mmap.mmap(-1, size) if size and size % SECTOR == 0 else bytearray(size)
+
+
+def read_owned(fd: int, size: int, offset: int) -> memoryview:
+    """The blocking read, into memory of its own.  Any OS thread."""
+    data = memory(size)
+    return memoryview(data)[: read_into(fd, data, offset)]
+
+
+def read_into(fd: int, buffer: Any, offset: int) -> int:
+    """The blocking read into `buffer`; -1: at the current position.  Any OS thread."""
+    if offset == -1:
+        return int(originals.readv(fd, [buffer]))
+    if originals.preadv is None:
+        data = originals.pread(fd, len(buffer), offset)
+        memoryview(buffer)[: len(data)] = data
+        return len(data)
+    return int(originals.preadv(fd, [buffer], offset))
