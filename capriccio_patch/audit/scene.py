@@ -19,13 +19,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import wraps
 from typing import Any, NamedTuple
 
 from . import unpatched
 
-__all__ = ["DELAY", "ROWS", "Kind", "Row", "Scene", "Skip", "block_signals", "drain", "fill", "row"]
+__all__ = [
+    "DELAY",
+    "ROWS",
+    "Kind",
+    "Row",
+    "Scene",
+    "Skip",
+    "block_signals",
+    "drain",
+    "fill",
+    "row",
+    "rows",
+]
 
 DELAY = 0.15
 """Seconds that a call has to wait."""
@@ -73,6 +86,19 @@ def row(
         if name in ROWS:
             raise ValueError(f"two rows named {name}")
         ROWS[name] = Row(name, run.__module__.rpartition(".")[2], kind, run, offload)
+        return run
+
+    return register
+
+
+def rows(
+    variants: Mapping[str, tuple[Any, ...]],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function a row for each name, called with the scene and what `variants` has for it."""
+
+    def register(run: Callable[..., Any]) -> Callable[..., Any]:
+        for name, args in variants.items():
+            row(name)(wraps(run)(lambda scene, args=args: run(scene, *args)))
         return run
 
     return register

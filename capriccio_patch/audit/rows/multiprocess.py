@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from ..scene import DELAY, Scene, Skip, row
+from ..scene import DELAY, Scene, Skip, row, rows
 
 _LARGE = 1_000_000
 
@@ -58,27 +58,19 @@ def _child(context: BaseContext, target: Callable[..., None], *args: Any) -> tup
     return process, here
 
 
+@rows(
+    {
+        "multiprocessing.Process.join (fork)": ("fork",),
+        "multiprocessing.Process.join (spawn)": ("spawn",),
+        "multiprocessing.Process.join (forkserver)": ("forkserver",),
+    }
+)
 def _join(scene: Scene, method: str) -> Any:
     process, connection = _child(_context(method), _echo)
     connection.send("abc")
     answer = connection.recv()
     scene.after(process.terminate)
     return answer, scene.wait(process.join), process.exitcode
-
-
-@row("multiprocessing.Process.join (fork)")
-def _(scene: Scene) -> Any:
-    return _join(scene, "fork")
-
-
-@row("multiprocessing.Process.join (spawn)")
-def _(scene: Scene) -> Any:
-    return _join(scene, "spawn")
-
-
-@row("multiprocessing.Process.join (forkserver)")
-def _(scene: Scene) -> Any:
-    return _join(scene, "forkserver")
 
 
 @row("multiprocessing.Process.join (timeout)")
@@ -173,6 +165,13 @@ def _(scene: Scene) -> Any:
     return scene.wait(items.join)
 
 
+@rows(
+    {
+        "multiprocessing.Lock": ("Lock",),
+        "multiprocessing.RLock": ("RLock",),
+        "multiprocessing.Semaphore": ("Semaphore",),
+    }
+)
 def _lock(scene: Scene, kind: str) -> Any:
     """Wait for what a child holds."""
     context = _context()
@@ -181,21 +180,6 @@ def _lock(scene: Scene, kind: str) -> Any:
     connection.recv()
     scene.after(connection.send, "release")
     return scene.wait(lock.acquire), lock.release()
-
-
-@row("multiprocessing.Lock")
-def _(scene: Scene) -> Any:
-    return _lock(scene, "Lock")
-
-
-@row("multiprocessing.RLock")
-def _(scene: Scene) -> Any:
-    return _lock(scene, "RLock")
-
-
-@row("multiprocessing.Semaphore")
-def _(scene: Scene) -> Any:
-    return _lock(scene, "Semaphore")
 
 
 @row("multiprocessing.Lock (timeout)")
@@ -287,19 +271,15 @@ def _(scene: Scene) -> Any:
         return scene.wait(lock.acquire)
 
 
+@rows(
+    {
+        "ProcessPoolExecutor: Future.result (fork)": ("fork",),
+        "ProcessPoolExecutor: Future.result (spawn)": ("spawn",),
+    }
+)
 def _result(scene: Scene, method: str) -> Any:
     with concurrent.futures.ProcessPoolExecutor(1, _context(method)) as executor:
         return scene.wait(executor.submit(_slow, "abc").result)
-
-
-@row("ProcessPoolExecutor: Future.result (fork)")
-def _(scene: Scene) -> Any:
-    return _result(scene, "fork")
-
-
-@row("ProcessPoolExecutor: Future.result (spawn)")
-def _(scene: Scene) -> Any:
-    return _result(scene, "spawn")
 
 
 @row("ProcessPoolExecutor.map")

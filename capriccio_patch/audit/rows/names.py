@@ -14,11 +14,40 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from ..scene import DELAY, Scene, Skip, row
+from ..scene import DELAY, Scene, Skip, row, rows
 
 _NAME = "capriccioslow"
 
 
+@rows(
+    {
+        "socket.getaddrinfo": (
+            socket.getaddrinfo,
+            _NAME,
+            80,
+        ),
+        "socket.gethostbyname": (
+            socket.gethostbyname,
+            _NAME,
+        ),
+        "socket.gethostbyname_ex": (
+            socket.gethostbyname_ex,
+            _NAME,
+        ),
+        "socket.gethostbyaddr": (
+            socket.gethostbyaddr,
+            _NAME,
+        ),
+        "socket.getfqdn": (
+            socket.getfqdn,
+            _NAME,
+        ),
+        "socket.create_connection (name)": (
+            socket.create_connection,
+            (_NAME, 80),
+        ),
+    }
+)
 def _look_up(scene: Scene, call: Callable[..., Any], *args: Any) -> Any:
     os.environ["HOSTALIASES"] = os.path.abspath(scene.fifo())
     asked: list[int] = []
@@ -39,36 +68,6 @@ def _look_up(scene: Scene, call: Callable[..., Any], *args: Any) -> Any:
     if not asked:
         raise Skip("this resolver does not read HOSTALIASES")
     return result
-
-
-@row("socket.getaddrinfo")
-def _(scene: Scene) -> Any:
-    return _look_up(scene, socket.getaddrinfo, _NAME, 80)
-
-
-@row("socket.gethostbyname")
-def _(scene: Scene) -> Any:
-    return _look_up(scene, socket.gethostbyname, _NAME)
-
-
-@row("socket.gethostbyname_ex")
-def _(scene: Scene) -> Any:
-    return _look_up(scene, socket.gethostbyname_ex, _NAME)
-
-
-@row("socket.gethostbyaddr")
-def _(scene: Scene) -> Any:
-    return _look_up(scene, socket.gethostbyaddr, _NAME)
-
-
-@row("socket.getfqdn")
-def _(scene: Scene) -> Any:
-    return _look_up(scene, socket.getfqdn, _NAME)
-
-
-@row("socket.create_connection (name)")
-def _(scene: Scene) -> Any:
-    return _look_up(scene, socket.create_connection, (_NAME, 80))
 
 
 @row("socket.getnameinfo")

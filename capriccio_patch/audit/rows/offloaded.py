@@ -49,9 +49,8 @@ def _(scene: Scene) -> Any:
     return _busy(scene, call, "EXCLUSIVE")
 
 
-@row("sqlite3.Connection.commit (busy)")
-def _(scene: Scene) -> Any:
-    """A reader keeps the writer from committing."""
+def _read_meanwhile(scene: Scene) -> sqlite3.Connection:
+    """A connection with a transaction, which a reader keeps from committing."""
     holder = sqlite3.connect("data", isolation_level=None, check_same_thread=False)
     holder.executescript("CREATE TABLE items (item); INSERT INTO items VALUES (1);")
     connection = sqlite3.connect("data", timeout=10)
@@ -59,18 +58,18 @@ def _(scene: Scene) -> Any:
     holder.execute("BEGIN")
     holder.execute("SELECT item FROM items").fetchall()
     scene.after(holder.execute, "COMMIT")
+    return connection
+
+
+@row("sqlite3.Connection.commit (busy)")
+def _(scene: Scene) -> Any:
+    connection = _read_meanwhile(scene)
     return scene.wait(connection.commit), connection.in_transaction
 
 
 @row("sqlite3.Connection (busy): end of a with block")
 def _(scene: Scene) -> Any:
-    holder = sqlite3.connect("data", isolation_level=None, check_same_thread=False)
-    holder.executescript("CREATE TABLE items (item); INSERT INTO items VALUES (1);")
-    connection = sqlite3.connect("data", timeout=10)
-    connection.execute("INSERT INTO items VALUES (2)")
-    holder.execute("BEGIN")
-    holder.execute("SELECT item FROM items").fetchall()
-    scene.after(holder.execute, "COMMIT")
+    connection = _read_meanwhile(scene)
 
     def commit() -> bool:
         with connection:

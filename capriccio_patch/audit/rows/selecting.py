@@ -8,7 +8,7 @@ import selectors
 import socket
 from typing import Any
 
-from ..scene import DELAY, Scene, drain, fill, row
+from ..scene import DELAY, Scene, drain, fill, row, rows
 
 _select: Any = select
 """For what this platform may lack."""
@@ -92,6 +92,18 @@ def _(scene: Scene) -> Any:
     return [event for _, event in scene.wait(poll.poll)]
 
 
+@rows(
+    {
+        "selectors.DefaultSelector": ("DefaultSelector",),
+        "selectors.DefaultSelector (timeout)": (
+            "DefaultSelector",
+            DELAY,
+        ),
+        "selectors.SelectSelector": ("SelectSelector",),
+        "selectors.PollSelector": ("PollSelector",),
+        "selectors.EpollSelector": ("EpollSelector",),
+    }
+)
 def _selector(scene: Scene, name: str, timeout: float | None = None) -> Any:
     scene.need(selectors, name)
     here, there = socket.socketpair()
@@ -101,28 +113,3 @@ def _selector(scene: Scene, name: str, timeout: float | None = None) -> Any:
             scene.after(there.send, b"abc")
         ready = scene.wait(selector.select, timeout)
         return [(key.data, key.fileobj is here, event) for key, event in ready]
-
-
-@row("selectors.DefaultSelector")
-def _(scene: Scene) -> Any:
-    return _selector(scene, "DefaultSelector")
-
-
-@row("selectors.DefaultSelector (timeout)")
-def _(scene: Scene) -> Any:
-    return _selector(scene, "DefaultSelector", DELAY)
-
-
-@row("selectors.SelectSelector")
-def _(scene: Scene) -> Any:
-    return _selector(scene, "SelectSelector")
-
-
-@row("selectors.PollSelector")
-def _(scene: Scene) -> Any:
-    return _selector(scene, "PollSelector")
-
-
-@row("selectors.EpollSelector")
-def _(scene: Scene) -> Any:
-    return _selector(scene, "EpollSelector")

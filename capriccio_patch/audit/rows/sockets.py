@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ..scene import DELAY, Scene, drain, fill, row
+from ..scene import DELAY, Scene, drain, fill, row, rows
 
 _LARGE = 4_000_000
 
@@ -24,22 +26,18 @@ def _queue_full(scene: Scene, family: int) -> tuple[socket.socket, list[socket.s
     return server, waiting
 
 
+@rows(
+    {
+        "socket.accept": (socket.AF_INET,),
+        "socket.accept (UNIX)": (socket.AF_UNIX,),
+    }
+)
 def _accept(scene: Scene, family: int) -> Any:
     server = scene.listener(family)
     client = socket.socket(family)
     scene.after(client.connect, server.getsockname())
     connection, address = scene.wait(server.accept)
     return connection.gettimeout(), connection.family, address == client.getsockname()
-
-
-@row("socket.accept")
-def _(scene: Scene) -> Any:
-    return _accept(scene, socket.AF_INET)
-
-
-@row("socket.accept (UNIX)")
-def _(scene: Scene) -> Any:
-    return _accept(scene, socket.AF_UNIX)
 
 
 @row("socket.accept (timeout)")
@@ -56,36 +54,20 @@ def _(scene: Scene) -> Any:
     return scene.wait(server.accept)
 
 
-@row("socket.connect (timeout)")
-def _(scene: Scene) -> Any:
+@rows({f"socket.{name} (timeout)": (name,) for name in ("connect", "connect_ex")})
+def _connect_late(scene: Scene, name: str) -> Any:
     server, _waiting = _queue_full(scene, socket.AF_INET)
     client = socket.socket()
     client.settimeout(DELAY)
-    return scene.wait(client.connect, server.getsockname())
+    return scene.wait(getattr(client, name), server.getsockname())
 
 
-@row("socket.connect (UNIX)")
-def _(scene: Scene) -> Any:
+@rows({f"socket.{name} (UNIX)": (name,) for name in ("connect", "connect_ex")})
+def _connect(scene: Scene, name: str) -> Any:
     server, _waiting = _queue_full(scene, socket.AF_UNIX)
     client = socket.socket(socket.AF_UNIX)
     scene.after(server.accept)
-    return scene.wait(client.connect, server.getsockname())
-
-
-@row("socket.connect_ex (timeout)")
-def _(scene: Scene) -> Any:
-    server, _waiting = _queue_full(scene, socket.AF_INET)
-    client = socket.socket()
-    client.settimeout(DELAY)
-    return scene.wait(client.connect_ex, server.getsockname())
-
-
-@row("socket.connect_ex (UNIX)")
-def _(scene: Scene) -> Any:
-    server, _waiting = _queue_full(scene, socket.AF_UNIX)
-    client = socket.socket(socket.AF_UNIX)
-    scene.after(server.accept)
-    return scene.wait(client.connect_ex, server.getsockname())
+    return scene.wait(getattr(client, name), server.getsockname())
 
 
 @row("socket.create_connection (timeout)")
@@ -94,30 +76,16 @@ def _(scene: Scene) -> Any:
     return scene.wait(socket.create_connection, server.getsockname(), DELAY)
 
 
-@row("socket.recv")
-def _(scene: Scene) -> Any:
-    here, there = scene.tcp()
-    scene.after(there.send, b"abc")
-    return scene.wait(here.recv, 10)
-
-
-@row("socket.recv (IPv6)")
-def _(scene: Scene) -> Any:
-    here, there = scene.tcp(socket.AF_INET6)
-    scene.after(there.send, b"abc")
-    return scene.wait(here.recv, 10)
-
-
-@row("socket.recv (UNIX)")
-def _(scene: Scene) -> Any:
-    here, there = socket.socketpair()
-    scene.after(there.send, b"abc")
-    return scene.wait(here.recv, 10)
-
-
-@row("socket.recv (UDP)")
-def _(scene: Scene) -> Any:
-    here, there = scene.udp()
+@rows(
+    {
+        "socket.recv": (Scene.tcp,),
+        "socket.recv (IPv6)": (partial(Scene.tcp, family=socket.AF_INET6),),
+        "socket.recv (UNIX)": (lambda _: socket.socketpair(),),
+        "socket.recv (UDP)": (Scene.udp,),
+    }
+)
+def _recv(scene: Scene, pair: Callable[[Scene], tuple[socket.socket, socket.socket]]) -> Any:
+    here, there = pair(scene)
     scene.after(there.send, b"abc")
     return scene.wait(here.recv, 10)
 

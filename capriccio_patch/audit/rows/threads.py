@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..scene import DELAY, Scene, row
+from ..scene import DELAY, Scene, row, rows
 
 
 @row("time.sleep")
@@ -233,30 +233,18 @@ def _(scene: Scene) -> Any:
 # -- queue ---------------------------------------------------------------------------------------
 
 
+@rows(
+    {
+        "queue.Queue.get": (queue.Queue,),
+        "queue.LifoQueue.get": (queue.LifoQueue,),
+        "queue.PriorityQueue.get": (queue.PriorityQueue,),
+        "queue.SimpleQueue.get": (queue.SimpleQueue,),
+    }
+)
 def _get(scene: Scene, make: Callable[[], Any]) -> Any:
     items = make()
     scene.after(items.put, "item")
     return scene.wait(items.get), items.qsize()
-
-
-@row("queue.Queue.get")
-def _(scene: Scene) -> Any:
-    return _get(scene, queue.Queue)
-
-
-@row("queue.LifoQueue.get")
-def _(scene: Scene) -> Any:
-    return _get(scene, queue.LifoQueue)
-
-
-@row("queue.PriorityQueue.get")
-def _(scene: Scene) -> Any:
-    return _get(scene, queue.PriorityQueue)
-
-
-@row("queue.SimpleQueue.get")
-def _(scene: Scene) -> Any:
-    return _get(scene, queue.SimpleQueue)
 
 
 @row("queue.Queue.get (timeout)")

@@ -3,9 +3,9 @@
 1. Whatever ends the parent, no child stays: `Children` ends what still runs when it is left, and
    each program of ours ends by itself when its parent or its standard input is gone.
 2. A child that ends unasked is an error with what it said last, never silence.
-3. Each child has a process group of its own, so that Ctrl-C reaches the parent alone, which decides.
-   None has a session of its own: Linux shares the CPUs among sessions first (autogroup, sched(7)),
-   and a server and those that ask it would get other shares than they do in one.
+3. Each child has a process group of its own: Ctrl-C reaches the parent alone, which decides.  None
+   has a session of its own: Linux shares the CPUs among sessions first (autogroup, sched(7)), and a
+   server and those that ask it would get other shares than they do in one.
 """
 
 from __future__ import annotations
