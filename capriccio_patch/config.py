@@ -12,6 +12,7 @@ not loaded; `difflib` and `warnings` are imported only when there is something t
 from __future__ import annotations
 
 import os
+import sys
 
 from .errors import CapriccioWarning, ConfigError
 
@@ -129,7 +130,7 @@ class Settings:
     @classmethod
     def load(
         cls,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         *,
         sockio: str | None = None,
         diskio: str | None = None,
@@ -145,11 +146,16 @@ class Settings:
     ) -> Settings:
         """Merge the arguments that are not None over `environ` over the defaults.
 
+        `environ` is the process's unless it is given; under ``-E`` and ``-I``, which have the
+        interpreter ignore its environment, it is empty.
+
         Any OS thread may call this. A value that is not allowed raises ConfigError, which says
         where it came from and what is allowed. Each CAPRICCIO_* variable that nothing reads draws
         one CapriccioWarning, attributed to the frame `stacklevel` names as in `warnings.warn`.
         """
         arguments = locals()
+        if environ is None:
+            environ = {} if sys.flags.ignore_environment else os.environ
         settings = object.__new__(cls)
         for field, (variable, read, default) in _FIELDS.items():
             if (value := arguments[field]) is not None:

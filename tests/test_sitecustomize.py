@@ -1,4 +1,4 @@
-"""The start-up hook of sitecustomize_example/, in a scratch environment of its own."""
+"""The start-up hook and its installer, in a scratch environment of its own."""
 
 import importlib.util
 import os
@@ -13,9 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "sitecustomize_example"
+HOOK = ROOT / "capriccio_patch/sitecustomize/hook"
 STATE = "import capriccio_patch; print(capriccio_patch.is_patched('time.sleep'))"
 
-spec = importlib.util.spec_from_file_location("autopatch", EXAMPLE / "capriccio_autopatch.py")
+spec = importlib.util.spec_from_file_location("autopatch", HOOK / "capriccio_autopatch.py")
 assert spec is not None
 assert spec.loader is not None
 autopatch = importlib.util.module_from_spec(spec)
@@ -46,7 +47,7 @@ class Environment:
         )
 
     def install(self, *args: str) -> "subprocess.CompletedProcess[str]":
-        return self(str(EXAMPLE / "install.py"), *args, patch=None)
+        return self("-m", "capriccio_patch.sitecustomize", "install", *args, patch=None)
 
     def is_patched(self, *args: str, **environ: str) -> bool:
         """Whether a child that runs `args`, or STATE, says so; nothing else may be printed."""
@@ -81,6 +82,38 @@ def test_unasked_it_imports_nothing_of_ours(env: Environment) -> None:
 
 def test_settings_come_from_the_environment(env: Environment) -> None:
     assert env.is_patched(CAPRICCIO_EXCLUDE="time.sleep") is False
+
+
+@pytest.mark.parametrize("option", ["-I", "-E"])
+def test_an_interpreter_that_ignores_the_environment_is_not_patched(
+    env: Environment, option: str
+) -> None:
+    assert env.is_patched(option, "-c", STATE) is False
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STATE!r}], check=True)"
+    assert env.is_patched(option, "-c", child)
+
+
+@pytest.mark.parametrize("option", ["-I", "-E"])
+def test_nor_do_settings_of_the_environment_count(env: Environment, option: str) -> None:
+    """Where it is patched by other means."""
+    args = (option, "-m", "capriccio_patch", "-c", STATE)
+    assert env.is_patched(*args, CAPRICCIO_EXCLUDE="time.sleep", CAPRICCIO_UNKNOWN="1")
+    assert env.is_patched(*args, CAPRICCIO_SCHEDULER="none such")
+
+
+@pytest.mark.parametrize("args", [(), ("--sitecustomize",)])
+def test_the_worked_example_installs_the_same(bare: Environment, args: tuple[str, ...]) -> None:
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in bare.site_packages.glob("*.p*")}
+
+    before = files()
+    told = bare.install(*args).stdout
+    installed = files()
+    assert before.keys() < installed.keys()
+    bare.install("--uninstall")
+    assert files() == before
+    done = bare(str(EXAMPLE / "install.py"), *args, patch=None)
+    assert (done.stdout, done.stderr, files()) == (told, "", installed)
 
 
 def test_children_inherit_it(env: Environment) -> None:
@@ -257,6 +290,7 @@ def test_an_earlier_sitecustomize_would_win_so_installing_is_refused(
 
 def test_it_is_installed_only_into_virtual_environments(environ: dict[str, str]) -> None:
     base = os.path.realpath(sys.executable)
+    environ["PYTHONPATH"] += os.pathsep + sysconfig.get_path("platlib")
     done = subprocess.run(
         [base, str(EXAMPLE / "install.py")], env=environ, capture_output=True, text=True
     )

@@ -28,7 +28,7 @@ LAYERS = (
     {"patching"},
     {"api"},
     {""},
-    {"__main__"},
+    {"__main__", "sitecustomize"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -6,6 +6,7 @@ Importing this module does it, once: `capriccio_patch.pth` and `sitecustomize.py
    the program runs unpatched. (Ctrl-C stops it, as it does a Python without this file.)
 2. pip, venv and ensurepip, and whatever they start, run unpatched.
 3. Children inherit the patching, because they inherit the variable and the environment.
+4. An interpreter that is not to listen to the environment (-I, -E) is not patched.
 
 This runs before `sys.argv` is complete, so it reads `sys.orig_argv`; and in interpreters that will
 not be patched, so it imports nothing but what Python has loaded already.
@@ -48,6 +49,8 @@ def _patch() -> None:
         return  # which patches by itself, with the options on its command line
     if tool in _UNPATCHED_TOOLS:
         del os.environ["CAPRICCIO_PATCH"]  # their build and bootstrap processes are part of them
+        return
+    if sys.flags.ignore_environment:
         return
     import capriccio_patch
 
