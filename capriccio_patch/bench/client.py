@@ -63,17 +63,7 @@ def run(args: argparse.Namespace) -> int:
         shares = plan(args.runtime, args.threads, servers=False, each=args.process_threads).clients
     except TooLarge as error:
         return options.fail("client", error)
-    what = load.Load(
-        args.threads,
-        args.runtime,
-        args.delay,
-        host=args.host,
-        addresses=args.addresses,
-        client_runtime=args.runtime,
-        timeout=args.timeout,
-        sockio=args.sockio,
-        scheduler=args.scheduler,
-    )
+    what = load.asked(args, client_runtime=args.runtime)
     totals: list[Totals] = []
     status = 0
     with Children() as children:

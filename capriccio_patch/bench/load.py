@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .capacity import Plan, plan
@@ -61,6 +62,12 @@ class Load:
     @property
     def duration(self) -> float:
         return math.ceil(self.warm) + max(2.0, self.measured)  # rates need two whole seconds
+
+
+def asked(args: argparse.Namespace, **more: Any) -> Load:
+    """The load that `args` describe: options that have the name of a field, and `more` fields."""
+    names = {each.name for each in fields(Load)} & vars(args).keys()
+    return Load(**{name: getattr(args, name) for name in names}, **more)
 
 
 @dataclass

@@ -42,17 +42,7 @@ def run(args: argparse.Namespace) -> int:
         return options.fail("server", error)
     if args.port and args.port + len(shares) > 1 << 16:
         return options.fail("server", f"{len(shares)} processes need ports beyond 65535")
-    what = load.Load(
-        args.threads,
-        args.runtime,
-        args.delay,
-        payload=args.payload,
-        host=args.host,
-        port=args.port,
-        stack_size=args.stack_size,
-        sockio=args.sockio,
-        scheduler=args.scheduler,
-    )
+    what = load.asked(args)
     with Children() as children:
         try:
             _serve(children, what, shares, args.duration)

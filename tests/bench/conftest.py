@@ -17,16 +17,16 @@ class Bench:
     """Runs a command in an empty directory, which is so afterwards."""
 
     def __init__(self, directory: Path, environ: dict[str, str]) -> None:
-        self._where = {"cwd": directory, "env": environ}
+        self._where: dict[str, Any] = {"cwd": directory, "env": environ}
 
     def __call__(
-        self, *args: object, status: int = 0, timeout: float = 100, **more: Any
+        self, *args: object, status: int = 0, settings: dict[str, str] | None = None, **more: Any
     ) -> subprocess.CompletedProcess[str]:
-        """What a command prints until it ends with `status`."""
+        """What a command prints until it ends with `status`; `settings` are for its environment."""
+        where = self._where | {"env": self._where["env"] | (settings or {})}
         done = subprocess.run(
-            self.command(*args), capture_output=True, text=True, timeout=timeout,
-            **self._where, **more,
-        )  # fmt: skip
+            self.command(*args), capture_output=True, text=True, timeout=100, **where, **more
+        )
         assert done.returncode == status, done.stderr + done.stdout
         return done
 

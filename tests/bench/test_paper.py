@@ -149,6 +149,21 @@ def test_the_report_holds_its_pictures_and_the_papers_findings(
     assert "report.html" in again.stdout
 
 
+def test_results_lie_among_temporary_files_unless_told_otherwise(
+    bench: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("rich")
+    args = ("--quick", "--figure", "7.1", "--threads=20", "--delay=0.2", "--runtimes", "threads")
+    done = bench("paper", *args, "--measured=1", settings={"TMPDIR": str(tmp_path)})
+    (folder,) = tmp_path.glob("capriccio-bench-*")
+    assert f"report: {folder}/report.html" in done.stdout
+    record = folder / "load-stock-20-0.2s.json"
+    record.write_text(record.read_text().replace('"stock"', '"threads"'))  # as older ones have it
+    bench("report", folder)
+    assert "stock threads" in (folder / "report.html").read_text()
+
+
 # -- what is counted -----------------------------------------------------------------------------
 
 
