@@ -17,9 +17,11 @@ from typing import Any
 from .backends.disk import create_disk_backend
 from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
+from .contracts.scheduler import Abilities
 from .cpython import checks, interpose, originals
 from .cpython.exit_order import run_registered_before
 from .cpython.fork_hooks import register_first
+from .cpython.thread_names import thread_name
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
 from .io.descriptors import Descriptors
@@ -70,8 +72,7 @@ class _Applied(Application):
             opened.callback(backend.close)
             kernel = Kernel(backend, policy)
             descriptors = Descriptors(kernel)
-            if hasattr(policy, "attach"):
-                policy.attach(kernel)
+            Abilities(policy).attach(kernel)
             workers = Workers(kernel)
             mounts = Mounts()
             opened.callback(scheme.close)
@@ -193,7 +194,7 @@ def unpatch_all() -> None:
         raise PatchError("unpatch_all() must be called on the main thread")
     alive = [thread for thread in kernel.threads.values() if thread is not kernel.main]
     if alive:
-        names = ", ".join(_thread_name(thread.ident) for thread in alive)
+        names = ", ".join(thread_name(thread.ident) for thread in alive)
         raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
     _applied = None
     atexit.unregister(_at_exit)
@@ -219,7 +220,7 @@ def set_priority(value: int, thread: Any = None) -> None:
     kernel = _applied.runtime.kernel
     if thread is None:
         ident = kernel.current.ident if kernel.is_mine() else None
-    set_ = getattr(kernel.scheduler, "set_priority", None)
+    set_ = Abilities(kernel.scheduler).set_priority
     target = kernel.threads.get(ident)  # None for an OS thread, which the system schedules
     if set_ is None or target is None:
         return
@@ -285,7 +286,7 @@ def status() -> dict[str, Any]:
         "sockio": kernel.backend.name,
         "diskio": _applied.runtime.disk.backend.name,
         "scheduler": _applied.settings.scheduler,
-        "seed": getattr(kernel.scheduler, "seed", None),
+        "seed": Abilities(kernel.scheduler).seed,
         "slice": _applied.settings.slice,
         "blocked": _applied.settings.blocked,
         "threads": len(kernel.threads),
@@ -377,12 +378,3 @@ def _main_ident() -> int:
     if threading is None:
         return int(originals.get_ident())  # nobody has started a thread through it
     return int(threading.main_thread().ident)
-
-
-def _thread_name(ident: int) -> str:
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        thread = threading._active.get(ident)
-        if thread is not None:
-            return repr(thread)
-    return f"<thread {ident:#x}>"

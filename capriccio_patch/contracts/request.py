@@ -27,7 +27,7 @@ class Completions(Protocol):
     def resume(self, thread: Thread) -> None:
         """End the wait of a parked thread."""
 
-    def resume_behind(self, thread: Thread) -> None:
+    def resume_deferred(self, thread: Thread) -> None:
         """End the wait of a parked thread, which runs when others have had their time."""
 
 
@@ -148,7 +148,7 @@ class Request(Call):
             originals.close(self.fd)
         waiters, self.waiters = self.waiters, []
         for thread in waiters:
-            self.kernel.resume_behind(thread)
+            self.kernel.resume_deferred(thread)
 
 
 def _performed() -> None:

@@ -1,7 +1,19 @@
 """The record of one green thread.
 
-1. ``parked`` is true from the moment a thread begins to wait until it is resumed; `Kernel.resume`
-   turns it off and nobody else does.
+1. What a thread is doing, and what may be done to it (``kernel``):
+
+   ============  ========  ================  =============  =====================================
+   state         parked    by_interrupt      timed_out      in the run queue, or deferred
+   ============  ========  ================  =============  =====================================
+   running       no        no                as it woke     no
+   parked        yes       no                no             no; a resume is due
+   woken         no        no                no             yes; a resume is an error
+   expired       no        no                yes            yes; a resume that comes first wins
+   interrupted   no        yes               no             yes; a resume that comes first wins
+   ============  ========  ================  =============  =====================================
+
+   ``parked`` is set when a thread begins to wait.  It is cleared by the kernel, and by the copies
+   of `Kernel.resume` that are inlined on hot paths.
 2. ``ident`` is the record's own address plus one: unique among live threads, and never that of an
    OS thread, whose identifiers are addresses of thread control blocks.  So C code that takes
    identifiers for pointers can be spared one of ours even when its thread has ended: it is odd.
@@ -15,7 +27,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-__all__ = ["Finalizer", "Slot", "Thread", "WaitQueue"]
+__all__ = ["GRANTED", "Finalizer", "Slot", "Thread", "WaitQueue"]
+
+GRANTED = -1.0
+"""``Thread.since`` of a deferred thread that was given a slice, until it parks again."""
 
 
 class Thread:
@@ -60,8 +75,14 @@ class Thread:
         self.kind = ""
         self.object: Any = None
         self.since = 0.0
+        """When it parked last, by the kernel's clock; 0.0: never; or `GRANTED`."""
         self.c_state: dict[str, Any] | None = None
         self.trace: list[int] | None = None
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether it was deferred, was given a slice, and has not parked since."""
+        return self.since == GRANTED
 
     def __repr__(self) -> str:
         state = f"parked in {self.kind}" if self.parked else "runnable"
@@ -100,4 +121,4 @@ class WaitQueue(OrderedDict[Thread, None]):
 
 
 Slot = Thread | WaitQueue | None
-"""Who waits for one thing: nobody, one thread, or several (`kernel.waitqueue`)."""
+"""Who waits for one thing: nobody, one thread, or several (`kernel.parking`)."""

@@ -60,7 +60,7 @@ class Disk(DiskCalls):
             return self.fill(fd, buffer, 0, offset)
         count = self._read_now(fd, buffer, offset)
         if count == len(buffer) or count == 0:
-            self.kernel.breathe()
+            self.kernel.yield_if_due()
             return count
         return self.fill(fd, buffer, max(count, 0), offset, asked=count < 0)
 
@@ -103,7 +103,7 @@ class Disk(DiskCalls):
         if len(data) <= CHUNK and fd not in self.synchronous:
             count = self._write_now(fd, data, offset)
         if count >= 0:
-            self.kernel.breathe()
+            self.kernel.yield_if_due()
             return count
         is_kept = type(data) is bytes and (fd not in self.synchronous or len(data) % SECTOR)
         if not is_kept and not self.alone():
@@ -155,7 +155,7 @@ class Disk(DiskCalls):
         if not asked and fd not in self.synchronous:
             count = self._read_now(fd, view, offset)
             if count >= 0:
-                self.kernel.breathe()
+                self.kernel.yield_if_due()
                 return count
         request = Request(
             self.kernel, Operation.READ, read_owned, fd, len(view), offset, fd=fd, offset=offset
@@ -171,7 +171,7 @@ class Disk(DiskCalls):
         with memoryview(data) as source, memoryview(copy) as target:
             for start in range(0, len(data), CHUNK):
                 target[start : start + CHUNK] = source[start : start + CHUNK]
-                self.kernel.breathe()
+                self.kernel.yield_if_due()
         return copy
 
 

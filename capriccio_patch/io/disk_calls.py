@@ -51,7 +51,7 @@ class DiskCalls:
         if self.alone():
             request.perform()
         elif not self.backend.add_request(request) and not request.done:
-            self.kernel.end_turn()
+            self.kernel.poll_if_due()
             return off_thread.wait(self.kernel, request, "disk", request)
         request.done = True
         return request.outcome()
@@ -84,7 +84,7 @@ class DiskCalls:
             return function(*args)
         finally:
             backend.note_time(clock() - start)
-            self.kernel.breathe()
+            self.kernel.yield_if_due()
 
     def close(self, fd: int, close: Callable[[Any], T], argument: Any) -> T:
         """``close(argument)``, which closes `fd`.  Any OS thread.

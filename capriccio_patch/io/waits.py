@@ -258,7 +258,8 @@ class Waits:
                     d.can_read = True
                 elif type(readers) is Thread:
                     d.readers = None
-                    if readers.parked:  # `resume`, without its call
+                    # Copy of `Lot.wake_one`, inlined: goes with a compiled core.
+                    if readers.parked:
                         readers.parked = False
                         push(readers)
                     else:

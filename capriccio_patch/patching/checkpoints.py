@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from ..contracts.scheduler import Abilities
 from ..contracts.thread import Finalizer
 from ..cpython import originals
 from ..kernel.core import Kernel
@@ -37,10 +38,11 @@ _NOT_CONCERNED = frozenset({"asyncio", "ctypes", "importlib", "signal", "sys"})
 
 def with_checkpoints(kernel: Kernel, rows: list[Patch]) -> list[Patch]:
     """`rows`, with the scheduler asked before each call, if it wants to be."""
-    checkpoint = getattr(kernel.scheduler, "checkpoint", None)
+    abilities = Abilities(kernel.scheduler)
+    checkpoint = abilities.checkpoint
     if checkpoint is None:
         return rows
-    names: frozenset[str] | None = kernel.scheduler.checkpoints
+    names = abilities.checkpoints
     checked = []
     for row in rows:
         replacement = row.replacement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ..contracts.scheduler import Abilities
 from ..cpython import originals
 from ..kernel.core import Kernel
 from ..wrappers.base import Patch
@@ -20,7 +21,7 @@ def recorded(kernel: Kernel) -> BlockingGraph:
     """The blocking graph, as far as the scheduler has recorded it.  Scheduler's OS thread."""
     from ..graph.recorder import Recorder
 
-    recorder = getattr(kernel.scheduler, "recorder", None) or Recorder(kernel)
+    recorder = Abilities(kernel.scheduler).recorder or Recorder(kernel)
     graph: BlockingGraph = recorder.snapshot()
     return graph
 
@@ -46,7 +47,7 @@ class Outcome:
 
     def patches(self) -> list[Patch]:
         """The rows that note what is raised and not caught in threads."""
-        if not hasattr(self._kernel.scheduler, "seed"):
+        if not Abilities(self._kernel.scheduler).draws_lots:
             return []
         import _thread
 
@@ -70,7 +71,7 @@ class Outcome:
 
     def tell(self) -> None:
         """At exit: if the program has failed and there is a seed, print it."""
-        seed = getattr(self._kernel.scheduler, "seed", None)
+        seed = Abilities(self._kernel.scheduler).seed
         if seed is None or not (self.failed or hasattr(sys, "last_value")):
             return
         try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..config import Settings
+from ..contracts.scheduler import Abilities, Scheduler
 from ..errors import ConfigError
 from ..schedulers import create_scheduler, with_recorder
 
@@ -13,30 +12,30 @@ __all__ = ["blocked_for", "create_policy", "slice_for"]
 _PATIENCE = 3  # slices
 
 
-def create_policy(settings: Settings) -> Any:
+def create_policy(settings: Settings) -> Scheduler:
     """The scheduler that `settings` ask for; ConfigError for an unknown one."""
     policy = create_scheduler(settings.scheduler)
     if settings.seed is not None:
-        if not hasattr(policy, "seed"):
+        if not Abilities(policy).draws_lots:
             raise ConfigError(
                 f"seed={settings.seed}: the scheduler {settings.scheduler!r} draws no lots; "
                 "'random' does"
             )
-        policy.seed = settings.seed
+        Abilities(policy).seed = settings.seed
     return policy if settings.graph is None else with_recorder(policy)
 
 
-def slice_for(settings: Settings, policy: Any) -> float:
+def slice_for(settings: Settings, policy: Scheduler) -> float:
     """Seconds that a thread may compute; 0.0: for ever."""
-    least: float = getattr(policy, "least_slice", 0.0)
+    least = Abilities(policy).least_slice
     return max(settings.slice, least) if settings.slice else 0.0
 
 
-def blocked_for(settings: Settings, policy: Any) -> tuple[float, str]:
+def blocked_for(settings: Settings, policy: Scheduler) -> tuple[float, str]:
     """Seconds after which a thread that lets no other run is reported, and how.
 
     Not while it may still be preempted.
     """
     limit, mode = settings.blocked
-    least: float = getattr(policy, "least_slice", 0.0)
+    least = Abilities(policy).least_slice
     return (max(limit, _PATIENCE * least) if limit else 0.0), mode

@@ -11,6 +11,7 @@ import sys
 from types import FrameType
 
 from ..cpython.frames import innermost
+from ..cpython.thread_names import thread_name
 from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
 from .safe_point import is_jump
@@ -62,16 +63,10 @@ class Blocked:
     def _text(self, frame: FrameType, seconds: float) -> str:
         import traceback
 
-        name = _thread_name(self._kernel.current.ident)
+        name = thread_name(self._kernel.current.ident)
         others = len(self._kernel.threads) - 1
         stack = "".join(traceback.format_stack(frame, _FRAMES))
         return (
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
             f"that can be neither parked nor preempted, here or just before:\n{stack.rstrip()}"
         )
-
-
-def _thread_name(ident: int) -> str:
-    threading = sys.modules.get("threading")
-    thread = None if threading is None else threading._active.get(ident)
-    return f"<thread {ident:#x}>" if thread is None else repr(thread)

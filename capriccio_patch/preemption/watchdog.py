@@ -165,7 +165,7 @@ class Watchdog:
         if os_thread is not None:
             os_thread.stopping = True
             os_thread.ring()
-            if self._kernel.heeded:
+            if self._kernel.polled_outside:
                 self._kernel.backend.notify()
             originals.lock_acquire(os_thread.over, True, _STOP_LIMIT)
 
@@ -272,11 +272,11 @@ class Watchdog:
         limit = max(limit, pause)
         poller = originals.poll()
         poller.register(fd, READ)
-        kernel.heeded = True  # before the look at what it would end
+        kernel.polled_outside = True  # before the look at what it would end
         found: list[tuple[int, int]] = []
         if not me.stopping and kernel.is_alone():
             found = originals.poll_poll(poller, limit * 1000)
-        kernel.heeded = False
+        kernel.polled_outside = False
         return limit, not found
 
     def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:

@@ -46,7 +46,7 @@ def _graph() -> Any:
     return GraphScheduler()
 
 
-_OWN: dict[str, Callable[[], Any]] = {
+_OWN: dict[str, Callable[[], Scheduler]] = {
     "fifo": FifoScheduler,
     "lifo": LifoScheduler,
     "priority": _priority,
@@ -69,7 +69,7 @@ def known_schedulers() -> list[str]:
     return list(dict.fromkeys([*_schedulers, *(entry.name for entry in _entries())]))
 
 
-def create_scheduler(name: str) -> Any:
+def create_scheduler(name: str) -> Scheduler:
     """A new scheduler; ConfigError for an unknown name."""
     if name not in _schedulers:
         for entry in _entries():
@@ -87,7 +87,7 @@ def create_scheduler(name: str) -> Any:
     return CheckedScheduler(name, factory())
 
 
-def with_recorder(scheduler: Any) -> Any:
+def with_recorder(scheduler: Scheduler) -> Scheduler:
     """`scheduler`, with the blocking graph recorded; as attribute ``recorder`` once attached."""
     from .recording import Observed, ObservedFifo
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.thread import Thread
 
 if TYPE_CHECKING:
@@ -25,23 +26,26 @@ __all__ = ["CheckedScheduler"]
 class CheckedScheduler:
     """Passes everything on to `scheduler`, until that breaks the contract."""
 
-    def __init__(self, name: str, scheduler: Any) -> None:
+    def __init__(self, name: str, scheduler: Scheduler) -> None:
         self._name = name
-        self._scheduler = scheduler
+        self._scheduler: Any = scheduler
+        self._abilities = Abilities(scheduler)
         self._kernel: Kernel | None = None
         self._inside: dict[Thread, None] = {}
         self._instead: deque[Thread] | None = None
         """What has taken the scheduler's place."""
-        if hasattr(scheduler, "push_first"):
+        if self._abilities.has_push_first:
             self.push_first = self._push_first
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scheduler, name)  # the optional ones
 
     @property
-    def seed(self) -> int:
+    def seed(self) -> int | None:
         """The scheduler's own, if it has one."""
-        return self._scheduler.seed  # type: ignore[no-any-return]
+        if not self._abilities.draws_lots:
+            raise AttributeError("seed")
+        return self._abilities.seed
 
     @seed.setter
     def seed(self, value: int) -> None:
@@ -50,8 +54,7 @@ class CheckedScheduler:
     def attach(self, kernel: Kernel) -> None:
         """`kernel` is whose threads these are; its main thread is told of mistakes."""
         self._kernel = kernel
-        if hasattr(self._scheduler, "attach"):
-            self._scheduler.attach(kernel)
+        self._abilities.attach(kernel)
 
     def push(self, thread: Thread) -> None:
         """As the scheduler's."""

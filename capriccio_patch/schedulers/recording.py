@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.thread import Thread
 from ..graph.recorder import Recorder
 
@@ -79,21 +80,21 @@ class ObservedFifo(deque[Thread]):
 class Observed:
     """Any `scheduler`; some of the moves are looked at."""
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
+        self._abilities = Abilities(scheduler)
         self._left = 1
         self._sampling = False
         self.push = scheduler.push
-        if hasattr(scheduler, "push_first"):
-            self.push_first = scheduler.push_first
+        if self._abilities.has_push_first:
+            self.push_first = self._abilities.push_first
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scheduler, name)  # the optional ones
 
     def attach(self, kernel: Kernel) -> None:
         """`kernel` is whose threads these are."""
-        if hasattr(self._scheduler, "attach"):
-            self._scheduler.attach(kernel)
+        self._abilities.attach(kernel)
 
         def start() -> None:
             self.recorder = Recorder(kernel)
@@ -106,7 +107,7 @@ class Observed:
         """The scheduler's."""
         self._left -= 1
         if self._left > 0:
-            return self._scheduler.pop()  # type: ignore[no-any-return]
+            return self._scheduler.pop()
         if self._sampling:
             self._sampling = False
             self.recorder.end()

@@ -15,8 +15,8 @@ CPython calls `Signals.deliver`, which sees to it that the main thread calls the
 4. A thread that is busy steps aside where it may (`safe_point`), so that the main thread gets its
    turn.
 
-While the main thread's wait is suspended a record of its own stands for it (`front`): handlers can
-wait, be interrupted by further signals, and wait again.
+While the main thread's wait is suspended it acts as a record of its own (`acting_main`): handlers
+can wait, be interrupted by further signals, and wait again.
 
 A signal is in one of two places: CPython's own flags, or `_pending`.  Both hold a signal once, so
 two of a kind that come before the handler has run are one, as in stock.
@@ -75,9 +75,9 @@ class Signals:
         "_preemption",
         "_suspended",
         "_together",
+        "acting_main",
         "claim",
         "deliver",
-        "front",
         "handlers",
         "kept",
         "paused",
@@ -93,7 +93,7 @@ class Signals:
         self._pending: set[int] = set()
         self._suspended: list[Thread] = []
         """Whose waits the handlers that run now have interrupted, the main thread's first."""
-        self.front = kernel.main
+        self.acting_main = kernel.main
         """What the main thread runs or waits as."""
         self.handlers: dict[int, Any] = {}
         """What the program has set, for each signal that CPython hands to `deliver`."""
@@ -151,31 +151,31 @@ class Signals:
         """How a signal that has interrupted `frame` gets to the main thread."""
         kernel = self._kernel
         current = kernel.current
-        front = self.front
+        acting = self.acting_main
         if type(current) is Finalizer:
-            # Who is in the kernel on its own behalf may yet find that it need not wait, unless it
-            # polls; who is not parked passes by.
-            waits = front.parked and (kernel.blocking or current.host is not front)
-            return _Way.INTERRUPT if waits or front.by_interrupt else _Way.LATER
+            # A thread that is in the kernel on its own behalf may yet find that it need not wait,
+            # unless it polls; a runnable one takes the signal at its next switch.
+            waits = acting.parked and (kernel.blocking or current.host is not acting)
+            return _Way.INTERRUPT if waits or acting.by_interrupt else _Way.LATER
         if frames.is_ours(frame):
             return _Way.LATER
-        if current is front:
+        if current is acting:
             return _Way.HERE
         return _WAY_OF_OTHERS[point(frame)]
 
     def _interrupt(self) -> None:
-        front = self.front
+        acting = self.acting_main
         # system(3) goes on through signals: stock's main thread is in C until it is over, and a
         # handler that reaps children would reap its.
-        in_system = front.kind == "worker" and front.object is originals.system
+        in_system = acting.kind == "worker" and acting.object is originals.system
         if in_system or (
             self._pending <= self.restarting
-            and front.deadline is None
-            and front.kind not in _NEVER_RESTARTED
+            and acting.deadline is None
+            and acting.kind not in _NEVER_RESTARTED
         ):
-            front.interrupt = self.run_pending  # once the wait is over
+            acting.interrupt = self.run_pending  # once the wait is over
         else:
-            self._kernel.interrupt(front, self.run_pending)
+            self._kernel.interrupt(acting, self.run_pending)
 
     # -- in the main thread ------------------------------------------------------------------
 
@@ -187,14 +187,15 @@ class Signals:
         """
         kernel = self._kernel
         pending = self._pending
-        waiting = self.front
+        waiting = self.acting_main
         self._suspended.append(waiting)
         runner = Thread()
         runner.ident = waiting.ident
         runner.started = True
         runner.greenlet = getcurrent()
         frame = frames.innermost(sys._getframe())
-        kernel.current = self.front = runner
+        self.acting_main = runner
+        kernel.run_as(runner)
         try:
             while pending:
                 signum = min(pending)
@@ -206,7 +207,7 @@ class Signals:
                 kernel.resume(waiting)
         finally:
             kernel.timers.forget(runner)
-            self.front = waiting
+            self.acting_main = waiting
             self._suspended.pop()
             if pending:
                 left = list(pending)
@@ -220,13 +221,12 @@ class Signals:
         self._pending.clear()
         self.paused.clear()
         self.wakeup.close()
-        if kernel.main is not self.front or not self._suspended:
+        if kernel.main is not self.acting_main or not self._suspended:
             self._suspended.clear()
-            self.front = kernel.main
+            self.acting_main = kernel.main
             return
         # A handler has forked: what it interrupted goes on when it returns.
-        kernel.main = main = self._suspended[0]
-        kernel.threads = {main.ident: main}
+        kernel.adopt_main(self._suspended[0])
         for thread in self._suspended:
             thread.timer = None
             if thread.deadline is not None:

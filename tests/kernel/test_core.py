@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from capriccio_patch.contracts.thread import Finalizer, Thread
-from capriccio_patch.kernel.core import BREATH, TURN
+from capriccio_patch.kernel.core import TURN
+from capriccio_patch.kernel.slices import POLL_INTERVAL
 from capriccio_patch.schedulers.lifo import LifoScheduler
 from tests.simulation import Deadlock, Simulation
 
@@ -613,8 +614,8 @@ def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simula
     def work(name: str) -> None:
         for number in range(3):
             sim.log.append(f"{name}{number}")
-            sim.clock.now += 3 * BREATH
-            kernel.breathe()
+            sim.clock.now += 3 * POLL_INTERVAL
+            kernel.yield_if_due()
 
     def ask() -> None:
         sim.log.append("asked")
@@ -630,7 +631,7 @@ def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simula
     )
 
 
-@pytest.mark.parametrize("parks", [False, True], ids=["breathes", "parks"])
+@pytest.mark.parametrize("parks", [False, True], ids=["goes on", "parks"])
 def test_a_descriptor_wakes_before_all_that_wait_for_their_first_call(
     sim: Simulation, parks: bool
 ) -> None:
@@ -641,13 +642,13 @@ def test_a_descriptor_wakes_before_all_that_wait_for_their_first_call(
 
     def work() -> None:
         sim.log.append("work")
-        sim.clock.now += 2 * BREATH
+        sim.clock.now += 2 * POLL_INTERVAL
         if parks:
             waiting.append(kernel.begin())
-            kernel.end_turn()
+            kernel.poll_if_due()
             kernel.park(waiting[-1])
         else:
-            kernel.breathe()
+            kernel.yield_if_due()
 
     def ask() -> list[tuple[int, int]]:
         sim.log.append("asked")
@@ -694,13 +695,13 @@ def test_who_steps_aside_gets_as_much_time_as_the_others(sim: Simulation) -> Non
     def work() -> None:
         for _ in range(10):
             sim.log.append("work")
-            sim.clock.now += 3 * BREATH
-            kernel.breathe()
+            sim.clock.now += 3 * POLL_INTERVAL
+            kernel.yield_if_due()
 
     def answer() -> None:
         while "work" not in sim.log or sim.log.count("work") < 10:
             sim.log.append("answer")
-            sim.clock.now += BREATH / 2
+            sim.clock.now += POLL_INTERVAL / 2
             kernel.yield_()
 
     sim.run([work, answer])
@@ -713,8 +714,8 @@ def test_a_breath_is_taken_only_when_it_is_time(sim: Simulation) -> None:
     def work(name: str) -> None:
         for number in range(3):
             sim.log.append(f"{name}{number}")
-            sim.clock.now += BREATH / 8
-            kernel.breathe()
+            sim.clock.now += POLL_INTERVAL / 8
+            kernel.yield_if_due()
 
     sim.run([lambda: work("a"), lambda: work("b")])
     assert sim.log == ["a0", "a1", "a2", "b0", "b1", "b2"]
@@ -730,8 +731,8 @@ def test_who_is_resumed_behind_runs_when_the_others_have(sim: Simulation) -> Non
         sim.log.append(name)
 
     def resume_all() -> None:
-        kernel.resume_behind(parked["file"])
-        kernel.resume_behind(parked["other"])
+        kernel.resume_deferred(parked["file"])
+        kernel.resume_deferred(parked["other"])
         kernel.resume(parked["socket"])
 
     sim.during_polls(resume_all)
@@ -740,13 +741,13 @@ def test_who_is_resumed_behind_runs_when_the_others_have(sim: Simulation) -> Non
     assert sim.log.index("socket") < 2
 
 
-def test_a_deadline_that_crosses_a_resume_behind(sim: Simulation) -> None:
+def test_a_deadline_that_crosses_a_resume_deferred(sim: Simulation) -> None:
     kernel = sim.kernel
 
     def run() -> None:
         me = kernel.begin()
         deadline = sim.clock() + 1
-        sim.during_polls(lambda: (setattr(sim.clock, "now", deadline), kernel.resume_behind(me)))
+        sim.during_polls(lambda: (setattr(sim.clock, "now", deadline), kernel.resume_deferred(me)))
         sim.log.append(kernel.park(me, deadline))
 
     sim.run([run])

@@ -61,7 +61,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
     synchronous = runtime.disk.synchronous
     is_local = runtime.disk.is_local
     asks_cache = runtime.disk.backend.asks_cache
-    breathe = kernel.breathe
+    yield_if_due = kernel.yield_if_due
     transfer = Transfer(runtime)
 
     def at_end(fd: int, buffer: Any, count: int) -> int:
@@ -87,7 +87,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
             except OSError:
                 return transfer.read_later(fd, buffer)
             if count == size or count == 0:
-                breathe()
+                yield_if_due()
                 return count
         if count < 0:
             return transfer.read_later(fd, buffer)
@@ -96,7 +96,7 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
             return count
         more = at_end(fd, buffer, count)
         if more == 0:
-            breathe()
+            yield_if_due()
             return count
         return transfer.read_file(fd, buffer, count + max(more, 0))
 

@@ -264,7 +264,7 @@ def _open(runtime: Runtime, original: Any) -> Any:
                 if flags & os.O_TRUNC and not opening.empty(fd):
                     originals.close(fd)
                     return WAIT - 1
-                kernel.breathe()
+                kernel.yield_if_due()
             except BaseException:
                 originals.close(fd)
                 raise

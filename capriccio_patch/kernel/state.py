@@ -1,0 +1,176 @@
+"""What a kernel keeps: the one record that the modules of this room work on.
+
+`core` runs threads, `slices` lets the deferred ones in, `interrupts` has a thread do something
+before it goes on, `forks` makes the record true again in a forked child.
+
+1. ``current`` is the thread that runs, or a `Finalizer` while the kernel works on its behalf.
+2. A thread that can run is either in ``ready``, which the scheduler keeps, or in ``deferred``.
+3. ``budget`` counts down with each switch, and ``now`` moves with each poll: together they tell
+   another OS thread whether anything has switched.
+
+Scheduler's OS thread, but where a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from greenlet import getcurrent, greenlet
+
+from ..contracts.scheduler import Abilities, Scheduler
+from ..contracts.socket_backend import Backend
+from ..contracts.thread import Finalizer, Thread
+from ..cpython import originals
+from .thread_locals import CState
+from .timers import Timers
+
+__all__ = ["TURN", "KernelState"]
+
+TURN = 64
+"""Switches between two polls at most."""
+
+
+class KernelState:
+    """The threads of one scheduler, and what they run on."""
+
+    __slots__ = (
+        "_base",
+        "_ended",
+        "_inbox",
+        "_pop",
+        "_starting",
+        "after_fork_hooks",
+        "around_fork_hooks",
+        "backend",
+        "blocking",
+        "budget",
+        "c_state",
+        "clock",
+        "current",
+        "deferred",
+        "dispatch",
+        "finalizer",
+        "has_locals",
+        "is_profiled",
+        "is_traced",
+        "listens",
+        "main",
+        "now",
+        "os_ident",
+        "polled_outside",
+        "proxies",
+        "push",
+        "push_first",
+        "ready",
+        "report",
+        "scheduler",
+        "spare",
+        "threads",
+        "timers",
+        "tsd",
+        "wake_watchdog",
+    )
+
+    def __init__(self, backend: Backend, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+        self.os_ident: int = originals.get_ident()
+        self.clock = clock
+        self.now = clock()
+        """When the last poll ended, in seconds of the clock.  Any OS thread."""
+        self.backend = backend
+        self.scheduler = self.ready = scheduler
+        self.push = scheduler.push
+        self.push_first = Abilities(scheduler).push_first
+        self._pop = scheduler.pop
+        self.budget = TURN
+        """Switches that are left until the next poll.  Any OS thread."""
+        self.timers = Timers()
+        self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self.deferred: deque[Thread] = deque()
+        """Threads that can run, but after the others: those that were preempted or have stepped
+        aside, and those whose disk request is done."""
+        self.wake_watchdog: Callable[[], None] | None = None
+        """Called when there may be something to watch; None while the watchdog is awake."""
+        self.blocking = False
+        """In a poll that waits: `Backend.notify` ends it.  Any OS thread."""
+        self.polled_outside = False
+        """The watchdog waits for what a poll would report: `Backend.notify` ends that too."""
+        self.after_fork_hooks: list[Callable[[], None]] = []
+        self.around_fork_hooks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._base: greenlet
+        self._starting: Thread | None = None
+        """The thread whose first switch the base greenlet is to make."""
+        self.spare: list[greenlet] = []
+        """Greenlets whose threads have ended, for new threads: their stacks need not be made."""
+        self._ended: greenlet | None = None
+        """One that is about to be spare: it is still running."""
+        self.finalizer = Finalizer()
+        self.main = main = Thread()
+        main.ident = self.os_ident
+        main.started = True
+        main.greenlet = getcurrent()
+        self.current: Thread = main
+        self.threads: dict[int, Thread] = {main.ident: main}
+        self.proxies: dict[int, int] = {}
+        """By identifier of an OS thread: that of the thread for which it makes a call (`loans`)."""
+        self.dispatch: Callable[[Iterable[tuple[int, int]]], None] = _ignore
+        """What is told of the events of a poll: `io.descriptors`."""
+        self.listens: Callable[[int], bool] = _no
+        """Whether a descriptor number is a listening socket; for schedulers."""
+        self.report: Callable[[Thread], None] | None = None
+        """What is told of an exception that has ended a thread."""
+        self.make_c_state()
+
+    def make_c_state(self) -> None:
+        """Look at the calling OS thread: it is the scheduler's from now on."""
+        self.c_state = CState()
+        self.tsd = self.c_state.current
+        self.has_locals = self.c_state.has_locals
+        self.is_profiled = self.c_state.is_profiled
+        self.is_traced = self.c_state.is_traced
+
+    def is_mine(self) -> bool:
+        """Whether the calling OS thread is the scheduler's.  Any OS thread."""
+        return bool(originals.get_ident() == self.os_ident)
+
+    def call_soon(self, call: Callable[..., object], *args: Any) -> None:
+        """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
+        self._inbox.append((call, args))
+        if self.blocking or self.polled_outside:
+            self.backend.notify()
+
+    def _drain_inbox(self) -> None:
+        inbox = self._inbox
+        for _ in range(len(inbox)):
+            call, args = inbox.popleft()
+            call(*args)
+
+    def _expire(self) -> None:
+        """Make the threads runnable whose deadlines have passed."""
+        # Threads that use files may all be runnable at once (their sleep is over, say).
+        for thread in islice(self.timers.expired(self.now), TURN):
+            if thread.parked:
+                thread.timed_out = True
+                thread.parked = False
+                self.push(thread)
+            elif thread.by_interrupt:
+                thread.timed_out = True
+                thread.by_interrupt = False
+
+    def is_alone(self) -> bool:
+        """Whether the current thread was asked to step aside, and nobody else could run.
+
+        As far as is known since then.  Any OS thread.
+        """
+        nobody = not self.ready and not self.deferred and not self._inbox
+        return nobody and self.budget == TURN - 1 and not self.blocking
+
+
+def _ignore(events: Iterable[tuple[int, int]]) -> None:
+    """There are no descriptors yet."""
+
+
+def _no(fd: int) -> bool:
+    return False
