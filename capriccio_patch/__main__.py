@@ -24,7 +24,7 @@ from importlib.util import MAGIC_NUMBER
 import capriccio_patch
 
 from .api import program_failed
-from .cpython.frames import entry, is_ours, register
+from .cpython.frames import entry, hide, register, unseen
 from .errors import CapriccioError
 
 TYPE_CHECKING = False
@@ -242,22 +242,26 @@ def _hide_own_frames() -> None:
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         sys.excepthook = hook
-        entries = []
-        while traceback is not None:
-            entries.append(traceback)
-            traceback = traceback.tb_next
-            if entries[-1].tb_frame.f_globals is globals():
-                entries.clear()  # this one and those of runpy before it ran the program
-        # What a call that is taken over has in place of C code: nothing to see, unless it is wrong.
-        if isinstance(error, KeyboardInterrupt | OSError):
-            while entries and is_ours(entries[-1].tb_frame):
-                entries.pop()
-        if entries:
-            entries[-1].tb_next = None
-        error.__traceback__ = sys.last_traceback = entries[0] if entries else None
-        hook(kind, error, error.__traceback__)
+        sys.last_traceback = traceback = _program_s(error, traceback)
+        try:
+            hook(kind, error, traceback)
+        except BaseException as raised:
+            _program_s(raised, raised.__traceback__)
+            raise
 
+    excepthook.__code__ = unseen(excepthook.__code__)  # what the hook raises is printed
     sys.excepthook = excepthook
+
+
+def _program_s(error: BaseException, traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback of `error` from where it leaves the program."""
+    while traceback is not None:
+        outer, traceback = traceback, traceback.tb_next
+        if outer.tb_frame.f_globals is globals():
+            error.__traceback__ = traceback  # without ours and those of runpy before it
+    if not sys.flags.dev_mode:
+        hide(error)
+    return error.__traceback__
 
 
 _RUN: dict[str, Callable[[str, dict[str, Any]], None]] = {

@@ -18,18 +18,23 @@ Nothing here calls the program's code.  Any OS thread, signal handlers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
 __all__ = [
     "entry",
+    "hide",
     "innermost",
     "interrupter",
     "is_entry",
+    "is_hidden",
     "is_interrupter",
     "is_ours",
     "program_part",
     "register",
+    "stand_in",
+    "unseen",
     "wait",
     "wait_kind",
 ]
@@ -38,6 +43,9 @@ PACKAGE = __name__.partition(".")[0]
 PROGRAMS = (f"{PACKAGE}.audit", f"{PACKAGE}.bench")
 
 _INSIDE = f"{PACKAGE}."
+
+_STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__code__
+"""Known by the names of its arguments."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,11 +121,64 @@ def innermost(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
+def stand_in(frame: FrameType) -> Callable[..., Any]:
+    """What makes the call ``function(*args, **named)``, given these three, in a frame that has the
+    place and the globals of `frame`."""
+    place = frame.f_code
+    code = _STAND_IN.replace(
+        co_filename=place.co_filename,
+        co_name=place.co_name,
+        co_qualname=place.co_qualname,
+        co_firstlineno=frame.f_lineno or place.co_firstlineno,
+    )
+    return FunctionType(code, frame.f_globals)
+
+
+def is_hidden(frame: FrameType) -> bool:
+    """Whether a traceback is to be shown without `frame`."""
+    return is_ours(frame) or frame.f_code.co_varnames == _STAND_IN.co_varnames
+
+
 def program_part(trace: TracebackType | None) -> TracebackType | None:
     """`trace` without the frames of the runtime that it begins with: what called the program."""
-    while trace is not None and is_ours(trace.tb_frame):
+    while trace is not None and is_hidden(trace.tb_frame):
         trace = trace.tb_next
     return trace
+
+
+def hide(error: BaseException | None) -> None:
+    """Take the runtime's frames out of the tracebacks of `error` and of what it came of.
+
+    What a call that is taken over has in place of C code is nothing to see.
+    """
+    found: set[int] = set()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in found:
+            continue
+        found.add(id(error))
+        error.__traceback__ = trace = program_part(error.__traceback__)
+        while trace is not None:
+            trace.tb_next = program_part(trace.tb_next)
+            trace = trace.tb_next
+        waiting += (error.__cause__, error.__context__)
+        if isinstance(error, BaseExceptionGroup):
+            waiting += error.exceptions
+
+
+def unseen(code: CodeType) -> CodeType:
+    """`code` whose frames nobody sees: no traceback, no ``sys._getframe``, no trace function, not
+    one in C either.
+
+    What tells of a call is the instruction RESUME, and what comes before that is not traced
+    (``_co_firsttraceable``): without it nothing is, and to the interpreter such a frame is
+    incomplete.
+    """
+    instructions = bytearray(code.co_code)
+    resume = instructions[::2].index(opmap["RESUME"])  # behind what fetches its free variables
+    instructions[2 * resume] = opmap["NOP"]
+    return code.replace(co_code=bytes(instructions))
 
 
 def _code(function: Any) -> CodeType:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contracts.scheduler import Abilities
 from ..cpython import originals
+from ..cpython.frames import hide
 from ..kernel.core import Kernel
 from ..wrappers.base import Patch
 
@@ -58,6 +59,8 @@ class Outcome:
         def excepthook(args: Any, /) -> Any:
             if args[0] is not SystemExit:
                 self.failed = True
+            if not sys.flags.dev_mode:
+                hide(args[1])
             return original(args)
 
         def report_raw(thread: Any) -> None:

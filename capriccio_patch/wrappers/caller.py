@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FunctionType
 from typing import Any
 
-from ..cpython.frames import is_ours
+from ..cpython.frames import is_ours, stand_in
 
 __all__ = ["as_caller", "has_flag_for_descriptor", "on_behalf"]
-
-_CALL = (lambda function, args, named: function(*args, **named)).__code__
 
 
 def as_caller(function: Callable[..., Any], /, *args: Any, **named: Any) -> Any:
@@ -37,14 +34,7 @@ def on_behalf() -> Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]
     frame = sys._getframe(1)
     while is_ours(frame) and frame.f_back is not None:
         frame = frame.f_back
-    place = frame.f_code
-    code = _CALL.replace(
-        co_filename=place.co_filename,
-        co_name=place.co_name,
-        co_qualname=place.co_qualname,
-        co_firstlineno=frame.f_lineno or place.co_firstlineno,
-    )
-    return FunctionType(code, frame.f_globals)
+    return stand_in(frame)
 
 
 def has_flag_for_descriptor(args: tuple[Any, ...], named: dict[str, Any]) -> bool:

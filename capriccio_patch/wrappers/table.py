@@ -33,6 +33,7 @@ from .threads import (
     start,
     switchinterval,
     tracing,
+    uncaught,
 )
 from .threads import introspection as sys_
 
@@ -65,6 +66,7 @@ class Table:
             Late("sqlite3", "_sqlite3", partial(sqlite3.patches, runtime, self.offloaders)),
             Late("ssl", "_ssl", partial(ssl.patches, runtime, mode)),
             *interpreters.late(runtime),
+            *uncaught.late(),
         )
         """The rows of modules that many programs never import."""
         self.rows: list[Patch] = [
@@ -76,6 +78,7 @@ class Table:
             *conditions.patches(runtime, plain.waits, recursive.held),
             *sys_.patches(runtime),
             *tracing.patches(),
+            *uncaught.patches(),
             *switchinterval.patches(watchdog),
             *async_exc.patches(runtime),
             *simple_queue.patches(runtime),

@@ -256,8 +256,9 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
 
 def _report_uncaught(thread: Thread) -> None:
     """What stock prints for an exception that leaves a raw thread's function."""
-    kind, error, trace = sys.exc_info()
-    trace = frames.program_part(trace)
+    kind, error, _ = sys.exc_info()
+    frames.hide(error)
+    trace = error and error.__traceback__
     function = thread.run.func if type(thread.run) is _Call else thread.run
     if sys.version_info >= (3, 13):
         text, subject = f"Exception ignored in thread started by {function!r}", None
@@ -272,8 +273,8 @@ def _report_uncaught(thread: Thread) -> None:
         hook(unraisable)
     except BaseException as raised:
         text = "Exception ignored in sys.unraisablehook"
-        trace = raised.__traceback__
-        args = (type(raised), raised, trace and trace.tb_next, text, hook)
+        frames.hide(raised)
+        args = (type(raised), raised, raised.__traceback__, text, hook)
         try:
             sys.__unraisablehook__(_unraisable_type()(args))
         except BaseException:

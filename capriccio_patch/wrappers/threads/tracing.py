@@ -13,12 +13,11 @@ which would otherwise end each such record.
 from __future__ import annotations
 
 from collections.abc import Callable
-from opcode import opmap
-from types import CodeType, FrameType, MethodType
+from types import FrameType, MethodType
 from typing import Any
 
 from ...cpython import originals
-from ...cpython.frames import is_ours
+from ...cpython.frames import is_ours, unseen
 from ..base import Patch
 
 __all__ = ["of_the_program", "patches"]
@@ -39,19 +38,6 @@ def of_the_program(function: Any) -> Any:
     return None if function is None else MethodType(_traced, function)
 
 
-def _unseen(code: CodeType) -> CodeType:
-    """`code` of which no trace function is told, not one in C either.
-
-    What tells of a call is the instruction RESUME, and what comes before that is not traced
-    (``_co_firsttraceable``): without it nothing is.  To the interpreter such a frame is incomplete,
-    so that `sys._getframe` and tracebacks pass over it.
-    """
-    instructions = bytearray(code.co_code)
-    assert instructions[0] == opmap["RESUME"]
-    instructions[0] = opmap["NOP"]
-    return code.replace(co_code=bytes(instructions))
-
-
 def _program_s(found: Any) -> Any:
     """The function that the program has set, of what is set."""
     return found.__self__ if _is_ours(found) else found
@@ -67,7 +53,7 @@ def patches() -> list[Patch]:
     def settrace(function: Any, /) -> None:
         originals.settrace(None if function is None else MethodType(_traced, function))
 
-    settrace.__code__ = _unseen(settrace.__code__)
+    settrace.__code__ = unseen(settrace.__code__)
 
     def gettrace() -> Any:
         return _program_s(originals.gettrace())

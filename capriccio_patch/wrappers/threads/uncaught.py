@@ -1,0 +1,86 @@
+"""What is printed of exceptions: tracebacks without the frames of wrappers.
+
+What a wrapper takes the place of is C code, which has no frames.  The interpreter's own hooks take
+them out of the tracebacks that they are given to print, and ``traceback`` passes over them, so that
+``logging`` does.  Hooks of the program's, and who walks through a traceback itself, see them.
+
+In the interpreter's development mode (``-X dev``) nothing is hidden.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ...cpython import interpose, originals
+from ...cpython.frames import hide, is_hidden, program_part, unseen
+from ..base import Late, Patch
+
+__all__ = ["late", "patches"]
+
+_GROUP = "threading"
+
+
+def patches() -> list[Patch]:
+    """The rows of this module."""
+    if sys.flags.dev_mode:
+        return []
+    unraisable = interpose.clone(sys.__unraisablehook__)
+    return [
+        Patch(_GROUP, "_thread", "_excepthook", hiding(originals.thread_excepthook)),
+        Patch(_GROUP, "sys", "__excepthook__", _excepthook()),
+        Patch(_GROUP, "sys", "__unraisablehook__", hiding(unraisable)),
+    ]
+
+
+def late() -> list[Late]:
+    """The rows of ``traceback``."""
+    return [] if sys.flags.dev_mode else [Late(_GROUP, "traceback", _walks)]
+
+
+def hiding(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook of C that is called with a type, an exception, its traceback and more, as one tuple.
+
+    Its frame is not seen either: what it raises is printed.
+    """
+
+    def hook(*given: Any) -> Any:
+        if len(given) == 1 and isinstance(given[0], tuple) and len(given[0]) > 3:
+            kind, error, trace, *more = args = given[0]
+            if isinstance(error, BaseException):
+                hide(error)
+                given = (type(args)((kind, error, program_part(trace), *more)),)
+        return original(*given)
+
+    hook.__code__ = unseen(hook.__code__)
+    return hook
+
+
+def _excepthook() -> Callable[..., Any]:
+    original = interpose.clone(sys.__excepthook__)
+
+    def excepthook(*given: Any) -> Any:
+        if len(given) == 3 and isinstance(given[1], BaseException):
+            hide(given[1])
+        return original(*given)
+
+    excepthook.__code__ = unseen(excepthook.__code__)
+    return excepthook
+
+
+def _walks() -> list[Patch]:
+    import traceback
+
+    return [
+        Patch(_GROUP, "traceback", name, _walk(getattr(traceback, name)))
+        for name in ("walk_tb", "_walk_tb_with_full_positions")
+        if hasattr(traceback, name)
+    ]
+
+
+def _walk(original: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    def walk(tb: Any) -> Iterator[Any]:
+        return (found for found in original(tb) if not is_hidden(found[0]))
+
+    return walk
