@@ -25,6 +25,7 @@ from .threads import (
     async_exc,
     asyncio,
     conditions,
+    events,
     faulthandler,
     import_lock,
     locks,
@@ -36,6 +37,7 @@ from .threads import (
     uncaught,
 )
 from .threads import introspection as sys_
+from .threads.waiters import Waits
 
 __all__ = ["Table"]
 
@@ -50,6 +52,7 @@ class Table:
         c_released: WeakSet[Any] = WeakSet()
         plain = locks.locks(runtime, c_released)
         recursive = locks.rlocks(runtime)
+        waits = Waits(runtime.kernel)
         look_ups = names.pool_of(runtime.kernel)
         mode = SocketMode(runtime)
         self._runtime = runtime
@@ -75,7 +78,8 @@ class Table:
             *start.patches(runtime, c_released),
             *plain.rows,
             *recursive.rows,
-            *conditions.patches(runtime, plain.waits, recursive.held),
+            *conditions.patches(waits, plain.waits, recursive.held),
+            *events.patches(waits),
             *sys_.patches(runtime),
             *tracing.patches(),
             *uncaught.patches(),
