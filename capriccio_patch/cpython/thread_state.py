@@ -45,7 +45,6 @@ _add_pending_call = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_vo
 _set_interrupt = ctypes.cast(_api.PyErr_SetInterruptEx, ctypes.c_void_p).value
 _is_true = ctypes.cast(_api.PyObject_IsTrue, ctypes.c_void_p).value
 
-_ALL = slice(None)
 _LOCAL = "threading.local"
 _TRACE = "trace"
 _DEPTH = "tracing"
@@ -187,12 +186,15 @@ def is_only_interpreter() -> bool:
 def exchange_words(words: memoryview[int], new: Sequence[int]) -> list[int]:
     """Put `new` into `words`, which are those of `local_words` or `trace_words`; what was there.
 
-    The references that words own change hands with them.  One instruction reads all words and the
-    next one writes them; neither makes a call, after which a finalizer or signal handler could run.
-    So nobody sees a function without the object that it is to be called with.
+    The references that words own change hands with them.  One instruction reads all words; those
+    that write them follow, and none of them makes a call or jumps back, so no finalizer and no
+    signal handler runs in between.  Nobody sees a function without the object that it is to be
+    called with.  (There are two words or four: a slice of a buffer takes four times as long.)
     """
-    source = memoryview((ctypes.c_size_t * len(new))(*new)).cast("B").cast("P")
-    [*old], words[_ALL] = words, source
+    if len(new) == 2:
+        [*old], (words[0], words[1]) = words, new
+    else:
+        [*old], (words[0], words[1], words[2], words[3]) = words, new
     return old
 
 
