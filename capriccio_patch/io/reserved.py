@@ -3,16 +3,23 @@
 A program that becomes a daemon closes all numbers that it did not open itself.  To it those of the
 runtime are not open: ``os.closerange`` passes them over, and ``os.close`` has EBADF.  One that
 wants a certain number (``os.dup2``) gets it: the runtime goes on with a copy that has another.
+
+0, 1 and 2 are never the runtime's: where one of them is closed, as in some daemons, the next file
+that the program opens is its standard input, output or error.
 """
 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..cpython import originals
 
-__all__ = ["RESERVED", "Own"]
+__all__ = ["RESERVED", "Own", "above_standard", "standard_kept_free"]
+
+_FIRST = 3
+"""The lowest number that is not a standard one."""
 
 
 class Own:
@@ -33,7 +40,7 @@ class Own:
         Scheduler's OS thread; the file is not closed.
         """
         old = self.fd
-        self.fd = originals.fcntl(old, fcntl.F_DUPFD_CLOEXEC, 0)
+        self.fd = originals.fcntl(old, fcntl.F_DUPFD_CLOEXEC, _FIRST)
         del RESERVED[old]
         RESERVED[self.fd] = self
         if self._moved is not None:
@@ -47,3 +54,35 @@ class Own:
 
 RESERVED: dict[int, Own] = {}
 """By number."""
+
+
+def above_standard(fd: int) -> int:
+    """`fd`, which was opened just now; if that is a standard number, a copy in its stead.
+
+    OSError when there is no other.
+    """
+    if fd >= _FIRST:
+        return fd
+    try:
+        return int(originals.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST))
+    finally:
+        originals.close(fd)
+
+
+@contextmanager
+def standard_kept_free() -> Iterator[None]:
+    """What is opened within gets no standard number.  OSError when there are no descriptors left.
+
+    For what is an object with a number of its own, or many of them.
+    """
+    held: list[int] = []
+    try:
+        while not held or min(held[-2:]) < _FIRST:
+            held += originals.pipe()
+        for fd in held[-2:]:
+            originals.close(fd)
+        del held[-2:]
+        yield
+    finally:
+        for fd in held:
+            originals.close(fd)

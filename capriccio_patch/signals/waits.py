@@ -23,7 +23,7 @@ from ..contracts.descriptor import READ
 from ..contracts.thread import Thread
 from ..cpython import originals
 from ..io.descriptors import Descriptors
-from ..io.reserved import Own
+from ..io.reserved import Own, above_standard
 from ..kernel.core import Kernel
 from . import signalfd
 from .handlers import Signals
@@ -91,7 +91,7 @@ class SignalWaits:
             for signum in wait.unblocked:
                 self._keep(signum)
             if blocked and signalfd.is_available():
-                own = Own(signalfd.open_signalfd(blocked))
+                own = Own(above_standard(signalfd.open_signalfd(blocked)))
             while wait.received is None:
                 found = take(blocked)
                 if found is not None:

@@ -22,7 +22,7 @@ from operator import call
 from typing import Any
 
 from ..cpython import interpose, originals, thread_state
-from ..io.reserved import Own
+from ..io.reserved import Own, standard_kept_free
 
 __all__ = ["Wakeup"]
 
@@ -111,7 +111,8 @@ class Wakeup:
             self._pipe = None
 
     def _open(self) -> None:
-        reader, writer = originals.pipe()
+        with standard_kept_free():
+            reader, writer = originals.pipe()
         originals.set_blocking(reader, False)
         originals.set_blocking(writer, False)
         self._pipe = Own(reader), Own(writer, self._writer_moved)

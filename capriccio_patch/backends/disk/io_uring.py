@@ -23,6 +23,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from collections import deque
 from typing import Any
 
@@ -30,6 +31,7 @@ from ...contracts.disk_backend import DiskBackend, Services
 from ...contracts.request import Operation, Request
 from ...cpython import interpose, originals
 from ...io.buffers import memory
+from ...io.reserved import standard_kept_free
 from ..ring import Ring, unavailable
 
 __all__ = ["IoUringBackend"]
@@ -68,7 +70,8 @@ class IoUringBackend(DiskBackend):
         self._open()
 
     def _open(self) -> None:
-        self._ring = ring = Ring(_ENTRIES, moved=self._ring_moved)
+        with standard_kept_free():
+            self._ring = ring = Ring(_ENTRIES, moved=self._ring_moved)
         self.services.watch(ring.fd, self.poll)
 
     def _ring_moved(self, old: int) -> None:
@@ -124,7 +127,7 @@ class IoUringBackend(DiskBackend):
             self._under_way[key] = (request, buffer)
             ring.push(opcode, request.fd, offset, address, length, flags, key)
             ring.enter()
-        except OSError:
+        except (OSError, struct.error):  # a number that is no descriptor's can't be packed
             self._under_way.pop(key, None)
             self.services.submit(request)
 

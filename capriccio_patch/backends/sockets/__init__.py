@@ -11,6 +11,7 @@ them.
 from __future__ import annotations
 
 from ...contracts.socket_backend import Backend
+from ...io.reserved import standard_kept_free
 from ..registry import AUTO, Registry
 from .epoll import EpollBackend
 from .io_uring import IoUringBackend
@@ -85,5 +86,6 @@ def _initialised(name: str, cls: type[Backend]) -> Backend:
     backend = cls()
     if backend.name != name:
         backend.name = name
-    backend.init()
+    with standard_kept_free():
+        backend.init()
     return backend

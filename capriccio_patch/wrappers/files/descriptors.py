@@ -176,10 +176,10 @@ def _eventfd_patches(runtime: Runtime, streams: Streams) -> list[Patch]:
     original_write = originals.eventfd_write
 
     def number(fd: Any) -> int | None:
-        """The descriptor that `fd` stands for, of which the originals take objects too."""
-        if isinstance(fd, int):
-            return fd
-        return fd.fileno() if hasattr(fd, "fileno") else None
+        """The descriptor that `fd` stands for, of which the originals take objects too; None if
+        they refuse it."""
+        found = fd.fileno() if hasattr(fd, "fileno") else fd
+        return found if isinstance(found, int) and found >= 0 else None
 
     def eventfd_read(fd: Any) -> int:
         source = number(fd) if kernel.is_mine() else None

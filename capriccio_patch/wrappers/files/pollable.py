@@ -56,7 +56,7 @@ def is_stream(fd: int) -> bool:
         try:
             originals.fcntl(fd, _F_GETPIPE_SZ)
             return True  # a pipe; fstat(2) is slower
-        except OSError:
+        except (OSError, ValueError):  # which a negative number is to fcntl
             pass
     return stat.S_IFMT(originals.fstat(fd).st_mode) not in _ON_DISK
 

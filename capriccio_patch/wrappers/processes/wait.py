@@ -32,7 +32,7 @@ from ...contracts.descriptor import READ
 from ...contracts.request import Call
 from ...cpython import originals
 from ...io import off_thread, os_threads
-from ...io.reserved import Own
+from ...io.reserved import Own, above_standard
 from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 
@@ -147,7 +147,7 @@ def _waitid_patch(runtime: Runtime, wait_until: Wait) -> Patch:
             kind, key, flags = map(operator.index, (idtype, number, options))
         except TypeError:
             return original(idtype, number, options)  # raises
-        if flags & ~known or (kind == _DESCRIPTOR and not originals.get_blocking(key)):
+        if flags & ~known or (kind == _DESCRIPTOR and not _blocks(key)):
             return original(kind, key, flags)
 
         def attempt() -> Any:
@@ -160,6 +160,14 @@ def _waitid_patch(runtime: Runtime, wait_until: Wait) -> Patch:
         return found
 
     return Patch("os", "posix", "waitid", waitid)
+
+
+def _blocks(fd: int) -> bool:
+    """Whether a call that waits for a descriptor may block; of a bad one it does not."""
+    try:
+        return bool(originals.get_blocking(fd))
+    except (OSError, OverflowError):
+        return False
 
 
 def _make_wait(runtime: Runtime) -> Wait:
@@ -190,7 +198,7 @@ def _make_wait(runtime: Runtime) -> Wait:
     def wait_for_exit(attempt: Callable[[], Any], pid: int) -> Any:
         """None where a descriptor can't be had, or does not tell (the child is being traced)."""
         try:
-            own = Own(pidfd_open(pid))
+            own = Own(above_standard(pidfd_open(pid)))
         except OSError:
             return None
         opened.add(own)

@@ -106,7 +106,7 @@ class SocketMode:
 
         Nobody in this process runs meanwhile but OS threads of the program.
         """
-        if id(sock) in self.timeouts:
+        if id(sock) in self.timeouts or originals.socket_fileno(sock) < 0:
             return call(sock, *args)
         originals.socket_settimeout(sock, 0.0)
         try:
