@@ -224,6 +224,9 @@ def _measure(state: _Run, children: Children) -> None:
         phase = "measuring" if now > state.load.warm else "warming up"
         state.report(phase, min(1.0, max(0.0, now) / duration), _so_far(state))
         if all(child.process.poll() is not None for child in state.clients):
+            for child in state.clients:
+                if child.process.returncode:
+                    raise ChildFailed(child.failure())
             return
     raise ChildFailed(f"clients did not end within {_LATE:.0f} s of their time")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import socket
@@ -236,6 +237,7 @@ def test_a_run_whose_client_dies_keeps_what_it_measured(no_children: None) -> No
             for child in psutil.Process().children():
                 if "paper_client.py" in " ".join(child.cmdline()):
                     child.kill()
+                    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended
 
     record = load.run(load.Load(50, delay=0.2, measured=5.0), kill_a_client)
     assert record["ended"].startswith("client 0 was killed by SIGKILL")
