@@ -1,0 +1,104 @@
+"""What C keeps by OS thread is each thread's own."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.simulation import Simulation
+
+
+class TestStateOfC:
+    """What C keeps by OS thread is each thread's own."""
+
+    def test_thread_locals(self, sim: Simulation) -> None:
+        local = _thread._local()
+
+        def work(name: str) -> Callable[[], None]:
+            def run() -> None:
+                assert not hasattr(local, "name")
+                local.name = name
+                sim.kernel.yield_()
+                sim.log.append(local.name == name)
+
+            return run
+
+        local.name = "main"
+        sim.run([work(name) for name in "abc"])
+        assert sim.log == [True] * 3
+        assert local.name == "main"
+
+    def test_values_die_with_their_thread(self, sim: Simulation) -> None:
+        local = _thread._local()
+
+        class Value:
+            def __del__(self) -> None:
+                sim.log.append(sim.kernel.current.ident)
+
+        def work() -> None:
+            local.value = Value()
+            sim.kernel.yield_()
+
+        thread = sim.kernel.spawn(work)
+        sim.kernel.yield_()
+        assert sim.log == []
+        sim.kernel.yield_()
+        assert sim.log == [thread.ident]
+
+    def test_a_destructor_that_makes_new_values(self, sim: Simulation) -> None:
+        local = _thread._local()
+
+        class Value:
+            def __init__(self, left: int) -> None:
+                self.left = left
+
+            def __del__(self) -> None:
+                sim.log.append(self.left)
+                if self.left:
+                    local.value = Value(self.left - 1)
+
+        sim.run([lambda: setattr(local, "value", Value(2))])
+        assert sim.log == [2, 1, 0]
+
+    @pytest.mark.parametrize("kind", ["trace", "profile"])
+    def test_trace_and_profile_functions(self, sim: Simulation, kind: str) -> None:
+        put: Callable[[Any], None] = getattr(sys, f"set{kind}")
+        get: Callable[[], Any] = getattr(sys, f"get{kind}")
+
+        def work(name: str) -> Callable[[], None]:
+            def note(frame: Any, event: str, _: Any) -> Any:
+                if event == "call" and frame.f_code is step.__code__:
+                    sim.log.append(name)
+                return note
+
+            def step() -> None:
+                sim.kernel.yield_()
+
+            def run() -> None:
+                assert get() is None
+                put(note)
+                for _ in range(3):
+                    step()
+                    sim.log.append(get() is note)
+
+            return run
+
+        before = get()
+        sim.run([work("a"), work("b")])
+        assert sorted(map(str, sim.log)) == ["True"] * 6 + ["a"] * 3 + ["b"] * 3
+        assert get() is before
+
+    def test_a_repr_leaves_nothing_to_exchange(self, sim: Simulation) -> None:
+        def work() -> None:
+            repr([[]])
+            sim.kernel.yield_()
+            sim.log.append(sim.kernel.current.c_state)
+
+        thread = sim.kernel.spawn(work)
+        sim.kernel.yield_()
+        assert thread.c_state is None
+        sim.kernel.yield_()
