@@ -29,7 +29,6 @@ from .errors import CapriccioError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType, TracebackType
     from typing import Any, NoReturn
 
@@ -164,7 +163,7 @@ def _run_module(name: str, namespace: dict[str, Any]) -> None:
 @entry
 def _run_text(text: str, namespace: dict[str, Any]) -> None:
     _set_path0("")
-    text += "\n"
+    text = _without_margin(text) + "\n"
     if sys.version_info >= (3, 13):  # which shows its lines in tracebacks; older ones do not
         import linecache
 
@@ -172,11 +171,21 @@ def _run_text(text: str, namespace: dict[str, Any]) -> None:
     exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
 
 
+def _without_margin(text: str) -> str:
+    """`text` as ``-c`` reads it: from CPython 3.14 lines may be indented together."""
+    if sys.version_info >= (3, 14) and text.lstrip("\n")[:1].isspace():
+        import textwrap
+
+        text = textwrap.dedent(text)
+    return text
+
+
 @entry
 def _run_stdin(_: str, namespace: dict[str, Any]) -> None:
     _set_path0("")
     source = sys.stdin.buffer.read() if sys.stdin else b""
-    namespace.update(__file__="<stdin>", __cached__=None)
+    namespace["__file__"] = "<stdin>"
+    _set_no_cache(namespace)
     exec(compile(source, "<stdin>", "exec", dont_inherit=True), namespace)
 
 
@@ -197,11 +206,17 @@ def _run_file(path: str, namespace: dict[str, Any]) -> None:
     _set_path0(os.path.dirname(os.path.realpath(path)))
     is_bytecode = path.endswith(".pyc") or source.startswith(MAGIC_NUMBER)
     loader = SourcelessFileLoader if is_bytecode else SourceFileLoader
-    namespace.update(__loader__=loader("__main__", path), __file__=path, __cached__=None)
+    namespace.update(__loader__=loader("__main__", path), __file__=path)
+    _set_no_cache(namespace)
     exec(
         _bytecode(source) if is_bytecode else compile(source, path, "exec", dont_inherit=True),
         namespace,
     )
+
+
+def _set_no_cache(namespace: dict[str, Any]) -> None:
+    if "__cached__" in globals():  # the interpreter sets it, up to Python 3.14
+        namespace["__cached__"] = None
 
 
 def _set_path0(entry: str) -> None:
@@ -264,7 +279,8 @@ def _program_s(error: BaseException, traceback: TracebackType | None) -> Traceba
     return error.__traceback__
 
 
-_RUN: dict[str, Callable[[str, dict[str, Any]], None]] = {
+# Without annotations, of which the interpreter would keep a dictionary here from Python 3.14 on.
+_RUN = {
     "-m": _run_module,
     "-c": _run_text,
     "-": _run_stdin,

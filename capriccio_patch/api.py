@@ -7,7 +7,6 @@ in force.
 
 from __future__ import annotations
 
-import atexit
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
 from .contracts.scheduler import Abilities
 from .cpython import checks, interpose, originals
-from .cpython.exit_order import run_registered_before
+from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.thread_names import thread_name
 from .errors import PatchError, ThreadsAlive
@@ -119,6 +118,8 @@ _applied: _Applied | None = None
 _awaited: set[str] = set()
 """Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
 _hooked = False
+_exit: Last | None = None
+"""What is done at exit, while a patch is in force."""
 """Whether the interpreter has our fork hooks, which it never gives back."""
 
 
@@ -145,7 +146,7 @@ def patch_all(
     here, PatchError on an OS thread that is not the main one, and in a Python that fails one of
     `cpython.checks`, which it names.
     """
-    global _applied, _hooked
+    global _applied, _exit, _hooked
     if originals.get_ident() != _main_ident():
         raise PatchError("patch_all() must be called on the main thread")
     if _applied is not None:
@@ -177,7 +178,7 @@ def patch_all(
     except BaseException:
         unpatch_all()
         raise
-    atexit.register(_at_exit)
+    _exit = Last(_at_exit)
     if not _hooked:
         _hooked = True
         register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
@@ -197,7 +198,8 @@ def unpatch_all() -> None:
         names = ", ".join(thread_name(thread.ident) for thread in alive)
         raise ThreadsAlive(f"{len(alive)} green threads are alive: {names}")
     _applied = None
-    atexit.unregister(_at_exit)
+    if _exit is not None:
+        _exit.cancel()
     applied.close()
 
 
@@ -331,14 +333,13 @@ def _imported(module: ModuleType) -> None:
 
 
 def _at_exit() -> None:
-    """Non-daemon threads have ended; daemon threads stop where they are, as in stock.
+    """Non-daemon threads have ended, and exit callbacks have been called; daemon threads stop where
+    they are, as in stock.
 
     Their greenlets must not be collected: that would raise GreenletExit in them and run their
     ``finally`` blocks.
     """
     global _applied
-    if _applied is not None:
-        run_registered_before(_at_exit)
     applied = _applied
     if applied is None:
         return

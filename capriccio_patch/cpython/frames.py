@@ -17,6 +17,7 @@ Nothing here calls the program's code.  Any OS thread, signal handlers.
 
 from __future__ import annotations
 
+import opcode
 from collections.abc import Callable
 from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
@@ -46,6 +47,10 @@ _INSIDE = f"{PACKAGE}."
 
 _STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__code__
 """Known by the names of its arguments."""
+
+_CACHES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
+_RESUME_CACHES: int = _CACHES.get("RESUME", 0) if hasattr(_CACHES, "get") else 0
+"""By name from CPython 3.13; before, by number, and RESUME has none."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -173,11 +178,12 @@ def unseen(code: CodeType) -> CodeType:
 
     What tells of a call is the instruction RESUME, and what comes before that is not traced
     (``_co_firsttraceable``): without it nothing is, and to the interpreter such a frame is
-    incomplete.
+    incomplete.  From CPython 3.15 a cache follows the instruction, which must not be run either.
     """
     instructions = bytearray(code.co_code)
     resume = instructions[::2].index(opmap["RESUME"])  # behind what fetches its free variables
-    instructions[2 * resume] = opmap["NOP"]
+    for place in range(resume, resume + 1 + _RESUME_CACHES):
+        instructions[2 * place] = opmap["NOP"]
     return code.replace(co_code=bytes(instructions))
 
 

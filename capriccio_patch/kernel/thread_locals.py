@@ -34,6 +34,7 @@ __all__ = ["CState"]
 _LOOP = "__asyncio_running_event_loop__"
 _REPR = "Py_Repr"
 _OUR_LOOP = "capriccio_patch.loop"
+_OUR_TASK = "capriccio_patch.task"
 _OUR_HOOKS = "capriccio_patch.hooks"
 _OUR_DEPTH = "capriccio_patch.depth"
 _OUR_LOCAL = "capriccio_patch.local"
@@ -110,6 +111,9 @@ class CState:
                     del saved[_LOOP]  # what a finished loop leaves behind
                 else:
                     saved[_OUR_LOOP] = loop
+                    task = _swap_task(loop, None)
+                    if task is not None:
+                        saved[_OUR_TASK] = task
                 self._set_loop(None)
             current.clear()
         if saved:
@@ -125,9 +129,12 @@ class CState:
         hooks = saved.pop(_OUR_HOOKS, None)
         depth = saved.pop(_OUR_DEPTH, 0)
         loop = saved.pop(_OUR_LOOP, None)
+        task = saved.pop(_OUR_TASK, None)
         self.current.update(saved)
         if loop is not None:
             self._set_loop(loop)
+            if task is not None:
+                _swap_task(loop, task)
         if hooks is not None:
             sys.set_asyncgen_hooks(*hooks)
         if depth:
@@ -232,3 +239,14 @@ def _shared(words: memoryview[int], owned: slice) -> list[int]:
 
 def _asyncio() -> Any:
     return sys.modules.get("_asyncio") or sys.modules["asyncio.events"]
+
+
+def _swap_task(loop: Any, task: Any) -> Any:
+    """Put in the task that runs on the running `loop`; the one that was there.
+
+    Until CPython 3.13 a loop has its task in a dictionary: there is nothing to exchange.
+    """
+    asyncio = _asyncio()
+    if hasattr(asyncio, "_current_tasks"):
+        return None
+    return asyncio._swap_current_task(loop, task)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..cpython import originals
 from ..io.descriptors import Descriptors
 from ..io.disk import Disk
 from ..io.workers import Workers
@@ -92,16 +93,41 @@ def is_path(value: Any) -> bool:
 
 
 def seconds(value: Any, refuse: Callable[[], Any]) -> float:
-    """A duration as C code reads one: a float, or something with ``__index__``.
+    """A duration as C code reads one: a float, or something with ``__index__``; from CPython 3.15
+    anything with ``__float__``.
 
     `refuse` makes the original call, which raises what stock raises for anything else.
     """
-    if isinstance(value, float):
-        if value != value:
+    if not isinstance(value, float):
+        try:
+            return operator.index(value)
+        except TypeError:
+            if not _TAKES_REAL_NUMBERS or isinstance(value, str):
+                refuse()
+                raise
+        try:
+            value = float(value)
+        except TypeError:
             refuse()
-        return value
-    try:
-        return operator.index(value)
-    except TypeError:
+            raise
+    if value != value:
         refuse()
-        raise
+    return value  # type: ignore[no-any-return]
+
+
+class _RealNumber:
+    """A real number that is no float."""
+
+    def __float__(self) -> float:
+        return 0.0
+
+
+def _takes_real_numbers() -> bool:
+    try:
+        originals.sleep(_RealNumber())
+    except TypeError:
+        return False
+    return True
+
+
+_TAKES_REAL_NUMBERS = _takes_real_numbers()

@@ -78,7 +78,7 @@ class _Conditions:
             lock = self._lock
             plain = type(lock) is _Lock and type(self) is _Condition
             if not (is_locked(lock) if plain else is_owned(self, lock)):
-                raise RuntimeError("cannot wait on un-acquired lock")
+                return stock_wait(self, timeout)  # raises
             waiters = self._waiters
             waiter = Waiter(waits.process)
             waiters.append(waiter)
@@ -116,7 +116,7 @@ class _Conditions:
             if get_ident() != kernel.os_ident or type(n) is not int:
                 return stock_notify(self, n)
             if not (is_locked(lock) if plain else is_owned(self, lock)):
-                raise RuntimeError("cannot notify on un-acquired lock")
+                return stock_notify(self, n)  # raises
             waiters = self._waiters
             while waiters and n > 0:
                 waiter = waiters[0]

@@ -12,6 +12,7 @@ its own that does the same when the time is over.
 
 from __future__ import annotations
 
+import _thread
 import sys
 from collections.abc import Iterator
 from types import FrameType
@@ -20,6 +21,7 @@ from typing import Any
 from ...cpython import originals
 from ...cpython.frames import is_ours
 from ...cpython.interpose import clone
+from ...cpython.threads import system_name
 from ...io import os_threads
 from ..base import Patch, Runtime
 from .introspection import current_frames
@@ -72,7 +74,8 @@ def patches(runtime: Runtime) -> list[Patch]:
                 yield "...\n"
                 return
             kind = "Current thread" if ident == current else "Thread"
-            yield f"{kind} 0x{ident:016x} (most recent call first):\n"
+            name = _name(ident, kernel.main.ident)
+            yield f"{kind} 0x{ident:016x}{name} (most recent call first):\n"
             yield from _stack(frames[ident])
 
     def dump_traceback(file: Any = None, all_threads: Any = True) -> None:
@@ -168,12 +171,30 @@ def _descriptor(file: Any) -> int | None:
 
 
 def _write(fd: int, parts: list[str] | Iterator[str]) -> None:
-    data = "".join(parts).encode("ascii")
+    data = "".join(parts).encode("utf-8", "replace")
     while data:
         try:
             data = data[originals.write(fd, data) :]
         except OSError:
             return  # as stock: nobody is left to be told
+
+
+def _name(ident: int, main: int) -> str:
+    """As C writes it from CPython 3.14 on, which has the names of OS threads: the main one's is the
+    process's."""
+    if not hasattr(_thread, "set_name"):
+        return ""
+    if ident != main:
+        name = system_name(ident)
+        return f" [{name}]" if name else ""
+    try:
+        fd = originals.os_open("/proc/self/comm", 0)
+    except OSError:
+        return ""
+    try:
+        return f" [{originals.read(fd, 64).decode('utf-8', 'replace').removesuffix(chr(10))}]"
+    finally:
+        originals.close(fd)
 
 
 def _header(timeout: float) -> str:

@@ -21,11 +21,14 @@ from weakref import WeakSet
 
 from ...contracts.thread import Thread
 from ...cpython import frames, interpose, originals
+from ...cpython.threads import system_name, thread_handle_name
 from ...io import os_threads
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
 
 __all__ = ["patches"]
+
+_HANDLE = thread_handle_name()
 
 
 def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
@@ -58,6 +61,8 @@ def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
         rows += _handle_patches(runtime)
     if hasattr(_thread, "_get_main_thread_ident"):
         rows.append(_main_ident_patch(runtime))
+    if hasattr(_thread, "set_name"):
+        rows += _name_patches(runtime)
     return rows
 
 
@@ -80,6 +85,31 @@ def _main_ident_patch(runtime: Runtime) -> Patch:
 
     kernel.on_fork(after_fork)
     return Patch("threading", "_thread", "_get_main_thread_ident", get_main_thread_ident)
+
+
+def _name_patches(runtime: Runtime) -> list[Patch]:
+    """The OS thread's name is its main thread's; a green thread has that of its Thread alone."""
+    kernel = runtime.kernel
+    original_set = interpose.clone(_thread.set_name)  # type: ignore[attr-defined]
+    rows = []
+
+    def set_name(name: Any) -> None:
+        if kernel.is_mine() and kernel.current.ident != kernel.main.ident and type(name) is str:
+            return
+        original_set(name)
+
+    rows.append(Patch("threading", "_thread", "set_name", set_name))
+    if hasattr(_thread, "_get_name"):
+        original_get = interpose.clone(_thread._get_name)
+
+        def get_name() -> str:
+            """What the system would tell: the name as far as it takes one."""
+            if not kernel.is_mine() or kernel.current.ident == kernel.main.ident:
+                return str(original_get())
+            return system_name(kernel.current.ident)
+
+        rows.append(Patch("threading", "_thread", "_get_name", get_name))
+    return rows
 
 
 class _Call(partial[Any]):
@@ -237,9 +267,9 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
         me = kernel.current
         host = threading._active.get(kernel.os_ident)  # type: ignore[attr-defined]
         if host is not None and host.ident != me.ident:
-            original_set_done(host._handle)
+            original_set_done(getattr(host, _HANDLE))
         thread = threading._active.get(me.ident)  # type: ignore[attr-defined]
-        handle = getattr(me.on_exit, "__self__", None) or getattr(thread, "_handle", None)
+        handle = getattr(me.on_exit, "__self__", None) or getattr(thread, _HANDLE, None)
         if isinstance(handle, Handle) and original_is_done(handle):
             interpose.swap_thread_handles(handle, make_handle(me.ident))
         for ident in [ident for ident in not_daemon if ident != me.ident]:

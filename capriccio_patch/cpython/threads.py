@@ -1,0 +1,37 @@
+"""Private names of ``threading`` that differ from one version of CPython to the next."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+
+__all__ = ["system_name", "thread_handle_name"]
+
+_HANDLES = ("_os_thread_handle", "_handle")
+
+
+def thread_handle_name() -> str:
+    """The attribute of a ``threading.Thread`` that has its C object; "" where it has none.
+
+    AttributeError if ``_thread`` has such objects and a Thread none that is known.
+    """
+    if not hasattr(_thread, "_ThreadHandle"):
+        return ""
+    main = threading.main_thread()
+    for name in _HANDLES:
+        if isinstance(getattr(main, name, None), _thread._ThreadHandle):
+            return name
+    raise AttributeError("a Thread has none of " + ", ".join(_HANDLES))
+
+
+def system_name(ident: int | None) -> str:
+    """The name of the Thread with an identifier, as far as the system takes one for an OS thread;
+    "" without such a Thread.  From CPython 3.14 OS threads have the names of their Threads.
+    """
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    if thread is None:
+        return ""
+    most: int = getattr(_thread, "_NAME_MAXLEN", 0)
+    encoding = sys.getfilesystemencoding()
+    return str(thread.name).encode(encoding, "replace")[:most].decode(encoding, "ignore")
