@@ -14,11 +14,12 @@ Threads that wait for the same thing queue in a `parking.Lot`, which does this f
    of a thread that is not parked is an error.
 2. Threads switch to each other directly.  Only a thread's *first* switch comes from the base
    greenlet: a greenlet started from another's stack would inherit its depth of recursion and lie on
-   top of its C stack.
+   top of its C stack.  A finalizer that waits on the base greenlet gets the others a new one.
 3. While the kernel works, between `begin` and the switch, `current` is a `Finalizer`: code that
    runs then (finalizers, weakref callbacks, signal handlers) can itself wait without disturbing
    what the thread below it waits for.  `type(current) is Finalizer` is the flag of the critical
-   section.
+   section.  It ends when the thread that was switched to has taken its turn: what it was woken with
+   must not be changed by the waits of a finalizer that comes first.
 4. A turn is at most `TURN` switches; then descriptors, timers and the inbox are looked at, whether
    or not threads are still runnable, so that neither starves.  As many timers are taken at most.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
@@ -40,9 +41,9 @@ from greenlet import getcurrent, greenlet
 
 from ..contracts.scheduler import Scheduler
 from ..contracts.socket_backend import Backend
-from ..contracts.thread import Finalizer, Thread
+from ..contracts.thread import Thread
 from ..cpython import frames, originals
-from . import forks, interrupts, lifecycle
+from . import finalizers, forks, interrupts, lifecycle
 from .slices import POLL_INTERVAL, SLICE_LIMIT, Slices
 from .state import TURN, KernelState
 
@@ -62,8 +63,9 @@ class Kernel(KernelState):
     ) -> None:
         super().__init__(backend, scheduler, clock)
         self._slices = Slices(self)
+        self.next_thread = self._next
         self._run_thread = lifecycle.make_run_thread(self)
-        self._start_base()
+        lifecycle.start_base(self, 0)
 
     interrupt = interrupts.interrupt
     throw = interrupts.throw
@@ -79,7 +81,7 @@ class Kernel(KernelState):
         mine = forks.keep_the_current(self, backend)
         self._slices.clear()
         if not mine:
-            self._start_base()
+            lifecycle.start_base(self, 0)
         for call in self.after_fork_hooks:
             call()
         self.end_fork()
@@ -101,27 +103,6 @@ class Kernel(KernelState):
             self.wake_watchdog()
         return thread
 
-    def _start_base(self) -> None:
-        self._base = greenlet(self._base_loop)
-        self._base.switch()
-
-    def _base_loop(self) -> None:
-        getcurrent().parent.switch()
-        while True:
-            if self._ended is not None:
-                self.spare.append(self._ended)
-                self._ended = None
-            thread = self._starting
-            if thread is None:
-                thread = self._next()
-                if thread.c_state is not None:
-                    self.c_state.restore(thread)
-                self.current = thread
-            else:
-                self._starting = None
-            thread.started = True
-            thread.greenlet.switch()
-
     # -- waiting -----------------------------------------------------------------------------
 
     def begin(self) -> Thread:
@@ -131,7 +112,7 @@ class Kernel(KernelState):
         if me is finalizer:
             # A finalizer waits while the kernel works on its host's behalf: it is a thread of its
             # own for that time, and the next critical section needs another one.
-            self.finalizer = finalizer = Finalizer()
+            finalizer = finalizers.begin(self, me)
         finalizer.host = me
         me.parked = True
         me.timed_out = False
@@ -164,43 +145,63 @@ class Kernel(KernelState):
         self.budget -= 1
         pop = self._pop  # a call of an attribute in a slot is slower
         new = pop()
+        self._chosen = new
         if new is not me:
             if self.tsd or self.has_locals or new.c_state is not None:
-                self.c_state.exchange(me, new)
-            self.current = new
+                new = self._exchange(me, new)
+            # `new` is not the current one before it has taken its turn, below.
+            finalizer = self.finalizer
+            finalizer.host = new
+            self.current = finalizer
             if new.started:
                 new.greenlet.switch()
             else:
-                self._starting = new
                 self._base.switch()
-        else:
-            self.current = me
         error = None
-        if self.current is not me or me.interrupt is not None:
+        if self._chosen is not me or me.interrupt is not None:
             error = self._go_on(me)
+        self._chosen = None
         if me.parked:
             raise SystemError(f"{me!r} runs but was never resumed")
+        in_time = not me.timed_out
+        self.current = me
         me.deadline = me.object = None  # what was waited for may go
         if me.trace is not None:
             self.c_state.restore_trace(me)
         if error is not None:
             raise error
-        return not me.timed_out
+        return in_time
 
     def _switch(self, me: Thread) -> None:
         """Run the next thread; returns when `me`, or a finalizer's host below it, is the next."""
         new = self._next()
+        self._chosen = new
         if new is me:
-            self.current = me
             return
         if self.tsd or self.has_locals or new.c_state is not None:
-            self.c_state.exchange(me, new)
-        self.current = new
+            new = self._exchange(me, new)
+        finalizer = self.finalizer
+        finalizer.host = new
+        self.current = finalizer
         if new.started:
             new.greenlet.switch()
         else:
-            self._starting = new
             self._base.switch()
+
+    def _exchange(self, me: Thread, new: Thread) -> Thread:
+        """Put away what C holds for `me` and install what it held for `new`, which is `_chosen`.
+
+        Returns who is to be switched to: another one, if a finalizer has waited in between.
+        """
+        finalizer = self.finalizer
+        finalizer.host = me
+        self.current = finalizer
+        self.c_state.save(me)
+        while self._chosen is not new:
+            new = self._next()
+            self._chosen = new
+        self.c_state.restore(new)
+        return new
 
     def _go_on(self, me: Thread) -> BaseException | None:
         """`me` was switched to and is not simply to run: it may have to let others run again.
@@ -208,39 +209,25 @@ class Kernel(KernelState):
         Returns what it is to raise.
         """
         error: BaseException | None = None
-        others: list[Thread] | None = None
+        others: list[Thread] = []
         while True:
-            if self.current is not me:
-                others = self._chosen_below(me, others)
+            if self._chosen is not me:
+                finalizers.host_chosen(self, me, others)
             elif me.interrupt is None:
                 break
             else:
+                self._chosen = None
                 error, still_waiting = interrupts.run(self, me, error)
                 if not still_waiting:
                     break
             self._switch(me)
+        self._chosen = None
         self.current = me
         if me.trace is not None:
             self.c_state.restore_trace(me)
-        if others is not None:
-            for thread in others:
-                self.push(thread)
+        for thread in others:  # they were below
+            self.push(thread)
         return error
-
-    def _chosen_below(self, me: Thread, others: list[Thread] | None) -> list[Thread] | None:
-        """Not `me`, a waiting finalizer, was switched to, but the thread that it interrupted.
-
-        That one can't run before the finalizer on top of it has returned: it is queued again then.
-        """
-        chosen = self.current
-        finalizer = self.finalizer
-        if chosen is not finalizer:  # which is current where a thread has ended
-            others = others or []
-            others.append(chosen)
-        self._starting = None
-        finalizer.host = me
-        self.current = finalizer
-        return others
 
     def resume(self, thread: Thread) -> None:
         """End the wait of a parked thread: it runs when its turn comes."""
@@ -290,19 +277,23 @@ class Kernel(KernelState):
         me.greenlet = getcurrent()
         pop = self._pop
         new = pop()
-        if new.c_state is not None:
-            self.c_state.exchange(me, new)
-        self.current = new
+        self._chosen = new
         if new is not me:
+            if new.c_state is not None:
+                new = self._exchange(me, new)
+            finalizer = self.finalizer
+            finalizer.host = new
+            self.current = finalizer
             if new.started:
                 new.greenlet.switch()
             else:
-                self._starting = new
                 self._base.switch()
-        if self.current is not me or me.interrupt is not None:
+        if self._chosen is not me or me.interrupt is not None:
             error = self._go_on(me)
             if error is not None:
                 raise error
+        self._chosen = None
+        self.current = me
 
     def sleep_until(self, deadline: float) -> None:
         """Park until `deadline`, in seconds of the kernel's clock."""
@@ -331,6 +322,9 @@ class Kernel(KernelState):
         while True:
             if self._inbox:
                 self._drain_inbox()
+            if self.unfinished:
+                for what, finish in list(self.unfinished.items()):
+                    finish(what)
             timeout: float | None = 0.0
             if not ready and not self.deferred:
                 deadline = self.timers.next_deadline()

@@ -9,15 +9,16 @@ For the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from . import interrupts
 from .state import KernelState
 
-__all__ = ["make_run_thread"]
+__all__ = ["make_run_thread", "start_base"]
 
 _SPARE = 64
 """Greenlets that are kept for new threads at most."""
@@ -30,9 +31,8 @@ def make_run_thread(kernel: KernelState) -> Callable[[], None]:
     @frames.entry
     def run_thread() -> None:
         # No argument: the greenlet would keep the first thread as long as it lives itself.
+        thread: Any = kernel.current
         while True:
-            thread: Thread | None = kernel.current
-            assert thread is not None
             try:
                 if thread.interrupt is not None:
                     _run_interrupt(kernel, thread)
@@ -51,7 +51,10 @@ def make_run_thread(kernel: KernelState) -> Callable[[], None]:
             # Not a local, which would keep the greenlet alive; nor is it spare before the switch:
             # between these two no signal handler and no finalizer can run.
             kernel._ended = getcurrent()
-            kernel._base.switch()
+            while kernel._chosen is None:  # it is not, unless a finalizer comes and waits
+                kernel._base.switch()
+            kernel.current = thread = kernel._chosen
+            kernel._chosen = None
 
     return run_thread
 
@@ -69,10 +72,10 @@ def _run_interrupt(kernel: KernelState, thread: Thread) -> None:
 def _finish(kernel: KernelState, thread: Thread) -> None:
     if kernel.tsd or kernel.has_locals or kernel.is_profiled or kernel.is_traced:
         kernel.c_state.discard()
+    thread.run = None  # what goes with it is finalized before the thread can be joined
     if thread.on_exit is not None:
         on_exit, thread.on_exit = thread.on_exit, None
         on_exit()
-    thread.run = None
     kernel.finalizer.host = thread
     kernel.current = kernel.finalizer
     kernel.timers.forget(thread)
@@ -81,3 +84,41 @@ def _finish(kernel: KernelState, thread: Thread) -> None:
     if thread is kernel.main:
         # Only in a forked child, whose main thread is the one that called fork.
         originals.process_exit(0)
+
+
+def start_base(kernel: KernelState, level: int) -> None:
+    """Have a greenlet make the first switches to threads; finalizers wait on `level` others."""
+    base = greenlet(_base_loop)
+    base.switch(kernel, level)
+    kernel._base = base
+    kernel._base_level = level
+
+
+def _base_loop(kernel: KernelState, level: int) -> None:
+    getcurrent().parent.switch()
+    while True:
+        if kernel._ended is not None:
+            kernel.spare.append(kernel._ended)
+            kernel._ended = None
+        if level < kernel._base_level:
+            # A finalizer that waited on top of this one is through.
+            kernel._base = getcurrent()
+            kernel._base_level = level
+        finalizer = kernel.finalizer
+        if kernel.current is not finalizer:  # one has waited in the meantime
+            finalizer.host = kernel.current
+            kernel.current = finalizer
+        thread = kernel._chosen
+        if thread is None:
+            thread = kernel.next_thread()
+            kernel._chosen = thread
+            finalizer = kernel.finalizer
+            finalizer.host = thread
+            kernel.current = finalizer
+            if thread.c_state is not None:
+                kernel.c_state.restore(thread)
+        if not thread.started:
+            thread.started = True
+            kernel.current = thread
+            kernel._chosen = None
+        thread.greenlet.switch()

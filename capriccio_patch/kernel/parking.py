@@ -14,6 +14,12 @@ for a thread whose wake-up is addressed to it (a request, a signal, several thin
    that thread: there may be 100,000 such things.  Each operation takes constant time, removal from
    the middle too.
 
+5. A finalizer may run wherever something is allocated and, from CPython 3.12 on, at the next call
+   after that; it may wait there, and others change the queue.  What was allocated is used only if
+   the queue is still what it was.
+6. A thread that was woken, and can't run because a finalizer waits on top of it, passes the wake-up
+   on as well, and looks again later.
+
 Parking is for the scheduler's OS thread; `wake_one` and `wake_all` may be called on any.
 """
 
@@ -26,7 +32,7 @@ from ..contracts.thread import Slot, Thread, WaitQueue
 from ..cpython import originals
 from .core import Kernel
 
-__all__ = ["Lot"]
+__all__ = ["Lot", "first_of", "let_finalizers_come"]
 
 
 class Lot:
@@ -55,6 +61,7 @@ class Lot:
         self.waiting: dict[Any, Thread | WaitQueue] = _Field(field) if field else {}
         """By id of a thing: who waits for it.  To be looked at before a call of `wake_one`."""
         kernel.on_fork(self.waiting.clear)
+        kernel.passed_over.append(self._passed_over)
 
     def park(
         self,
@@ -75,17 +82,22 @@ class Lot:
         try:
             key = self._key(thing)
             waiting = self.waiting
-            waiting[key] = _joined(waiting[key], me, first) if key in waiting else me
+            me.kind = self._kind
+            me.object = thing
+            if key in waiting:
+                self.add(thing, me, first=first)
+            else:
+                waiting[key] = me
             if ready is not None and ready(thing):
+                me.object = None
                 self.withdraw(thing, me)
                 kernel.cancel(me)
                 return True
-            me.kind = self._kind
-            me.object = thing
             in_time = kernel.park(me, deadline)
         except BaseException:
             was_woken = not self.withdraw(thing, me)
             if kernel.current is not me:
+                me.object = None
                 kernel.cancel(me)  # `ready` has raised
             if was_woken:
                 self._pass_on(thing)
@@ -104,17 +116,21 @@ class Lot:
             return True
         waiting = self.waiting
         key = self._key(thing)
-        if key not in waiting:
-            return False
-        slot = waiting.pop(key)
-        if type(slot) is WaitQueue:
-            thread, _ = slot.popitem(last=False)
-            if slot:
-                waiting[key] = slot
-        else:
-            thread = slot  # type: ignore[assignment]
-        kernel.resume(thread)
-        return True
+        while key in waiting:
+            slot = waiting[key]
+            thread = first_of(slot)
+            if slot is thread:
+                del waiting[key]
+            else:
+                let_finalizers_come()
+                if key not in waiting or waiting[key] is not slot or thread not in slot:  # type: ignore[operator]
+                    continue
+                del slot[thread]  # type: ignore[union-attr]
+                if not slot:
+                    del waiting[key]
+            kernel.resume(thread)
+            return True
+        return False
 
     def wake_all(self, thing: Any) -> None:
         """Wake all who wait for `thing` now, in order.  Any OS thread."""
@@ -122,12 +138,39 @@ class Lot:
         if originals.get_ident() != kernel.os_ident:
             kernel.call_soon(self.wake_all, thing)
             return
-        for thread in _listed(self.waiting.pop(self._key(thing), None)):
-            kernel.resume(thread)
+        for thread in self.waiters(thing):
+            if self.withdraw(thing, thread):
+                kernel.resume(thread)
 
     def waiters(self, thing: Any) -> list[Thread]:
         """All who wait for `thing`, in order."""
         return _listed(self.waiting.get(self._key(thing)))
+
+    def add(self, thing: Any, me: Thread, *, first: bool = False) -> None:
+        """`me`, which has begun to wait, queues for `thing`; with `first` before all others."""
+        key = self._key(thing)
+        waiting = self.waiting
+        while key in waiting:
+            slot = waiting[key]
+            if type(slot) is WaitQueue:
+                slot[me] = None
+                if first:
+                    slot.move_to_end(me, last=False)
+                return
+            queue = WaitQueue()
+            if key in waiting and waiting[key] is slot:
+                queue[slot] = None  # type: ignore[index]
+                waiting[key] = queue
+        waiting[key] = me
+
+    def _passed_over(self, thread: Thread) -> None:
+        """`thread` was chosen, but a finalizer waits on top of it."""
+        thing = thread.object
+        if thread.kind != self._kind or thing is None:
+            return
+        slot = self.waiting.get(self._key(thing))
+        if slot is not thread and not (type(slot) is WaitQueue and thread in slot):
+            self._pass_on(thing)  # it was woken
 
     def withdraw(self, thing: Any, me: Thread) -> bool:
         """`me` waits no longer for `thing`; False if it was woken already."""
@@ -185,14 +228,13 @@ def _listed(slot: Slot) -> list[Thread]:
     return list(slot) if type(slot) is WaitQueue else [slot]  # type: ignore[list-item]
 
 
-def _joined(slot: Thread | WaitQueue, thread: Thread, first: bool) -> WaitQueue:
-    """`slot` with `thread` at its end, or at its head."""
+def first_of(slot: Thread | WaitQueue) -> Thread:
+    """The thread that has waited longest.  Allocates, if there are several."""
     if type(slot) is WaitQueue:
-        queue = slot
-    else:
-        queue = WaitQueue()
-        queue[slot] = None  # type: ignore[index]
-    queue[thread] = None
-    if first:
-        queue.move_to_end(thread, last=False)
-    return queue
+        for thread in slot:
+            return thread
+    return slot  # type: ignore[return-value]
+
+
+def let_finalizers_come() -> None:
+    """A call: those that the last allocation has made due run now, and not a moment later."""

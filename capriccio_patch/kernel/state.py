@@ -38,10 +38,11 @@ class KernelState:
 
     __slots__ = (
         "_base",
+        "_base_level",
+        "_chosen",
         "_ended",
         "_inbox",
         "_pop",
-        "_starting",
         "after_fork_hooks",
         "around_fork_hooks",
         "backend",
@@ -58,8 +59,10 @@ class KernelState:
         "is_traced",
         "listens",
         "main",
+        "next_thread",
         "now",
         "os_ident",
+        "passed_over",
         "polled_outside",
         "proxies",
         "push",
@@ -71,6 +74,7 @@ class KernelState:
         "threads",
         "timers",
         "tsd",
+        "unfinished",
         "wake_watchdog",
     )
 
@@ -100,8 +104,19 @@ class KernelState:
         self.after_fork_hooks: list[Callable[[], None]] = []
         self.around_fork_hooks: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._base: greenlet
-        self._starting: Thread | None = None
-        """The thread whose first switch the base greenlet is to make."""
+        self._base_level: int
+        """How many base greenlets there are on which finalizers wait."""
+        self._chosen: Thread | None = None
+        """Who is being switched to and has not taken its turn; a finalizer that waits in between
+        puts it back."""
+        self.next_thread: Callable[[], Thread]
+        """Returns the thread whose turn it is; for the base greenlet."""
+        self.passed_over: list[Callable[[Thread], None]] = []
+        """What is called with a thread that was woken but can't run before a finalizer on top of it
+        has returned: others may need what it was woken for."""
+        self.unfinished: dict[Any, Callable[[Any], object]] = {}
+        """Wake-ups that finalizers may have interrupted, each a call by its argument: they are
+        finished when a turn begins."""
         self.spare: list[greenlet] = []
         """Greenlets whose threads have ended, for new threads: their stacks need not be made."""
         self._ended: greenlet | None = None

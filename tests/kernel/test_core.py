@@ -6,7 +6,9 @@ import _thread
 import gc
 import sys
 from collections.abc import Callable
+from typing import Any
 
+import greenlet
 import pytest
 
 from capriccio_patch.contracts.thread import Finalizer, Thread
@@ -210,6 +212,19 @@ def test_very_many_waits(sim: Simulation) -> None:
     assert len(kernel.timers) == 0
 
 
+def on_arrival(thread: Thread, call: Callable[[], Any]) -> None:
+    """Make `call` when `thread` is switched to the next time, before it does anything else: on
+    CPython 3.12 and later finalizers run there.
+    """
+
+    def trace(event: str, where: tuple[Any, Any]) -> None:
+        if where[1] is thread.greenlet:
+            greenlet.settrace(None)
+            call()
+
+    greenlet.settrace(trace)
+
+
 class TestFinalizers:
     """Code that runs while the kernel is at work: it may wait like any other."""
 
@@ -282,6 +297,167 @@ class TestFinalizers:
         kernel.sleep_until(sim.clock() + 3.0)
         assert sim.log == ["inner", "outer"]
         assert kernel.current is kernel.main
+
+    def test_one_that_comes_before_a_thread_has_taken_its_turn(self, sim: Simulation) -> None:
+        """What ended the thread's wait is not what ends the finalizer's."""
+        kernel = sim.kernel
+
+        def finalize() -> None:
+            kernel.sleep_until(sim.clock() + 1.0)
+            sim.log.append((type(kernel.current), kernel.current.ident))
+
+        me = kernel.begin()
+        kernel.spawn(lambda: (on_arrival(kernel.main, finalize), kernel.resume(me)))
+        assert kernel.park(me, sim.clock() + 5.0) is True
+        assert sim.log == [(Finalizer, kernel.main.ident)]
+        assert kernel.current is kernel.main
+        assert sim.wait(1.0) is False
+
+    def test_one_that_comes_between_a_deadline_and_the_turn(self, sim: Simulation) -> None:
+        kernel = sim.kernel
+
+        def finalize() -> None:
+            me = kernel.begin()
+            kernel.spawn(lambda: kernel.resume(me))
+            sim.log.append(kernel.park(me))
+
+        def other() -> None:
+            on_arrival(kernel.main, finalize)
+            kernel.sleep_until(sim.clock() + 5.0)
+
+        kernel.spawn(other)
+        assert sim.wait(1.0) is False
+        assert sim.log == [True]
+
+    def test_one_that_comes_between_an_interrupt_and_the_turn(self, sim: Simulation) -> None:
+        """The interrupt is the thread's; neither wait is ended by it."""
+        kernel = sim.kernel
+
+        def finalize() -> None:
+            kernel.sleep_until(sim.clock() + 1.0)
+            sim.log.append("finalized")
+
+        def other() -> None:
+            on_arrival(kernel.main, finalize)
+            kernel.interrupt(kernel.main, lambda: sim.log.append("interrupted"))
+            kernel.sleep_until(sim.clock() + 2.0)
+            sim.log.append("resumed")
+            kernel.resume(kernel.main)
+
+        kernel.spawn(other)
+        assert sim.wait() is True
+        assert sim.log == ["finalized", "interrupted", "resumed"]
+
+    def test_others_run_while_one_waits_before_the_turn(self, sim: Simulation) -> None:
+        kernel = sim.kernel
+        me = kernel.begin()
+
+        def finalize() -> None:
+            waiter = kernel.begin()
+            kernel.spawn(lambda: (sim.log.append("started"), kernel.resume(waiter)))
+            kernel.park(waiter)
+            sim.log.append("finalized")
+
+        kernel.spawn(lambda: (on_arrival(kernel.main, finalize), kernel.resume(me)))
+        assert kernel.park(me)
+        assert sim.log == ["started", "finalized"]
+
+    def test_one_on_the_base_greenlet_waits_for_a_new_thread(self, sim: Simulation) -> None:
+        """Between the end of a thread and the next; new threads need the base greenlet."""
+        kernel = sim.kernel
+        turns = 20
+
+        def finalize() -> None:
+            kernel.spare.clear()
+            me = kernel.begin()
+            kernel.spawn(lambda: kernel.resume(me))
+            kernel.park(me)
+            sim.log.append("finalized")
+
+        for turn in range(turns):
+            me = kernel.begin()
+
+            def end(me: Thread = me) -> None:
+                sim.during_polls(finalize, lambda: kernel.resume(me))
+                kernel.budget = 0
+
+            kernel.spawn(end)
+            kernel.park(me)
+            sim.run([lambda: sim.log.append("after")])
+            assert sim.log == ["finalized", "after"] * (turn + 1)
+
+    def test_many_wait_on_base_greenlets_at_once(self, sim: Simulation) -> None:
+        kernel = sim.kernel
+        waiters: list[Thread] = []
+
+        def finalize() -> None:
+            me = kernel.begin()
+            waiters.append(me)
+            kernel.park(me)
+            sim.log.append(waiters.index(me))
+
+        def end() -> None:
+            sim.during_polls(finalize)
+            kernel.budget = 0
+
+        for _ in range(3):
+            kernel.spawn(end)
+            kernel.sleep_until(sim.clock() + 1.0)
+        assert len(waiters) == 3
+        for turn in (1, 0, 2):
+            kernel.resume(waiters[turn])
+            kernel.sleep_until(sim.clock() + 1.0)
+            sim.run([lambda: sim.log.append("started")])
+        assert sim.log == [1, "started", 0, "started", 2, "started"]
+
+    def test_one_that_comes_while_a_thread_is_chosen(self, sim: Simulation) -> None:
+        """C's state is put away first; the chosen thread may be what the finalizer waits for."""
+        kernel = sim.kernel
+        c_state = kernel.c_state
+        me = kernel.begin()
+
+        def finalize() -> None:
+            waiter = kernel.begin()
+            waiters.append(waiter)
+            kernel.park(waiter)
+            sim.log.append("finalized")
+
+        class State:
+            def save(self, thread: Thread) -> None:
+                kernel.c_state = c_state
+                kernel.tsd = c_state.current
+                finalize()
+
+            def restore(self, thread: Thread) -> None:
+                c_state.restore(thread)
+
+            exchange = None
+
+        def chosen() -> None:
+            sim.log.append("chosen")
+            kernel.resume(waiters[0])
+            kernel.resume(me)
+
+        waiters: list[Thread] = []
+        kernel.spawn(chosen)
+        kernel.c_state = State()  # type: ignore[assignment]
+        kernel.tsd = {"there": "is something"}
+        assert kernel.park(me)
+        assert sim.log == ["chosen", "finalized"]
+
+    def test_one_that_is_resumed_before_it_parks(self, sim: Simulation) -> None:
+        kernel = sim.kernel
+
+        def outer() -> None:
+            me = kernel.begin()
+            kernel.resume(me)
+            kernel.sleep_until(sim.clock() + 1.0)  # another one on top of it
+            kernel.park(me)
+            sim.log.append("outer")
+
+        sim.during_polls(outer)
+        kernel.sleep_until(sim.clock() + 3.0)
+        assert sim.log == ["outer"]
 
     def test_the_collector_runs_in_a_poll(self, sim: Simulation) -> None:
         kernel = sim.kernel

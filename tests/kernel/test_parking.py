@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -262,3 +263,79 @@ def test_against_a_plain_model(sim: Simulation, lot: Lot) -> None:
     model.clear()
     kernel.sleep_until(sim.clock() + 3.0)
     assert len(kernel.threads) == 1
+
+
+def test_a_wake_up_of_a_thread_below_a_waiting_finalizer_is_passed_on(
+    sim: Simulation, lot: Lot
+) -> None:
+    """It can't run before the finalizer has returned, which waits for the same thing."""
+    thing = Record()
+
+    def finalize() -> None:
+        lot.park(thing)
+        sim.log.append("finalizer")
+        lot.wake_one(thing)
+
+    sim.during_polls(finalize, lambda: lot.wake_one(thing))
+    lot.park(thing)
+    assert sim.log == ["finalizer"]
+
+
+@pytest.mark.parametrize("waiters", [1, 2, 3])
+def test_the_queue_changes_while_it_is_read(
+    sim: Simulation, lot: Lot, waiters: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finalizer, where the reader allocates, takes out the thread that was about to be woken."""
+    thing = Record()
+
+    def finalize() -> None:
+        monkeypatch.undo()
+        assert lot.wake_one(thing)
+
+    def wait(number: int) -> None:
+        lot.park(thing)
+        sim.log.append(number)
+
+    def wake() -> None:
+        if waiters > 1:
+            monkeypatch.setattr("capriccio_patch.kernel.parking.let_finalizers_come", finalize)
+        else:
+            finalize()
+        assert lot.wake_one(thing) is (waiters > 1)
+        while lot.wake_one(thing):
+            pass
+
+    sim.run([partial(wait, number) for number in range(waiters)] + [wake])
+    assert sim.log == list(range(waiters))
+
+
+def test_the_only_waiter_is_woken_while_a_second_one_queues(
+    sim: Simulation, lot: Lot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thing = Record()
+
+    def queue() -> WaitQueue:
+        monkeypatch.undo()
+        assert lot.wake_one(thing)
+        return WaitQueue()
+
+    def wait(number: int) -> None:
+        lot.park(thing)
+        sim.log.append(number)
+
+    def second() -> None:
+        monkeypatch.setattr("capriccio_patch.kernel.parking.WaitQueue", Made)
+        wait(2)
+
+    class Made(WaitQueue):
+        __slots__ = ()
+
+        def __new__(cls) -> Any:
+            return queue()
+
+    def wake() -> None:
+        assert lot.wake_one(thing)
+        assert not lot.wake_one(thing)
+
+    sim.run([partial(wait, 1), second, wake])
+    assert sim.log == [1, 2]

@@ -6,7 +6,10 @@
    gets it.  A waiter that was woken and found the lock taken goes back to the head, *starving*, and
    the next release takes the lock for it: a thread that releases and takes a lock in a loop does
    not keep the others out.
-3. A wake-up that its thread can't use (it is interrupted) is passed on.
+3. A wake-up that its thread can't use is passed on: the thread is interrupted, or a finalizer waits
+   on top of it.
+4. Finalizers may come, and wait, at any call and allocation.  What belongs together is changed
+   between two of them; a wake-up that they interrupt is finished by others (`Kernel.unfinished`).
 
 A wait may begin in a finalizer in the middle of anything: nothing is imported, and what is used is
 held by closure.
@@ -17,18 +20,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ...contracts.thread import Slot, Thread
+from ...contracts.thread import Thread, WaitQueue
 from ...cpython import originals
 from ...kernel.core import Kernel
-from ...kernel.waitqueue import added, contains, first, removed
+from ...kernel.parking import Lot, first_of, let_finalizers_come
 
-__all__ = ["LockWaits", "lock_waits"]
+__all__ = ["LockOperations", "LockWaits", "lock_waits"]
 
 
 class LockWaits(NamedTuple):
     """The waits for the locks of one type."""
 
-    waiting: dict[int, Slot]
+    waiting: dict[int, Thread | WaitQueue]
     """By id of a lock: who waits for it.  A release looks here before it calls `wake`."""
     wait: Callable[[Any, float | None], bool]
     """``wait(lock, deadline)``: park until the lock is taken; False when the deadline passed."""
@@ -36,37 +39,51 @@ class LockWaits(NamedTuple):
     """``wake(lock)``: it was released.  Any OS thread."""
 
 
-def lock_waits(
-    kernel: Kernel,
-    kind: str,
-    try_acquire: Callable[[Any, bool], bool],
-    acquire_for: Callable[[Any, Thread], bool],
-    release: Callable[[Any], None],
-) -> LockWaits:
-    """The waits for a type of lock, from its operations.
+class LockOperations(NamedTuple):
+    """What the waits need of a type of lock.  None of them waits."""
 
-    ``try_acquire(lock, False)`` takes it for the current thread, ``acquire_for(lock, thread)`` for
-    another one, both without waiting; ``release(lock)`` is the full release, which wakes the next.
-    """
+    try_acquire: Callable[[Any, bool], bool]
+    """``try_acquire(lock, False)``: take it for the current thread."""
+    grab: Callable[[Any, bool], bool]
+    """``grab(lock, False)``: have C take it, for a thread that is yet to be named."""
+    grant: Callable[[Any, Thread], bool] | None
+    """``grant(lock, thread)``: what was grabbed is this thread's; False if others came first.  None
+    if C lets nobody else come."""
+    drop: Callable[[Any], None]
+    """``drop(lock)``: what was grabbed goes back to C."""
+    release: Callable[[Any], None]
+    """``release(lock)``: the full release, which wakes the next."""
+
+
+def lock_waits(kernel: Kernel, kind: str, operations: LockOperations) -> LockWaits:
+    """The waits for a type of lock; `kind` is what the records of its waiters say."""
+    try_acquire, grab, grant, drop, release = operations
     get_ident = originals.get_ident
-    waiting: dict[int, Slot] = {}
     starving: set[Thread] = set()
-
-    def store(key: int, slot: Slot) -> None:
-        if slot is None:
-            waiting.pop(key, None)
-        else:
-            waiting[key] = slot
+    given: set[Thread] = set()
+    """Those who starved and have been granted their lock; they have yet to run."""
+    unfinished = kernel.unfinished
 
     def leave(lock: Any, me: Thread) -> bool:
         """`me` waits no longer; whether it was still queued."""
-        key = id(lock)
-        slot = waiting.get(key)
         starving.discard(me)
-        if not contains(slot, me):
-            return False
-        store(key, removed(slot, me))
-        return True
+        return withdraw(lock, me)
+
+    def give_up(lock: Any, me: Thread) -> None:
+        """`me` waits no longer; what it was woken for is the next one's."""
+        if me in given:
+            give_back(lock, me)
+        elif not leave(lock, me):
+            wake(lock)
+
+    def give_back(lock: Any, me: Thread) -> None:
+        given.discard(me)
+        release(lock)
+
+    def passed_over(thread: Thread) -> None:
+        """A finalizer waits on top of `thread`, which has to try again later."""
+        if thread in given:
+            give_back(thread.object, thread)
 
     def wait(lock: Any, deadline: float | None) -> bool:
         key = id(lock)
@@ -82,31 +99,38 @@ def lock_waits(
                 me.parked = True
                 me.timed_out = False
                 kernel.current = finalizer
-            if key in waiting:
-                waiting[key] = added(waiting[key], me, first=again)
-            else:
-                waiting[key] = me
-            if try_acquire(lock, False):
-                leave(lock, me)
-                kernel.cancel(me)
-                return True
-            if again:
-                starving.add(me)
             me.kind = kind
             me.object = lock
+            if again:
+                starving.add(me)
+            if key not in waiting:
+                waiting[key] = me
+            elif waiting[key].__class__ is not WaitQueue:
+                add(lock, me, first=again)
+            else:  # `add`, without its calls
+                queue: Any = waiting[key]
+                queue[me] = None
+                if again:
+                    queue.move_to_end(me, last=False)
+            if try_acquire(lock, False):
+                me.object = None
+                leave(lock, me)
+                if me in given:  # as well
+                    give_back(lock, me)
+                kernel.cancel(me)
+                return True
             try:
                 in_time = kernel.park(me, deadline)
             except BaseException:
-                if not leave(lock, me):
-                    if again:
-                        release(lock)  # it was ours already
-                    else:
-                        wake(lock)
+                give_up(lock, me)
                 raise
+            if given and me in given:
+                given.discard(me)
+                return True
             if not in_time:
                 leave(lock, me)
                 return False
-            if again or try_acquire(lock, False):
+            if try_acquire(lock, False):
                 return True
             again = True
 
@@ -115,27 +139,61 @@ def lock_waits(
             kernel.call_soon(wake, lock)
             return
         key = id(lock)
-        slot = waiting.get(key)
-        if type(slot) is Thread and slot.parked and not starving:
+        if key not in waiting:
+            return
+        slot: Any = waiting[key]
+        if slot.__class__ is Thread and slot.parked and not starving:
             # What follows below, and `resume`, for one who waits alone and for the first time.
             del waiting[key]
             slot.parked = False
             push = kernel.push
             push(slot)
             return
-        if slot is None:
+        unfinished[lock] = wake_first
+        wake_first(lock)
+        unfinished.pop(lock, None)
+
+    def wake_first(lock: Any) -> None:
+        key = id(lock)
+        while key in waiting:
+            slot = waiting[key]
+            thread = first_of(slot)
+            starves = thread in starving
+            if not starves:
+                let_finalizers_come()
+            elif not grab(lock, False):
+                return  # taken meanwhile: who has it releases it
+            if (
+                key not in waiting
+                or waiting[key] is not slot
+                or not (slot is thread or thread in slot)  # type: ignore[operator]
+            ):
+                if starves:
+                    drop(lock)
+                continue
+            if starves:
+                if grant is not None and not grant(lock, thread):
+                    drop(lock)
+                    return
+                given.add(thread)
+                starving.discard(thread)
+            if slot is thread:
+                del waiting[key]
+            else:
+                del slot[thread]  # type: ignore[union-attr]
+                if not slot:
+                    del waiting[key]
+            kernel.resume(thread)
             return
-        thread = first(slot)
-        if thread in starving:
-            if not acquire_for(lock, thread):
-                return  # taken meanwhile: whoever has it releases it
-            starving.discard(thread)
-        store(key, removed(slot, thread))
-        kernel.resume(thread)
+
+    lot = Lot(kernel, kind, pass_on=wake)
+    waiting = lot.waiting
+    add, withdraw = lot.add, lot.withdraw
 
     def after_fork() -> None:
-        waiting.clear()
         starving.clear()
+        given.clear()
 
     kernel.on_fork(after_fork)
+    kernel.passed_over.append(passed_over)
     return LockWaits(waiting, wait, wake)

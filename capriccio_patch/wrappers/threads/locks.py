@@ -4,10 +4,15 @@ The C lock stays the lock: its state is what OS threads, C code and ``repr`` see
 who waits for it among the green threads, and which green thread owns a recursive one.
 
 1. How green threads wait and are woken: `lock_waits`.
-2. C code keeps the owner of an RLock by OS thread, so all green threads would be one.  `owners`
-   says which green thread it is, for as long as the lock is held; C counts the recursion.
+2. C code keeps the owner of an RLock by OS thread, so all green threads would be one: C gives it to
+   whichever asks.  `owners` says which green thread has it and `deeper` how often it has taken it
+   again; C counts those too, and for a moment each one that has asked C and not yet looked here.
+   So C's count may be higher, and full is the release that the notes say is full.
 3. A lock that C releases without calling us (the sentinel of an OS thread, before 3.13) is waited
    for on an OS thread: ``c_released``.
+4. A finalizer may come at any call of C and any allocation, wait, and have other threads take and
+   release the same lock meanwhile.  So a note is looked at and written with no call in between, and
+   what was seen before C was asked is looked at again.
 
 These types are everybody's: importlib's locks, logging's, those of finalizers and of
 ``threading._shutdown``.  The functions below import nothing and hold what they use by closure.
@@ -22,7 +27,7 @@ from weakref import WeakSet
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ..base import Existing, Patch, Runtime, seconds
-from .lock_waits import LockWaits, lock_waits
+from .lock_waits import LockOperations, LockWaits, lock_waits
 
 __all__ = ["Locks", "RLocks", "locks", "rlocks"]
 
@@ -112,10 +117,8 @@ def locks(runtime: Runtime, c_released: WeakSet[Any]) -> Locks:
         if waiting and id(self) in waiting:
             wake(self)
 
-    def acquire_for(lock: Any, thread: Thread) -> bool:
-        return original_acquire(lock, False)  # type: ignore[no-any-return]
-
-    waits = lock_waits(kernel, "lock", original_acquire, acquire_for, release)
+    operations = LockOperations(original_acquire, original_acquire, None, original_release, release)
+    waits = lock_waits(kernel, "lock", operations)
     waiting, wait_here, wake = waits
     rows = [
         # A function that replaces two has the name of the later.
@@ -138,22 +141,24 @@ def rlocks(runtime: Runtime) -> RLocks:
     original_release = originals.rlock_release
     is_owned = originals.rlock_is_owned
     original_count: Any = originals.rlock_recursion_count
+    c_count: Callable[[Any], int] = original_count or _shown_count
     original_save = originals.rlock_release_save
     original_restore = originals.rlock_acquire_restore
     original_repr = originals.RLockType.__repr__
     owners: dict[int, int] = {}
-    deeper: set[int] = set()
-    """Locks that may be held more than once: C tells, when they are released."""
+    deeper: dict[int, int] = {}
+    """How often the owner has taken the lock again; not 0.  Only locks that have an owner."""
 
-    # The three that follow do without a look at the OS thread.  Another one notes the wrong owner,
-    # but only while it holds the lock; and whoever finds a note believes C more.  Identifiers are
-    # compared as objects: it is the owner's own that is noted.
+    # The four that follow do without a look at the OS thread.  Another one notes the wrong owner,
+    # but only while it holds the lock; and C does not give it to anyone here for as long.
+    # Identifiers are compared as objects: it is the owner's own that is noted.
 
     def acquire(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
         if timeout == -1 and original_acquire(self, False):
             key = id(self)
+            ident = kernel.current.ident
             if key not in owners:
-                owners[key] = kernel.current.ident
+                owners[key] = ident
                 return True
             return acquired_again(self, blocking)
         return acquire_slowly(self, blocking, timeout)
@@ -161,8 +166,9 @@ def rlocks(runtime: Runtime) -> RLocks:
     def enter(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
         if original_acquire(self, False):
             key = id(self)
+            ident = kernel.current.ident
             if key not in owners:
-                owners[key] = kernel.current.ident
+                owners[key] = ident
                 return True
             return acquired_again(self, True)
         return acquire_slowly(self, blocking, timeout)
@@ -172,8 +178,8 @@ def rlocks(runtime: Runtime) -> RLocks:
         if get_ident() != kernel.os_ident:
             return True
         key = id(lock)
-        if owners[key] == kernel.current.ident:
-            deeper.add(key)
+        ident = kernel.current.ident
+        if key in owners and owners[key] is ident and note(lock, ident):
             return True
         original_release(lock)
         return acquire_slowly(lock, blocking, -1)
@@ -188,71 +194,92 @@ def rlocks(runtime: Runtime) -> RLocks:
             return False
         return wait(self, None if limit is None else clock() + limit)
 
+    def note(lock: Any, ident: int) -> bool:
+        """C has given the lock to this OS thread: whether it is `ident`'s, which is noted then."""
+        key = id(lock)
+        count = c_count(lock) if key in owners else 1
+        if key not in owners:
+            owners[key] = ident
+        elif count == 1:  # the note is that of a lock at this address which died while held
+            owners[key] = ident
+            deeper.pop(key, None)
+        elif owners[key] == ident:
+            deeper[key] = deeper[key] + 1 if key in deeper else 1
+        else:
+            return False
+        return True
+
     def try_acquire(lock: Any, blocking: bool) -> bool:
         key = id(lock)
         ident = kernel.current.ident
-        owner = owners.get(key)
-        if owner is not None and owner != ident and is_owned(lock):
+        if key in owners and owners[key] != ident and is_owned(lock):
+            return False  # another's
+        if not original_acquire(lock, False):
             return False
-        # Nobody's, mine, or what a lock at this address left behind that died while held.
-        if original_acquire(lock, False):
-            owners[key] = ident
-            if owner == ident:
-                deeper.add(key)
+        if note(lock, ident):
             return True
-        owners.pop(key, None)  # held by another OS thread
+        original_release(lock)
         return False
 
     def release(self: Any) -> None:
         key = id(self)
-        mine = owners.get(key) is kernel.current.ident and is_owned(self)
-        if mine and (not deeper or key not in deeper):
+        if owners.get(key) is not kernel.current.ident or not is_owned(self):
+            release_elsewhere(self)
+        elif key in deeper:
+            if deeper[key] > 1:
+                deeper[key] -= 1
+            else:
+                del deeper[key]
+            original_release(self)
+        else:
             # The note goes first: once the lock is free another OS thread may leave one of its own.
             del owners[key]
             original_release(self)
             if waiting and key in waiting:
                 wake(self)
-        else:
-            release_slowly(self)
 
     def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
         key = id(self)
-        mine = owners.get(key) is kernel.current.ident and is_owned(self)
-        if mine and (not deeper or key not in deeper):
+        if owners.get(key) is not kernel.current.ident or not is_owned(self):
+            release_elsewhere(self)
+        elif key in deeper:
+            if deeper[key] > 1:
+                deeper[key] -= 1
+            else:
+                del deeper[key]
+            original_release(self)
+        else:
             del owners[key]
             original_release(self)
             if waiting and key in waiting:
                 wake(self)
-        else:
-            release_slowly(self)
 
-    def release_slowly(lock: Any) -> None:
-        key = id(lock)
-        if get_ident() != kernel.os_ident:
-            original_release(lock)
-            if waiting and key in waiting:
-                wake(lock)
-            return
-        if owners.get(key) != kernel.current.ident:
+    def release_elsewhere(lock: Any) -> None:
+        """By a thread that does not own it, or that is not of this OS thread."""
+        if get_ident() == kernel.os_ident:
             raise RuntimeError("cannot release un-acquired lock")
-        if key not in deeper:
-            owners.pop(key, None)
+        forget_foreign(lock)
         original_release(lock)
-        if key in deeper and not is_owned(lock):
-            # Only green threads of this OS thread believe the note, and none of them runs now.
-            owners.pop(key, None)
-            deeper.discard(key)
-        if waiting and key in waiting and not is_owned(lock):
+        if waiting and id(lock) in waiting:
             wake(lock)
 
-    def acquire_for(lock: Any, thread: Thread) -> bool:
+    def forget_foreign(lock: Any) -> None:
+        """Another OS thread is about to release: a note of the lock is its own, or of the dead."""
         key = id(lock)
-        if (key in owners and is_owned(lock)) or not original_acquire(lock, False):
-            return False
-        owners[key] = thread.ident
-        return True
+        if is_owned(lock):
+            deeper.pop(key, None)
+            owners.pop(key, None)
 
-    waiting, wait, wake = lock_waits(kernel, "rlock", try_acquire, acquire_for, release)
+    def grab(lock: Any, blocking: bool) -> bool:
+        if id(lock) in owners and is_owned(lock):
+            return False
+        return original_acquire(lock, False)  # type: ignore[no-any-return]
+
+    def grant(lock: Any, thread: Thread) -> bool:
+        return note(lock, thread.ident)
+
+    operations = LockOperations(try_acquire, grab, grant, original_release, release)
+    waiting, wait, wake = lock_waits(kernel, "rlock", operations)
 
     def owned(self: Any) -> bool:
         if get_ident() != kernel.os_ident:
@@ -264,18 +291,29 @@ def rlocks(runtime: Runtime) -> RLocks:
         return owners.get(id(self)) == kernel.current.ident and bool(is_owned(self))
 
     def recursion_count(self: Any) -> int:
-        return int(original_count(self)) if owned(self) else 0
+        if get_ident() != kernel.os_ident:
+            return int(original_count(self))
+        return 1 + deeper.get(id(self), 0) if held(self) else 0
 
     def release_save(self: Any) -> Any:
         if get_ident() != kernel.os_ident:
+            forget_foreign(self)
             state = original_save(self)
         else:
+            # Not by C's own function, which would release what others have asked C for as well.
             key = id(self)
-            if owners.get(key) != kernel.current.ident or not is_owned(self):
+            ident = kernel.current.ident
+            if not is_owned(self) or key not in owners or owners[key] != ident:
                 raise RuntimeError("cannot release un-acquired lock")
+            again = 0
+            if key in deeper:
+                again = deeper[key]
+                del deeper[key]
             del owners[key]
-            deeper.discard(key)
-            state = original_save(self)
+            original_release(self)
+            for _ in range(again):
+                original_release(self)
+            state = (again + 1, ident)
         if waiting and id(self) in waiting:
             wake(self)
         return state
@@ -285,13 +323,11 @@ def rlocks(runtime: Runtime) -> RLocks:
             original_restore(self, state)
             return
         count, _ = state
-        if id(self) not in owners and original_acquire(self, False):
-            owners[id(self)] = kernel.current.ident
-        elif not try_acquire(self, False):
+        if not try_acquire(self, False):
             wait(self, None)
         for _ in range(count - 1):
             original_acquire(self, False)
-            deeper.add(id(self))
+            note(self, kernel.current.ident)
 
     def represent(self: Any) -> str:
         text = original_repr(self)
@@ -304,12 +340,14 @@ def rlocks(runtime: Runtime) -> RLocks:
         """An RLock that exists at the patch, perhaps held by the thread that patches."""
         if is_owned(lock):
             owners[id(lock)] = kernel.current.ident
-            deeper.add(id(lock))
+            if (count := c_count(lock)) > 1:
+                deeper[id(lock)] = count - 1
 
     def after_fork() -> None:
         mine = kernel.current.ident
         for key in [key for key, owner in owners.items() if owner != mine]:
             del owners[key]
+            deeper.pop(key, None)
 
     kernel.on_fork(after_fork)
     rows = [
@@ -325,6 +363,11 @@ def rlocks(runtime: Runtime) -> RLocks:
     if original_count is not None:  # from 3.11.4
         rows.append(Patch("threading", "_thread", "RLock._recursion_count", recursion_count))
     return RLocks(rows, Existing(originals.RLockType, adopt), held)
+
+
+def _shown_count(lock: Any) -> int:
+    """How often C counts an RLock as taken; before CPython 3.11.4 it says so nowhere else."""
+    return int(originals.RLockType.__repr__(lock).rpartition(" count=")[2].split()[0])
 
 
 def _limit(blocking: Any, timeout: Any, refuse: Callable[[], Any]) -> float | None:
