@@ -1,0 +1,216 @@
+"""A call that keeps all threads waiting and can't be preempted is named."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import Any
+
+import pytest
+
+import capriccio_patch
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "SIGRTMAX") and not hasattr(signal, "SIGEMT"),
+    reason="no signal number to spare",
+)
+
+
+BLOCKED = """
+import ctypes, sys, threading, time, warnings
+import capriccio_patch
+capriccio_patch.patch_all(blocked=sys.argv[1])
+other = threading.Event()
+thread = threading.Thread(target=other.wait)
+thread.start()
+
+def without_the_gil():
+    ctypes.CDLL(None).usleep(250_000)
+
+def with_the_gil():
+    ctypes.PyDLL(None).usleep(250_000)
+"""
+END = """
+other.set()
+"""
+
+
+def test_a_call_that_blocks_is_named_while_it_does(run_script: Any) -> None:
+    done = run_script(
+        BLOCKED
+        + """
+shown = []
+def show(message, category, filename, lineno, *rest):
+    shown.append((str(message), category.__name__, filename, lineno, time.monotonic()))
+warnings.showwarning = show
+without_the_gil()
+assert len(shown) == 1, shown
+end = time.monotonic()
+text, category, filename, line, at = shown[0]
+assert category == "CapriccioWarning" and filename == __file__
+assert end - at > 0.05
+assert "MainThread" in text and "in without_the_gil" in text, text
+"""
+        + END,
+        "0.1",
+    )
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("call", ["without_the_gil", "with_the_gil"])
+def test_the_same_place_is_named_once(run_script: Any, call: str) -> None:
+    """On a busy machine a call that keeps the GIL may escape, or be noticed after it."""
+    done = run_script(
+        BLOCKED
+        + f"""
+shown = []
+warnings.showwarning = lambda message, category, file, line, *rest: shown.append(line)
+warnings.simplefilter("always")
+for _ in range(50):
+    {call}()
+    time.sleep(0.001)
+    if shown:
+        break
+{call}()
+{call}()
+time.sleep(0.001)
+print(len(shown), len(set(shown)))
+"""
+        + END,
+        "0.1",
+    )
+    reports, places = done.stdout.split()
+    assert reports == places
+    assert reports == "1" or (call == "with_the_gil" and reports in "23")
+
+
+def test_logging_takes_the_report(run_script: Any) -> None:
+    done = run_script(
+        BLOCKED
+        + """
+import logging
+logging.basicConfig(format="logged: %(message)s")
+logging.captureWarnings(True)
+without_the_gil()
+"""
+        + END,
+        "0.1",
+    )
+    assert "logged: " in done.stderr
+    assert "in without_the_gil" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "filters"), [("raise", ""), ("0.05:raise", ""), ("warn", 'simplefilter("error")')]
+)
+def test_the_report_may_be_an_exception(run_script: Any, setting: str, filters: str) -> None:
+    done = run_script(
+        BLOCKED
+        + f"""
+{filters and "warnings." + filters}
+try:
+    without_the_gil()
+except (capriccio_patch.ThreadsBlocked, capriccio_patch.CapriccioWarning) as error:
+    print(type(error).__name__, "in without_the_gil" in str(error))
+"""
+        + END,
+        setting,
+    )
+    expected = "CapriccioWarning" if filters else "ThreadsBlocked"
+    assert done.stdout == f"{expected} True\n"
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("setting", ["off", "10"])
+def test_no_report_before_the_limit(run_script: Any, setting: str) -> None:
+    done = run_script(BLOCKED + "without_the_gil()\nwith_the_gil()\n" + END, setting)
+    assert not done.stderr
+
+
+def test_what_is_preempted_or_waits_is_not_named(run_script: Any) -> None:
+    done = run_script(
+        """
+        import threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all(blocked=0.05)
+        stopped = False
+        def compute():
+            while not stopped:
+                sorted(range(100), key=lambda n: -n)
+        threads = [threading.Thread(target=compute) for _ in range(2)]
+        for thread in threads: thread.start()
+        time.sleep(0.3)
+        stopped = True
+        for thread in threads: thread.join()
+        event = threading.Event()
+        threading.Timer(0.2, event.set).start()
+        event.wait()
+        """
+    )
+    assert not done.stderr
+
+
+def test_a_garbage_collection_is_not_named(run_script: Any) -> None:
+    done = run_script(
+        """
+        import gc, threading, time
+        import capriccio_patch
+        gc.disable()
+        much = [[each] for each in range(1_000_000)]
+        capriccio_patch.patch_all(blocked=0.01)
+        other = threading.Event()
+        thread = threading.Thread(target=other.wait)
+        thread.start()
+        longest = 0.0
+        for _ in range(10):
+            began = time.process_time()
+            gc.collect()
+            longest = max(longest, time.process_time() - began)
+            time.sleep(0.001)
+        assert longest > 0.01, longest
+        other.set()
+        """
+    )
+    assert not done.stderr
+
+
+def test_the_only_thread_may_block(run_script: Any) -> None:
+    done = run_script(
+        """
+        import ctypes, threading
+        import capriccio_patch
+        capriccio_patch.patch_all(blocked=0.05)
+        thread = threading.Thread(target=print)
+        thread.start()
+        thread.join()
+        ctypes.CDLL(None).usleep(200_000)
+        """
+    )
+    assert not done.stderr
+
+
+def test_a_process_that_was_stopped_has_nobody_to_name(run_script: Any) -> None:
+    done = run_script(
+        """
+        import os, subprocess, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all(blocked=0.2)
+        stopped = False
+        def compute():
+            while not stopped:
+                pass
+        threads = [threading.Thread(target=compute) for _ in range(2)]
+        for thread in threads: thread.start()
+        me = os.getpid()
+        subprocess.run(["sh", "-c", f"(sleep 0.1; kill -STOP {me}; sleep 0.5; kill -CONT {me}) &"])
+        time.sleep(0.8)
+        stopped = True
+        """
+    )
+    assert not done.stderr
+
+
+def test_status_tells_the_settings(patched: None) -> None:
+    status = capriccio_patch.status()
+    assert status["slice"] == 0.01
+    assert json.dumps(status["blocked"]) == '[0.1, "warn"]'
