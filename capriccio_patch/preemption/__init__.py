@@ -1,1 +1,1 @@
-"""Having a thread that does not wait let others run, or telling of it."""
+"""Having a thread that does not wait let others run, or reporting it."""

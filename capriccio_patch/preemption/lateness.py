@@ -2,10 +2,10 @@
 
 The watchdog sleeps for its pause and wants the GIL then.  If it is late, that may be because a call
 in C keeps the GIL, or because the system had other things to do, or stopped the process.  Neither
-the clock nor a look at the thread tells which; these do:
+the clock nor a look at the thread tells which; these facts do:
 
-* Who waits for the GIL wakes up once a switch interval to ask for it: the number of the watchdog's
-  own sleeps tells how long it has waited at least.
+* A thread that waits for the GIL wakes up once a switch interval to ask for it: the number of the
+  watchdog's own sleeps tells how long it has waited at least.
 * A thread that keeps the GIL without a break, in C, uses the CPU or sleeps.  One that is kept from
   running is switched away from involuntarily: then only its CPU time counts.
 * Linux tells for how long a thread could run and had no CPU (`cpu_delay`).
@@ -36,7 +36,7 @@ else:
 def cpu_delay(native_id: int) -> float | None:
     """For how many seconds, ever, an OS thread of this process could run but had no CPU.
 
-    None where nobody knows.  Any OS thread; a green one is not switched from.
+    None where the system does not tell.  Any OS thread; a green one is not switched from.
     """
     try:
         fd = originals.os_open(f"/proc/self/task/{native_id}/schedstat", 0)

@@ -56,7 +56,7 @@ class Point(Enum):
 
     SAFE = "it may be switched away from"
     SOON = "not yet, but a few bytecodes later"
-    NOT_NOW = "whoever has called it comes first, and that may take long"
+    NOT_NOW = "not before its caller is through, and that may take long"
 
 
 def point(frame: FrameType | None) -> Point:

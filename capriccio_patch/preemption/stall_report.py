@@ -36,8 +36,8 @@ class Blocked:
     def report(self, seconds: float, sure: bool) -> Exception | None:
         """The current thread has let no other run for `seconds`.  Watchdog's OS thread.
 
-        Unless that is `sure`, it may be that the system did not let us run: nobody is blamed who
-        is at a backward jump.  Returns what is to be raised in the thread, if anything.
+        Unless that is `sure`, it may be that the system did not let the process run: then a thread
+        at a backward jump is not reported.  Returns what is to be raised in the thread, or None.
         """
         running = self._kernel.c_state.frame()
         frame = innermost(running)

@@ -4,15 +4,16 @@
 and nothing outlives an exec or the exit; but CPython calls the handler, `_tick`, in whatever thread
 runs.  If that is at a safe point it lets others run, if any can.
 
-* CPython calls handlers in C functions too, if these look for signals.  There the tick is put off:
+* CPython calls handlers in C functions too, if these look for signals.  There it is postponed:
   the evaluation loop itself trips the number again (`thread_state.trip_later`).  A handler can't do
   that with ``interrupt_main``, because its own frame would take the signal.  If the watchdog trips
   it too in that very moment, the handler is called once more on top of itself: nothing to do, then.
-* Who runs delicate code for long is not asked at each of its bytecodes: `_PUT_OFF`.
+* A thread that runs delicate code for long is not asked at each of its bytecodes: there is a limit,
+  `_POSTPONEMENTS`.
 * The number is the highest real-time signal: handlers are called in the order of numbers, and those
   behind one that switches away wait until its thread runs again.
-* While a trace or profile function runs, CPython traces nothing on its OS thread; whoever ran in
-  between would be missed.  So it is put off there as well.
+* While a trace or profile function runs, CPython traces nothing on its OS thread; what ran in
+  between would be missed.  So the tick is postponed there as well.
 * A tick that comes when there is nothing to do is harmless.
 """
 
@@ -31,19 +32,19 @@ from .safe_point import Point, point
 
 __all__ = ["Preemption"]
 
-_PUT_OFF = 100
-"""How often a tick is put off; the next one comes with the next slice.  Once costs 3 us."""
+_POSTPONEMENTS = 100
+"""How often a tick is postponed; the next one comes with the next slice.  Once costs 3 us."""
 
 
 class Preemption:
     """The signal number and its handler."""
 
     __slots__ = (
-        "_accused",
+        "_to_raise",
         "_kernel",
-        "_puts_off",
+        "_is_postponing",
         "_tracing",
-        "_tries",
+        "_postponements",
         "signum",
         "trip",
         "trip_later",
@@ -51,10 +52,10 @@ class Preemption:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._accused: tuple[Thread, float, Exception] | None = None
+        self._to_raise: tuple[Thread, float, Exception] | None = None
         self._tracing = thread_state.tracing_depth()
-        self._puts_off = False
-        self._tries = 0
+        self._is_postponing = False
+        self._postponements = 0
         self.trip: Callable[[int], None] = originals.interrupt_main
         self.trip_later: Callable[[int], None] = thread_state.trip_later
         """Both are `signals.wakeup_fd`'s while signals are taken over."""
@@ -96,20 +97,20 @@ class Preemption:
     def request(self) -> None:
         """Have the thread that runs let others run, soon.  Any OS thread."""
         if self.signum is not None:
-            self._tries = _PUT_OFF
+            self._postponements = _POSTPONEMENTS
             self.trip(self.signum)
 
-    def accuse(self, thread: Thread, error: Exception) -> None:
+    def raise_soon(self, thread: Thread, error: Exception) -> None:
         """Have `thread`, the current one, raise `error` unless it parks first.  Any OS thread."""
-        self._accused = (thread, self._kernel.now, error)
+        self._to_raise = (thread, self._kernel.now, error)
         self.request()
 
     def _tick(self, signum: int, frame: FrameType | None) -> None:
-        if self._puts_off:
+        if self._is_postponing:
             return
         kernel = self._kernel
-        if self._accused is not None and not is_ours(frame):
-            self._raise(self._accused)
+        if self._to_raise is not None and not is_ours(frame):
+            self._raise(self._to_raise)
         if type(kernel.current) is Finalizer or self.signum is None:
             return
         where = Point.SOON if self._tracing.value else point(frame)
@@ -118,17 +119,17 @@ class Preemption:
                 kernel.wake_watchdog()  # not its request, then
             else:
                 kernel.preempt()
-        elif where is Point.SOON and self._tries:
-            self._tries -= 1
-            self._puts_off = True
+        elif where is Point.SOON and self._postponements:
+            self._postponements -= 1
+            self._is_postponing = True
             try:
                 self.trip_later(signum)
             finally:
-                self._puts_off = False
+                self._is_postponing = False
 
-    def _raise(self, accused: tuple[Thread, float, Exception]) -> None:
-        self._accused = None
-        thread, turn, error = accused
+    def _raise(self, sent: tuple[Thread, float, Exception]) -> None:
+        self._to_raise = None
+        thread, turn, error = sent
         if self._kernel.current is thread and self._kernel.now == turn:
             raise error
 

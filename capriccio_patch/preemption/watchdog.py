@@ -1,4 +1,4 @@
-"""Who sees that a thread does not let others run: an OS thread that looks once a slice.
+"""The watchdog: an OS thread that looks once a slice whether a thread lets the others run.
 
 If nothing has switched for a slice, though there are other threads, the one that runs is asked to
 step aside (`Preemption`).  If nothing has switched for the limit all the same, it is in C code, and
@@ -10,15 +10,15 @@ that is reported (`Blocked`).
   watchdog is there, that is made a fraction of the slice.
 * On a virtual machine a look costs some 100 us of CPU, nearly all of it for waking up: for the time
   and for the GIL.  So while a thread that computes keeps nobody waiting, the watchdog waits for
-  whatever the kernel's next poll would report, and otherwise looks less often.
+  what the kernel's next poll would report, and otherwise looks less often.
 
 1. A thread that parks in time never notices.
 2. The watchdog sleeps without a timeout while the kernel waits in a poll, or there is one thread
    only; ``Kernel.wake_watchdog`` is set then.  It does not exist before the second thread.
 3. It does not exist while the process forks: the child's memory is whole, and CPython does not
    count it.  Parent and child start their own, when they need one.
-4. Time for which the system did not let us run is nobody's fault (`Lateness`), and neither is that
-   of a full garbage collection, which may begin anywhere.
+4. Time for which the system did not let the process run is not counted (`Lateness`), and neither is
+   that of a full garbage collection, which may begin anywhere.
 5. It never delays the exit, except by a report that is being written.
 """
 
@@ -40,8 +40,8 @@ __all__ = ["Watchdog"]
 _SHORTEST = 0.0002
 """The shortest slice in seconds; a switch by preemption costs some 20 us."""
 _GIL_SHARE = 0.1
-_RARELY = 4
-"""Slices from one look to the next while nobody else could run."""
+_SLICES_BETWEEN_LOOKS = 4
+"""While no other thread could run."""
 _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
 
@@ -52,23 +52,23 @@ def _full_collections() -> int:
 
 
 class _OsThread:
-    """What the watchdog's OS thread, its sleep and its end are known by."""
+    """The watchdog's OS thread: the locks by which it is woken, and tells that it has ended."""
 
-    __slots__ = ("bell", "over", "stopping")
+    __slots__ = ("ended", "stopping", "wakeup")
 
     def __init__(self) -> None:
-        self.bell = originals.allocate_lock()
-        self.over = originals.allocate_lock()
+        self.wakeup = originals.allocate_lock()
+        self.ended = originals.allocate_lock()
         self.stopping = False
-        originals.lock_acquire(self.bell)
-        originals.lock_acquire(self.over)
+        originals.lock_acquire(self.wakeup)
+        originals.lock_acquire(self.ended)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """End its sleep."""
         try:
-            originals.lock_release(self.bell)
+            originals.lock_release(self.wakeup)
         except RuntimeError:
-            pass  # it has been rung, and is about to look
+            pass  # it has been woken, and is about to look
 
 
 class Watchdog:
@@ -150,7 +150,7 @@ class Watchdog:
             return
         kernel.wake_watchdog = None
         if self._os_thread is not None:
-            self._os_thread.ring()
+            self._os_thread.wake()
             return
         self._os_thread = os_thread = _OsThread()
         try:
@@ -164,10 +164,10 @@ class Watchdog:
         self._kernel.wake_watchdog = None
         if os_thread is not None:
             os_thread.stopping = True
-            os_thread.ring()
+            os_thread.wake()
             if self._kernel.polled_outside:
                 self._kernel.backend.notify()
-            originals.lock_acquire(os_thread.over, True, _STOP_LIMIT)
+            originals.lock_acquire(os_thread.ended, True, _STOP_LIMIT)
 
     def _pause(self) -> None:
         if self._kernel.is_mine():
@@ -194,7 +194,7 @@ class Watchdog:
         try:
             self._watch(me)
         finally:
-            originals.lock_release(me.over)
+            originals.lock_release(me.ended)
 
     def _watch(self, me: _OsThread) -> None:
         kernel = self._kernel
@@ -202,7 +202,7 @@ class Watchdog:
         seen: tuple[int, float] | None = None
         collected = before = _full_collections()
         ran = 0.0
-        told = False
+        reported = False
         delay: float | None = None  # the CPU delay when a tick had not been taken
         pause = self._period
         asked = alone = False
@@ -211,7 +211,7 @@ class Watchdog:
             if fd >= 0:
                 pause, alone = self._listen(me, fd, pause)
             else:
-                originals.lock_acquire(me.bell, True, pause)
+                originals.lock_acquire(me.wakeup, True, pause)
             if me.stopping:
                 return
             step = lateness.since_last(pause, self._gil_interval)
@@ -225,7 +225,7 @@ class Watchdog:
                     delay = lateness.delay()
             else:
                 ran = self._ran_at_least(state, step, pause)
-                told = False
+                reported = False
                 delay = None
                 before = last
             if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
@@ -238,18 +238,18 @@ class Watchdog:
                 if self._slice and ran >= self._slice:
                     self.preemption.request()
                     asked = True
-                if self._limit and ran >= self._limit and not told and collected == before:
-                    told = self._report(ran, delay, lateness.delay())
+                if self._limit and ran >= self._limit and not reported and collected == before:
+                    reported = self._report(ran, delay, lateness.delay())
             seen = state
             pause = self._next_pause(ran)
 
     def _ran_at_least(self, state: tuple[int, float], step: float, pause: float) -> float:
-        """How long the thread that runs, and did not at the last look, does so already."""
+        """Lower bound of the run time of the current thread, which did not run at the last look."""
         kernel = self._kernel
         budget, turn = state
         if budget >= TURN - 1 or kernel.has_slice():
             return min(step, kernel.clock() - turn)
-        return max(0.0, step - pause)  # for so long nobody has given the GIL away
+        return max(0.0, step - pause)  # the GIL was not given away for so long
 
     def _next_pause(self, ran: float) -> float:
         period = self._period
@@ -258,14 +258,14 @@ class Watchdog:
         return period
 
     def _listen(self, me: _OsThread, fd: int, pause: float) -> tuple[float, bool]:
-        """Wait until somebody else may be able to run.
+        """Wait until another thread may be able to run.
 
-        For how long at most, which is no less than `pause` unless `fd` is readable before, and
-        whether nobody can as far as `fd` tells.
+        Returns for how long at most, which is no less than `pause` unless `fd` is readable before,
+        and whether no other thread can, as far as `fd` tells.
         """
         assert originals.poll is not None
         kernel = self._kernel
-        limit = _RARELY * self._slice
+        limit = _SLICES_BETWEEN_LOOKS * self._slice
         deadline = kernel.timers.peek()
         if deadline is not None:
             limit = min(limit, deadline - kernel.clock())
@@ -285,14 +285,14 @@ class Watchdog:
         kernel.wake_watchdog = self._wake
         idle = kernel.blocking and (kernel.budget, kernel.now) == state
         if idle or len(kernel.threads) == 1:
-            originals.lock_acquire(me.bell)
+            originals.lock_acquire(me.wakeup)
         if not me.stopping:
             kernel.wake_watchdog = None
 
     def _report(self, ran: float, before: float | None, now: float | None) -> bool:
         """Report the thread that runs, unless it was the system that did not let it.
 
-        `before` and `now` tell of that: `Lateness.delay`.
+        `before` and `now` are `Lateness.delay`, from when a tick was first not taken, and from now.
         """
         if before is not None and now is not None:
             ran -= now - before
@@ -301,5 +301,5 @@ class Watchdog:
         thread = self._kernel.current
         error = self._blocked.report(ran, sure=now is not None)
         if error is not None:
-            self.preemption.accuse(thread, error)
+            self.preemption.raise_soon(thread, error)
         return True

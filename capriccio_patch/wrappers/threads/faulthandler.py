@@ -37,19 +37,19 @@ _GRACE = 0.5
 
 
 class _Timer:
-    """A dump that is to come, until its bell rings."""
+    """A dump that is to come, unless `wakeup` is released first."""
 
-    __slots__ = ("bell", "over")
+    __slots__ = ("over", "wakeup")
 
     def __init__(self) -> None:
-        self.bell = originals.allocate_lock()
-        originals.lock_acquire(self.bell)
+        self.wakeup = originals.allocate_lock()
+        originals.lock_acquire(self.wakeup)
         self.over = False
 
     def cancel(self) -> None:
         if not self.over:
             self.over = True
-            originals.lock_release(self.bell)
+            originals.lock_release(self.wakeup)
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -111,7 +111,7 @@ def patches(runtime: Runtime) -> list[Patch]:
         timer = mine = _Timer()
 
         def watch() -> None:
-            while not originals.lock_acquire(mine.bell, True, timeout) and not mine.over:
+            while not originals.lock_acquire(mine.wakeup, True, timeout) and not mine.over:
                 original_cancel()
                 _write(fd, [_header(timeout), *dump_all(None)])
                 if exit:
