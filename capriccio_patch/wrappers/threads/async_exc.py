@@ -35,7 +35,7 @@ def patches(runtime: Runtime) -> list[Patch]:
 
     def call(cls: Any, *args: Any, **named: Any) -> Any:
         made = make(cls, *args, **named)
-        if args and (args[0] == address or (type(args[0]) is tuple and _NAME in args[0][:1])):
+        if args and _is_target(args[0], address):
             made.__class__ = pointers.knowing(type(made))
         return made
 
@@ -45,6 +45,13 @@ def patches(runtime: Runtime) -> list[Patch]:
         ),
         Patch("threading", "_ctypes", "CFuncPtr.__class__.__call__", call, owner=type(base)),
     ]
+
+
+def _is_target(target: Any, address: int | None) -> bool:
+    """Whether a function pointer is made of it for the C function."""
+    if type(target) is tuple:
+        return bool(target) and target[0] in (_NAME, _NAME.encode())
+    return type(target) is int and target == address
 
 
 class _Pointers:

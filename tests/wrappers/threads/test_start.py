@@ -424,6 +424,9 @@ class TestUncaught:
         spin(lambda: status()["threads"] == 1)
 
 
+SET_ASYNC_EXC = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)
+
+
 @green
 class TestAsyncExc:
     """``PyThreadState_SetAsyncExc`` on green idents."""
@@ -496,6 +499,40 @@ class TestAsyncExc:
         spin(lambda: idents)
         assert self.set(ctypes.c_ulong(idents[0]), ctypes.py_object(KeyError)) == 1
         spin(lambda: raised)
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: ctypes.pythonapi["PyThreadState_SetAsyncExc"],
+            lambda: ctypes.PyDLL(None).PyThreadState_SetAsyncExc,
+            lambda: SET_ASYNC_EXC(("PyThreadState_SetAsyncExc", ctypes.pythonapi)),
+            lambda: SET_ASYNC_EXC((b"PyThreadState_SetAsyncExc", ctypes.PyDLL(None))),
+            lambda: SET_ASYNC_EXC(ctypes.cast(TestAsyncExc.set, ctypes.c_void_p).value or 0),
+        ],
+        ids=["item", "library", "prototype", "bytes", "address"],
+    )
+    def test_whatever_it_is_called_by(self, make: Callable[[], Any]) -> None:
+        raised: list[int] = []
+
+        def run() -> None:
+            try:
+                while True:
+                    time.sleep(0)
+            except KeyError:
+                raised.append(1)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        function = make()
+        assert function(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyError)) == 1
+        thread.join()
+        assert raised == [1]
+        assert function(ctypes.c_ulong(12345), ctypes.py_object(KeyError)) == 0
+
+    def test_other_functions_are_left_alone(self) -> None:
+        function = ctypes.pythonapi["Py_GetVersion"]
+        assert type(function) is type(ctypes.pythonapi.Py_GetVersion)
+        assert type(SET_ASYNC_EXC(lambda *_: 0)) is SET_ASYNC_EXC
 
     def test_nobody(self) -> None:
         assert self.set(ctypes.c_ulong(12345), ctypes.py_object(KeyError)) == 0
