@@ -6,7 +6,8 @@ a C object (``_ThreadHandle``).  A green thread's handle is such an object too: 
 ``_make_thread_handle``, which stands for a thread that was started elsewhere, put into the object
 that ``threading.Thread`` has held since its creation.
 
-A thread started on an OS thread that is not the scheduler's is an OS thread, as in stock.
+A thread started on an OS thread that is not the scheduler's is an OS thread, as in stock, and so is
+one that asks for a larger stack than green threads share.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
+from collections.abc import Callable
 from functools import cache, partial
 from types import MethodType
 from typing import Any
@@ -23,6 +25,7 @@ from ...contracts.thread import Thread
 from ...cpython import frames, interpose, originals
 from ...cpython.threads import system_name, thread_handle_name
 from ...io import os_threads
+from ...kernel.core import Kernel
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
 
@@ -53,12 +56,13 @@ def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     rows = [
         Patch("threading", "_thread", "get_ident", green_ident),
         Patch("threading", "_thread", "_count", count),
-        *_start_patches(runtime),
     ]
+    stacks = _Stacks(kernel)
+    rows += [stacks.patch(), *_start_patches(runtime, stacks.is_room)]
     if hasattr(_thread, "_set_sentinel"):
         rows += _sentinel_patches(runtime, c_released)
     if hasattr(_thread, "_ThreadHandle"):
-        rows += _handle_patches(runtime)
+        rows += _handle_patches(runtime, stacks.is_room)
     if hasattr(_thread, "_get_main_thread_ident"):
         rows.append(_main_ident_patch(runtime))
     if hasattr(_thread, "set_name"):
@@ -118,12 +122,51 @@ class _Call(partial[Any]):
     __slots__ = ()
 
 
-def _start_patches(runtime: Runtime) -> list[Patch]:
+class _Stacks:
+    """Whether a thread that is started now is to be a green one.
+
+    Green threads share the stack of their OS thread.  One that asks for more than there is
+    (``threading.stack_size``) means to recurse through C code, which would crash.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._limit = _stack_limit()
+        self._original = original = interpose.clone(_thread.stack_size)
+        self._size: int = original()  # which sets it to the default
+        original(self._size)
+
+    def is_room(self) -> bool:
+        """Any OS thread."""
+        return self._size <= self._limit and self._kernel.is_mine()
+
+    def patch(self) -> Patch:
+        """The row that notes what is asked for."""
+
+        def stack_size(*size: Any) -> Any:
+            before = self._original(*size)
+            self._size = size[0] if size else 0
+            return before
+
+        return Patch("threading", "_thread", "stack_size", stack_size)
+
+
+def _stack_limit() -> float:
+    """Bytes that the stack of the main OS thread may take."""
+    try:
+        import resource
+    except ImportError:
+        return float("inf")
+    limit = resource.getrlimit(resource.RLIMIT_STACK)[0]
+    return float("inf") if limit == resource.RLIM_INFINITY else limit
+
+
+def _start_patches(runtime: Runtime, is_room: Callable[[], bool]) -> list[Patch]:
     kernel = runtime.kernel
     original = originals.start_new_thread
 
     def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
-        if not kernel.is_mine():
+        if not is_room():
             return int(
                 original(function, args) if kwargs is None else original(function, args, kwargs)
             )
@@ -192,7 +235,7 @@ def _shutdown_locks_patch() -> Patch:
     return Patch("threading", "threading", "_maintain_shutdown_locks", maintain_shutdown_locks)
 
 
-def _handle_patches(runtime: Runtime) -> list[Patch]:
+def _handle_patches(runtime: Runtime, is_room: Callable[[], bool]) -> list[Patch]:
     kernel = runtime.kernel
     clock = kernel.clock
     Handle = originals.ThreadHandleType
@@ -208,7 +251,7 @@ def _handle_patches(runtime: Runtime) -> list[Patch]:
 
     def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> Any:
         if (
-            not kernel.is_mine()
+            not is_room()
             or not callable(function)
             or not (handle is None or isinstance(handle, Handle))
         ):

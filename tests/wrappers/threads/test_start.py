@@ -849,3 +849,53 @@ def test_many_threads_at_once_then_few_then_many() -> None:
         for thread in threads:
             thread.join()
         assert sorted(passed) == list(range(count))
+
+
+class TestStackSize:
+    def test_who_asks_for_more_than_there_is_gets_it(self, run_script: RunScript) -> None:
+        """Recursion through C code, which in CPython 3.11 only the stack bounds."""
+        script = """
+        import resource, sys, threading
+        import capriccio_patch
+        if "late" in sys.argv:
+            threading.stack_size(512 << 20)
+        capriccio_patch.patch_all()
+        room = resource.getrlimit(resource.RLIMIT_STACK)[0]
+        if "late" not in sys.argv:
+            assert threading.stack_size(512 << 20) == 0
+        sys.setrecursionlimit(10**6)
+
+        def descend(n):
+            return 0 if n == 0 else max(map(descend, (n - 1,)))
+
+        def run():
+            local.mine = 1
+            with lock:
+                ended.append(local.mine)
+            try:
+                ended.append(descend(12000))
+            except RecursionError:
+                ended.append(0)
+
+        local, lock, ended = threading.local(), threading.Lock(), []
+        for daemon in (False, True):
+            thread = threading.Thread(target=run, daemon=daemon)
+            thread.start()
+            thread.join()
+            assert not thread.is_alive()
+        assert threading.stack_size() == 512 << 20
+        assert threading.stack_size(256 << 10) == 0
+        small = threading.Thread(target=lambda: ended.append(capriccio_patch.status()["threads"]))
+        small.start()
+        small.join()
+        print(ended, threading.active_count())
+        """
+        for args in ((), ("late",)):
+            done = run_script(script, *args)
+            assert done.stdout == "[1, 0, 1, 0, 2] 1\n"
+
+    def test_what_it_refuses(self, patched: None) -> None:
+        for size, error in ((1, ValueError), (-1, ValueError), ("x", TypeError)):
+            with pytest.raises(error):
+                threading.stack_size(size)  # type: ignore[arg-type]
+        assert threading.stack_size() == 0
