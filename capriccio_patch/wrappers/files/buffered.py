@@ -33,10 +33,11 @@ __all__ = ["patches"]
 
 _REFUSAL = "reentrant call inside"
 
-# The methods that take the lock, by what they may be called with.
-_OPTIONAL = {"read": -1, "read1": -1, "readline": -1, "peek": 0, "truncate": None}
-_ONE = ("readinto", "readinto1", "write")
-_NONE = ("flush", "close")
+_METHODS = (
+    *("read", "read1", "readinto", "readinto1", "readline", "peek", "write", "truncate"),
+    *("seek", "flush", "close"),
+)
+"""Those that take the lock, beside ``__next__``."""
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -45,10 +46,12 @@ def patches(runtime: Runtime) -> list[Patch]:
     rows = []
     for cls in (_io.BufferedReader, _io.BufferedWriter, _io.BufferedRandom):
         methods = vars(cls)
-        for name in (*_OPTIONAL, *_ONE, *_NONE, "seek", "__next__"):
-            if name in methods:
-                replacement = turns.method(cls, name)
-                rows.append(Patch("io", "_io", f"{cls.__name__}.{name}", replacement))
+        found = {name: turns.method(methods[name]) for name in _METHODS if name in methods}
+        if "__next__" in methods:
+            found["__next__"] = turns.next(cls, methods["__next__"], methods["readline"])
+        for name, replacement in found.items():
+            replacement.__doc__ = methods[name].__doc__
+            rows.append(Patch("io", "_io", f"{cls.__name__}.{name}", replacement))
     return rows
 
 
@@ -64,89 +67,28 @@ class _Turns:
         self._leaves = 0
         runtime.kernel.on_fork(self._contended.clear)
 
-    def method(self, cls: type, name: str) -> Any:
-        """What stands for a C method of `cls`."""
-        original = vars(cls)[name]
-        if name == "seek":
-            made = self._seek(original)
-        elif name == "__next__":
-            made = self._next(original, cls, vars(cls)["readline"])
-        elif name in _NONE:
-            made = self._without_argument(original)
-        elif name in _ONE:
-            made = self._with_argument(original)
-        else:
-            made = self._with_option(original, _OPTIONAL[name])
-        self._codes.add(made.__code__)
-        made.__doc__ = original.__doc__
-        return made
-
-    def _with_option(self, original: Any, default: Any) -> Any:
+    def method(self, original: Any) -> Any:
+        """What stands for a C method, which refuses what it can't take."""
         contended, left, elsewhere, later = self._parts()
 
-        def method(self: Any, argument: Any = default, /) -> Any:
+        def method(*args: Any) -> Any:
             try:
-                return original(self, argument)
+                return original(*args)
             except RuntimeError as error:
-                if not elsewhere(self, error):
+                if not elsewhere(args[0], error):
                     raise
             finally:
-                if contended:
-                    left(self)
-            return later(self, original, argument)
+                if contended and args:
+                    left(args[0])
+            return later(original, args)
 
+        self._codes.add(method.__code__)
         return method
 
-    def _with_argument(self, original: Any) -> Any:
-        contended, left, elsewhere, later = self._parts()
-
-        def method(self: Any, argument: Any, /) -> Any:
-            try:
-                return original(self, argument)
-            except RuntimeError as error:
-                if not elsewhere(self, error):
-                    raise
-            finally:
-                if contended:
-                    left(self)
-            return later(self, original, argument)
-
-        return method
-
-    def _without_argument(self, original: Any) -> Any:
-        contended, left, elsewhere, later = self._parts()
-
-        def method(self: Any, /) -> Any:
-            try:
-                return original(self)
-            except RuntimeError as error:
-                if not elsewhere(self, error):
-                    raise
-            finally:
-                if contended:
-                    left(self)
-            return later(self, original)
-
-        return method
-
-    def _seek(self, original: Any) -> Any:
-        contended, left, elsewhere, later = self._parts()
-
-        def method(self: Any, target: Any, whence: Any = 0, /) -> Any:
-            try:
-                return original(self, target, whence)
-            except RuntimeError as error:
-                if not elsewhere(self, error):
-                    raise
-            finally:
-                if contended:
-                    left(self)
-            return later(self, original, target, whence)
-
-        return method
-
-    def _next(self, original: Any, cls: type, readline: Any) -> Any:
-        """Iteration is readline, as in C for objects of just this class, and faster to call."""
+    def next(self, cls: type, original: Any, readline: Any) -> Any:
+        """What stands for ``__next__``: readline, as in C for objects of just this class, and
+        faster to call.  `method` written out, which saves each line of a file a call.
+        """
         contended, left, elsewhere, later = self._parts()
 
         def method(self: Any, /) -> Any:
@@ -161,11 +103,12 @@ class _Turns:
                 if contended:
                     left(self)
             if line is None:
-                line = later(self, readline if exact else original)
+                line = later(readline if exact else original, (self,))
             if line or not exact:
                 return line
             raise StopIteration
 
+        self._codes.add(method.__code__)
         return method
 
     def _parts(self) -> tuple[set[int], Callable[..., Any], Callable[..., Any], Any]:
@@ -185,19 +128,22 @@ class _Turns:
             return False
         frame: FrameType | None = sys._getframe(depth)
         while frame is not None:
-            if frame.f_code in self._codes and frame.f_locals.get("self") is file:
-                return False
+            if frame.f_code in self._codes:
+                names = frame.f_locals
+                if (names["self"] if "self" in names else names["args"][0]) is file:
+                    return False
             frame = frame.f_back
         return True
 
-    def _call_later(self, file: Any, original: Any, *args: Any) -> Any:
+    def _call_later(self, original: Any, args: tuple[Any, ...]) -> Any:
         """Call `original` when it is this thread's turn."""
+        file = args[0]
         again = False
         while True:
             self._contended.add(id(file))
             leaves = self._leaves
             try:
-                result = original(file, *args)
+                result = original(*args)
             except RuntimeError as error:
                 if not self._is_elsewhere(file, error, 3):
                     self._left(file)

@@ -25,8 +25,8 @@ from ...io import off_thread
 from ...io.wait_ready import wait_ready
 from ...kernel.loans import Loan
 from ..base import Patch, Runtime
-from .any_kind import Transfer
 from .pollable import Streams
+from .transfer import Transfer
 
 __all__ = ["patches"]
 

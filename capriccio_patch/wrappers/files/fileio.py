@@ -1,7 +1,7 @@
 """``_io.FileIO``: the file object below every ``open()``, so below standard streams and logging.
 
 The buffered and text layers above stay as they are; they reach a FileIO by attribute.  How several
-threads share a buffered object is in ``io_buffered``.
+threads share a buffered object is in `buffered`.
 
 1. Every FileIO is served, whenever it was made: standard input, output and error too.
 2. Arguments that the C method would refuse are given to it, for its own exception.
@@ -15,16 +15,19 @@ from __future__ import annotations
 import _io
 import os
 import stat
+from collections.abc import Callable
 from operator import index
 from typing import Any
 
 from ...cpython import originals
+from ...io.buffers import as_bytes
 from ...io.disk import CHUNK
+from ...kernel.core import Kernel
 from ..base import Patch, Runtime, is_path
 from . import buffered
-from .any_kind import Transfer
 from .opening import Opening, Way
 from .pollable import is_stream
+from .transfer import Transfer
 
 __all__ = ["patches"]
 
@@ -37,38 +40,54 @@ _FIRST_OWN = 3
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
-    return [
-        Patch("io", "_io", "FileIO.__init__", _make_init(runtime)),
-        Patch("io", "_io", "FileIO.close", _make_close(runtime)),
-        Patch("io", "_io", "FileIO.truncate", _make_truncate(runtime)),
-        Patch("io", "_io", "FileIO.write", _make_write(runtime)),
-        *_read_patches(runtime),
-        *buffered.patches(runtime),
-    ]
-
-
-def _read_patches(runtime: Runtime) -> list[Patch]:
     kernel = runtime.kernel
-    get_ident = originals.get_ident
-    fileno = originals.fileio_fileno
-    readable = originals.fileio_readable
-    seekable = originals.fileio_seekable
-    original_readinto = originals.fileio_readinto
-    original_read = originals.fileio_read
-    original_readall = originals.fileio_readall
-    preadv = originals.preadv
-    flags = runtime.disk.backend.try_flags
-    synchronous = runtime.disk.synchronous
-    is_local = runtime.disk.is_local
-    asks_cache = runtime.disk.backend.asks_cache
-    yield_if_due = kernel.yield_if_due
     transfer = Transfer(runtime)
+    reading = _Reading(runtime, transfer)
+    methods = {
+        "__init__": _make_init(runtime),
+        "close": _make_close(runtime),
+        "read": _make_read(runtime, reading.up_to),
+        "readall": _make_readall(kernel, reading.all),
+        "readinto": _make_readinto(kernel, reading.fill),
+        "truncate": _make_truncate(runtime),
+        "write": _make_write(runtime, transfer),
+    }
+    rows = [Patch("io", "_io", f"FileIO.{name}", method) for name, method in methods.items()]
+    return [*rows, *buffered.patches(runtime)]
 
-    def at_end(fd: int, buffer: Any, count: int) -> int:
+
+class _Reading:
+    """What reads a FileIO, by what is known of its descriptor."""
+
+    def __init__(self, runtime: Runtime, transfer: Transfer) -> None:
+        self._disk = runtime.disk
+        self._yield_if_due = runtime.kernel.yield_if_due
+        self._flags = runtime.disk.backend.try_flags
+        self._read = transfer.read
+        self.fill = _make_fill(runtime, self)
+
+    def wait(self, file: Any, fd: int, buffer: Any) -> int:
+        """Fill `buffer` with what is not there at once."""
+        # C remembers the answer of `seekable`, so it costs no system call.
+        if fd < _FIRST_OWN or not originals.fileio_seekable(file):
+            return self._read(fd, buffer)
+        return self._disk.fill(fd, buffer, 0, asked=True)
+
+    def go_on(self, file: Any, fd: int, buffer: Any, count: int) -> int:
+        """Fill what is left of a file's `buffer` after its first `count` bytes; how many it has."""
+        if fd < _FIRST_OWN or not originals.fileio_seekable(file):
+            return count
+        more = self._at_end(fd, buffer, count)
+        if more == 0:
+            self._yield_if_due()
+            return count
+        return self._disk.fill(fd, buffer, count + max(more, 0))
+
+    def _at_end(self, fd: int, buffer: Any, count: int) -> int:
         """How much more there is at once, up to a block, and read; -1 if that is not known."""
         block = bytearray(min(len(buffer) - count, _BLOCK))
         try:
-            more: int = preadv(fd, (block,), -1, flags)
+            more: int = originals.preadv(fd, (block,), -1, self._flags)
         except OSError:
             return -1
         if more:
@@ -76,100 +95,129 @@ def _read_patches(runtime: Runtime) -> list[Patch]:
             buffer[count : count + more] = block
         return more
 
-    def fill(self: Any, buffer: Any) -> Any:
-        """Read into `buffer`; `Transfer.readinto`, but this object knows what it stands for."""
-        fd = fileno(self)
-        size = len(buffer)
-        count = -1
-        if flags and size <= CHUNK and fd not in synchronous:
+    def up_to(self, file: Any, size: int) -> bytes:
+        """Up to `size` bytes, less at the end of a file or from what is no file."""
+        if size > CHUNK:
+            if self.is_on_disk(file):
+                return self._disk.read(originals.fileio_fileno(file), size)
+            size = _LARGE
+        data = bytearray(size)
+        count = self.fill(file, data)
+        # Not by resizing: somebody may hold what `gc.get_objects` has found.
+        return bytes(data) if count == size else bytes(memoryview(data)[:count])
+
+    def all(self, file: Any) -> bytes | None:
+        """Everything up to the end; None where that would have to be waited for, and must not."""
+        fd = originals.fileio_fileno(file)
+        whole = self.is_on_disk(file)
+        size = _size_left(fd) if whole and self._disk.is_local(fd) else _PIECE
+        pieces: list[bytes] = []
+        while True:
             try:
-                count = preadv(fd, (buffer,), -1, flags)
-            except OSError:
-                return transfer.read_later(fd, buffer)
-            if count == size or count == 0:
-                yield_if_due()
-                return count
-        if count < 0:
-            return transfer.read_later(fd, buffer)
-        # C remembers the answer of `seekable`, so it costs no system call.
-        if fd < _FIRST_OWN or not seekable(self):
-            return count
-        more = at_end(fd, buffer, count)
-        if more == 0:
+                piece = self.up_to(file, size)
+            except BlockingIOError:
+                return b"".join(pieces) if pieces else None
+            if not piece or (whole and len(piece) < size):
+                return b"".join((*pieces, piece)) if pieces else piece
+            pieces.append(piece)
+            size = _LARGE
+
+    def is_on_disk(self, file: Any) -> bool:
+        """Whether a read gets all that it asks for, up to the end."""
+        fd = originals.fileio_fileno(file)
+        return not is_stream(fd) if fd < _FIRST_OWN else bool(originals.fileio_seekable(file))
+
+
+def _make_fill(runtime: Runtime, reading: _Reading) -> Callable[[Any, Any], int]:
+    """``fill(file, buffer)``: BlockingIOError from a descriptor that does not wait.
+
+    Where the page cache, or a pipe, can be asked, and has it all, that is one call.
+    """
+    fileno = originals.fileio_fileno
+    preadv = originals.preadv
+    flags = runtime.disk.backend.try_flags
+    synchronous = runtime.disk.synchronous
+    yield_if_due = runtime.kernel.yield_if_due
+    read = reading._read
+
+    def fill(file: Any, buffer: Any) -> int:
+        fd = fileno(file)
+        size = len(buffer)
+        if not flags or size > CHUNK or fd in synchronous:
+            return read(fd, buffer)
+        try:
+            count: int = preadv(fd, (buffer,), -1, flags)
+        except BlockingIOError:
+            return reading.wait(file, fd, buffer)
+        except OSError:
+            return read(fd, buffer)
+        if count == size or count == 0:
             yield_if_due()
             return count
-        return transfer.read_file(fd, buffer, count + max(more, 0))
+        return reading.go_on(file, fd, buffer, count)
+
+    return fill
+
+
+def _make_readinto(kernel: Kernel, fill: Callable[[Any, Any], int]) -> Any:
+    get_ident = originals.get_ident
+    readable = originals.fileio_readable
+    original = originals.fileio_readinto
 
     def readinto(self: Any, buffer: Any, /) -> Any:
         if get_ident() != kernel.os_ident or not readable(self):
-            return original_readinto(self, buffer)
+            return original(self, buffer)
         data = as_bytes(buffer)
         if type(data) is not bytearray and (type(data) is not memoryview or data.readonly):
-            return original_readinto(self, buffer)
+            return original(self, buffer)
         try:
             return fill(self, data)
         except BlockingIOError:
             return None
 
+    return readinto
+
+
+def _make_read(runtime: Runtime, read_bytes: Callable[[Any, int], bytes]) -> Any:
+    kernel = runtime.kernel
+    get_ident = originals.get_ident
+    readable = originals.fileio_readable
+    seekable = originals.fileio_seekable
+    original = originals.fileio_read
+    asks_cache = runtime.disk.backend.asks_cache
+
     def read(self: Any, size: Any = -1, /) -> Any:
         if get_ident() != kernel.os_ident or not readable(self):
-            return original_read(self, size)
+            return original(self, size)
         if type(size) is not int:
             if size is None:
                 return self.readall()
             try:
                 size = index(size)
             except TypeError:
-                return original_read(self, size)
+                return original(self, size)
         if size < 0:
             return self.readall()
         if asks_cache and size <= _PIECE and len(kernel.threads) == 1 and seekable(self):
-            return original_read(self, size)  # nobody minds if it waits for the disk
+            return original(self, size)  # nobody minds if it waits for the disk
         try:
             return read_bytes(self, size)
         except BlockingIOError:
             return None
 
-    def on_disk(self: Any) -> bool:
-        fd = fileno(self)
-        return not is_stream(fd) if fd < _FIRST_OWN else bool(seekable(self))
+    return read
 
-    def read_bytes(self: Any, size: int) -> bytes:
-        if size > CHUNK:
-            if on_disk(self):
-                return runtime.disk.read(fileno(self), size)
-            size = _LARGE
-        data = bytearray(size)
-        count = fill(self, data)
-        # Not by resizing: somebody may hold what `gc.get_objects` has found.
-        return bytes(data) if count == size else bytes(memoryview(data)[:count])
+
+def _make_readall(kernel: Kernel, read_all: Callable[[Any], bytes | None]) -> Any:
+    original = originals.fileio_readall
 
     def readall(self: Any, /) -> Any:
-        if get_ident() != kernel.os_ident:
-            return original_readall(self)
-        whole = on_disk(self)
-        is_known = whole and is_local(fileno(self))
-        size = _size_left(fileno(self)) if is_known else _PIECE
-        pieces: list[bytes] | None = None
-        while True:
-            try:
-                piece = read_bytes(self, size)
-            except BlockingIOError:
-                return b"".join(pieces) if pieces else None
-            if not piece or (whole and len(piece) < size):
-                return b"".join((*pieces, piece)) if pieces else piece
-            pieces = pieces or []
-            pieces.append(piece)
-            size = _LARGE
+        return read_all(self) if kernel.is_mine() else original(self)
 
-    return [
-        Patch("io", "_io", "FileIO.readinto", readinto),
-        Patch("io", "_io", "FileIO.read", read),
-        Patch("io", "_io", "FileIO.readall", readall),
-    ]
+    return readall
 
 
-def _make_write(runtime: Runtime) -> Any:
+def _make_write(runtime: Runtime, transfer: Transfer) -> Any:
     kernel = runtime.kernel
     get_ident = originals.get_ident
     fileno = originals.fileio_fileno
@@ -177,7 +225,6 @@ def _make_write(runtime: Runtime) -> Any:
     seekable = originals.fileio_seekable
     original = originals.fileio_write
     write_file = runtime.disk.write
-    transfer = Transfer(runtime)
 
     def write(self: Any, b: Any, /) -> Any:
         if get_ident() != kernel.os_ident or not writable(self):
@@ -239,7 +286,7 @@ def _make_init(runtime: Runtime) -> Any:
             if way is Way.NOW:
                 found = init_now(self, file, mode, closefd)
                 if found >= 0 and (not empties or opening.empty(fileno(self))):
-                    return  # its first use takes the breath
+                    return  # its first use lets others run
                 way = opening.after(found, empties)
             opening.call(way, file, None, original, self, file, mode, closefd)
         elif isinstance(file, bool):
@@ -299,18 +346,6 @@ def _make_truncate(runtime: Runtime) -> Any:
     return truncate
 
 
-def as_bytes(buffer: Any) -> Any:
-    """`buffer` as an object whose items are bytes; None if it is no contiguous buffer."""
-    kind = type(buffer)
-    if kind is bytes or kind is bytearray:
-        return buffer
-    try:
-        view = memoryview(buffer)
-        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
-    except (TypeError, ValueError):
-        return None
-
-
 def _size_left(fd: int) -> int:
     """How much to ask for first: one byte more than there is, so that the end is seen at once."""
     try:
@@ -321,4 +356,4 @@ def _size_left(fd: int) -> int:
                 return int(left) + 1
     except OSError:
         pass
-    return 1 << 16
+    return _PIECE

@@ -29,6 +29,7 @@ from typing import Any
 
 from ...cpython import originals
 from ...cpython.interpose import clone
+from ...io.buffers import as_bytes
 from ...io.disk import CHUNK
 from ...io.name_cache import WAIT, Lookup, parent
 from ..base import Patch, Runtime, is_path
@@ -241,12 +242,10 @@ def _pwrite(runtime: Runtime, original: Any) -> Any:
     def pwrite(fd: Any, buffer: Any, offset: Any, /) -> Any:
         if not kernel.is_mine() or not type(fd) is type(offset) is int or offset < 0:
             return original(fd, buffer, offset)
-        if type(buffer) is not bytes:
-            try:
-                buffer = memoryview(buffer).cast("B")
-            except (TypeError, ValueError):
-                return original(fd, buffer, offset)
-        return write(fd, buffer, offset)
+        data = as_bytes(buffer)
+        if data is None:
+            return original(fd, buffer, offset)
+        return write(fd, data, offset)
 
     return pwrite
 

@@ -1,4 +1,4 @@
-"""Reading and writing a descriptor of any kind: files are `io.disk`'s, the rest is `streams`'.
+"""Reading and writing a descriptor of any kind: files are `io.disk`'s, the rest is `pollable`'s.
 
 RWF_NOWAIT asks the page cache and pipes alike, so where the disk scheme begins with it one call
 serves what is there, and what kind of file it is matters only for what is not.
@@ -27,16 +27,8 @@ class Transfer:
         self._flags = runtime.disk.backend.try_flags
         self._streams = Streams(runtime)
 
-    def read_file(self, fd: int, buffer: Any, count: int) -> int:
-        """Fill a file's `buffer`, `count` bytes of which were found already; how many there are."""
-        try:
-            with memoryview(buffer) as view:
-                return count + self._disk.readinto(fd, view[count:])
-        except OSError:
-            return count  # the next call meets it
-
-    def read_later(self, fd: int, buffer: Any) -> int:
-        """As ``os.readv`` into one writable buffer of bytes, which finds nothing now."""
+    def read(self, fd: int, buffer: Any) -> int:
+        """As ``os.readv`` into one writable buffer of bytes."""
         if not is_stream(fd):
             return self._disk.readinto(fd, buffer)
         count = self._streams.readv(fd, (buffer,)) if len(buffer) else None
