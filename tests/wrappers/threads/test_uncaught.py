@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -137,3 +138,13 @@ def test_the_development_mode_hides_nothing(tmp_path: Path, environ: dict[str, s
     patch = "import capriccio_patch; capriccio_patch.patch_all()"
     found = printed(tmp_path, environ | {"PYTHONDEVMODE": "1"}, CALLS["main"], patch)
     assert "capriccio_patch" in found
+
+
+def test_who_goes_from_entry_to_entry_finds_each(patched: None) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor") as raised:
+        os.read(-1, 1)
+    trace = raised.value.__traceback__
+    while trace is not None:
+        (found,) = traceback.extract_tb(trace, limit=1)
+        assert found.name == trace.tb_frame.f_code.co_name
+        trace = trace.tb_next
