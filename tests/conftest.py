@@ -77,6 +77,16 @@ def sim() -> Simulation:
 
 
 @pytest.fixture
+def signal_dispositions() -> Iterator[None]:
+    """What a test sets for the signals that tests use is put back after it."""
+    names = ("SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGINT")
+    saved = {n: signal.getsignal(n) for name in names if (n := getattr(signal, name, 0))}
+    yield
+    for signum, handler in saved.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture
 def patched() -> Iterator[None]:
     """The patch is in force for the test; undoing it fails if the test leaves threads behind."""
     capriccio_patch.patch_all()
