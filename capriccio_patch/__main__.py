@@ -164,11 +164,15 @@ def _run_module(name: str, namespace: dict[str, Any]) -> None:
 def _run_text(text: str, namespace: dict[str, Any]) -> None:
     _set_path0("")
     text = _without_margin(text) + "\n"
-    if sys.version_info >= (3, 13):  # which shows its lines in tracebacks; older ones do not
+    code = compile(text, "<string>", "exec", dont_inherit=True)
+    if sys.version_info >= (3, 13):  # whose tracebacks show its lines; those of older ones do not
         import linecache
 
-        linecache.cache["<string>"] = (len(text), None, text.splitlines(True), "<string>")
-    exec(compile(text, "<string>", "exec", dont_inherit=True), namespace)
+        if hasattr(linecache, "_interactive_cache"):
+            linecache._register_code(code, text, "<string>")
+        else:
+            linecache.cache["<string>"] = (len(text), None, text.splitlines(True), "<string>")
+    exec(code, namespace)
 
 
 def _without_margin(text: str) -> str:
