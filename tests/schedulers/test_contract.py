@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator
 
@@ -51,6 +52,42 @@ def test_each_is_popped_once(scheduler: Scheduler, count: int) -> None:
     assert len(popped) == count
     assert set(popped) == set(pushed)
     assert len(scheduler) == 0
+
+
+def test_a_finalizer_in_the_middle_of_a_pop(scheduler: Scheduler) -> None:
+    """It may wait, and have another thread chosen: wherever the collector may come."""
+    popped: list[Thread] = []
+
+    class Finalized:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            if scheduler:
+                popped.append(scheduler.pop())
+
+    pushed = threads(100)
+    for thread in pushed:
+        scheduler.push(thread)
+    threshold = gc.get_threshold()
+    gc.collect()
+    try:
+        while len(scheduler) > 1:
+            gc.set_threshold(0)
+            Finalized()
+            gc.set_threshold(1)
+            popped.append(scheduler.pop())
+            gc.set_threshold(0)
+            for _ in range(len(popped) % 3):
+                pushed.append(Thread())
+                scheduler.push(pushed[-1])
+            if len(pushed) > 1_000:
+                break
+    finally:
+        gc.set_threshold(*threshold)
+    popped.extend(drain(scheduler))
+    assert len(popped) == len(pushed)
+    assert set(popped) == set(pushed)
 
 
 def test_the_length_is_right_at_each_step(scheduler: Scheduler) -> None:
