@@ -27,7 +27,9 @@ def as_bytes(buffer: Any) -> Any:
         return buffer
     try:
         view = memoryview(buffer)
-        return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+        if view.format == "B" and view.ndim == 1:
+            return view if view.c_contiguous else None
+        return view.cast("B")
     except (TypeError, ValueError, BufferError):
         return None
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import api
 from capriccio_patch.io import mounts
+from capriccio_patch.io.disk_services import DiskServices
 
 needs_statx = pytest.mark.skipif(
     mounts.Mounts()._statx is None or not Path("/proc/self/mountinfo").exists(),
@@ -62,33 +62,24 @@ def test_what_is_no_file_is_local(monkeypatch: pytest.MonkeyPatch) -> None:
         assert is_local(sock.fileno())
 
 
-class _Recorder:
-    """Stands before the workers and keeps what they are given."""
-
-    def __init__(self, workers: Any) -> None:
-        self.seen: list[Any] = []
-        self._workers = workers
-
-    def submit(self, request: Any, brief: bool = False) -> None:
-        self.seen.append(request)
-        self._workers.submit(request, brief)
-
-
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What workers are given, under a patch to which no file system is local."""
     monkeypatch.setattr(mounts, "_LOCAL", frozenset())
+    seen: list[Any] = []
+    submit = DiskServices.submit
+
+    def recorded(self: DiskServices, request: Any) -> None:
+        seen.append(request)
+        submit(self, request)
+
+    monkeypatch.setattr(DiskServices, "submit", recorded)
     capriccio_patch.patch_all(diskio="auto")
     done = threading.Event()
     other = threading.Thread(target=done.wait)
     try:
         other.start()
-        applied = api._applied
-        assert applied is not None
-        disk = applied.runtime.disk
-        recorder = _Recorder(disk._workers)
-        monkeypatch.setattr(disk, "_workers", recorder)
-        yield recorder.seen
+        yield seen
     finally:
         done.set()
         other.join()

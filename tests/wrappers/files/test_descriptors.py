@@ -8,155 +8,24 @@ import signal
 import socket
 import sys
 import tempfile
-import termios
 import threading
 import time
-import tty
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import capriccio_patch
 from tests.conftest import ROOT
+from tests.wrappers.files.ends import (
+    BIG,
+    Ends,
+    in_thread,
+    read_exactly,
+)
 
-AVAILABLE = [n for n, reason in capriccio_patch.available_backends().items() if reason is None]
-BIG = bytes(range(256)) * 4096  # 1 MiB: no pipe and no socket buffer holds it
 needs_eventfd = pytest.mark.skipif(not hasattr(os, "eventfd"), reason="no eventfd")
-needs_splice = pytest.mark.skipif(not hasattr(os, "splice"), reason="no splice")
-
-
-@pytest.fixture(params=AVAILABLE)
-def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test over every scheme that runs here; it comes before the patch."""
-    monkeypatch.setenv("CAPRICCIO_SOCKIO", request.param)
-
-
-class Ends:
-    """Two connected descriptors, and what has to be closed."""
-
-    def __init__(self, reader: int, writer: int) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def close(self) -> None:
-        for fd in {self.reader, self.writer}:
-            try:
-                os.close(fd)
-            except OSError:
-                pass
-
-
-def make_pipe(_: Path) -> Ends:
-    return Ends(*os.pipe())
-
-
-def make_fifo(directory: Path) -> Ends:
-    path = directory / "fifo"
-    os.mkfifo(path)
-    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    writer = os.open(path, os.O_WRONLY)
-    os.set_blocking(reader, True)
-    return Ends(reader, writer)
-
-
-def make_unix(_: Path) -> Ends:
-    one, other = socket.socketpair()
-    return Ends(one.detach(), other.detach())
-
-
-def make_tcp(_: Path) -> Ends:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        one = socket.create_connection(listener.getsockname())
-        other, _address = listener.accept()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-    other.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    return Ends(one.detach(), other.detach())
-
-
-def make_terminal(_: Path) -> Ends:
-    master, terminal = pty.openpty()
-    tty.setraw(terminal)
-    return Ends(master, terminal)
-
-
-def make_terminal_input(_: Path) -> Ends:
-    master, terminal = pty.openpty()
-    tty.setraw(terminal)
-    return Ends(terminal, master)
-
-
-def make_spliced_pipe(_: Path) -> Ends:
-    """Linux does not let a pipe that was spliced to be tried without waiting."""
-    ends = Ends(*os.pipe())
-    if hasattr(os, "splice"):
-        with tempfile.TemporaryFile() as file:
-            file.write(b"x")
-            file.flush()
-            os.splice(file.fileno(), ends.writer, 1, offset_src=0)
-        os.read(ends.reader, 1)
-    return ends
-
-
-KINDS = [
-    make_pipe,
-    make_fifo,
-    make_unix,
-    make_tcp,
-    make_terminal,
-    make_terminal_input,
-    make_spliced_pipe,
-]
-
-
-@pytest.fixture(params=KINDS, ids=lambda make: make.__name__[5:])
-def ends(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ends]:
-    """A connection of each kind."""
-    made = request.param(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pipe() -> Iterator[Ends]:
-    made = Ends(*os.pipe())
-    yield made
-    made.close()
-
-
-def read_exactly(fd: int, size: int, pause: bool = False) -> bytes:
-    data = b""
-    while len(data) < size:
-        data += os.read(fd, min(size - len(data), 30_000))
-        if pause:
-            time.sleep(0)
-    return data
-
-
-def in_thread(call: Callable[[], Any]) -> Callable[[], Any]:
-    """Start `call` on a thread; what this returns waits for the result, or raises the error."""
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.append((call(), None))
-        except BaseException as error:
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-
-    def result() -> Any:
-        thread.join(20)
-        assert outcome, "still waiting"
-        value, error = outcome[0]
-        if error is not None:
-            raise error
-        return value
-
-    return result
 
 
 # -- reading and writing -------------------------------------------------------------------------
@@ -341,53 +210,6 @@ def test_a_descriptor_that_another_process_reads_too(patched: None, pipe: Ends) 
     assert os.waitpid(child, 0)[1] == 0
 
 
-# -- terminals -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def terminal() -> Iterator[Ends]:
-    """A terminal in line mode (the reader) and its master (the writer)."""
-    master, slave = pty.openpty()
-    made = Ends(slave, master)
-    yield made
-    made.close()
-
-
-def test_a_line_from_a_terminal(ticker: Any, terminal: Ends) -> None:
-    actions = ticker().at(3, lambda: os.write(terminal.writer, b"ab"))
-    with actions.at(6, lambda: os.write(terminal.writer, b"c\n")):
-        assert os.read(terminal.reader, 100) == b"abc\n"
-
-
-@pytest.mark.parametrize(("least", "tenths"), [(0, 0), (0, 1)])
-def test_a_terminal_that_answers_without_input(
-    ticker: Any, terminal: Ends, least: int, tenths: int
-) -> None:
-    tty.setraw(terminal.reader)
-    mode = termios.tcgetattr(terminal.reader)
-    mode[6][termios.VMIN], mode[6][termios.VTIME] = least, tenths
-    termios.tcsetattr(terminal.reader, termios.TCSANOW, mode)
-    with ticker() as ticks:
-        start = time.monotonic()
-        assert os.read(terminal.reader, 10) == b""
-        assert time.monotonic() - start >= tenths / 10 * 0.9
-        if tenths:
-            assert ticks.ticks > 2
-    # That mode is the terminal's, not its master's.
-    with ticker().at(3, lambda: os.write(terminal.reader, b"out")):
-        assert os.read(terminal.writer, 10) == b"out"
-
-
-def test_a_terminal_that_waits_for_several_bytes(ticker: Any, terminal: Ends) -> None:
-    tty.setraw(terminal.reader)
-    mode = termios.tcgetattr(terminal.reader)
-    mode[6][termios.VMIN] = 3
-    termios.tcsetattr(terminal.reader, termios.TCSANOW, mode)
-    actions = ticker().at(2, lambda: os.write(terminal.writer, b"ab"))
-    with actions.at(4, lambda: os.write(terminal.writer, b"c")):
-        assert os.read(terminal.reader, 10) == b"abc"
-
-
 # -- eventfds ------------------------------------------------------------------------------------
 
 
@@ -429,156 +251,6 @@ def test_a_semaphore_of_an_eventfd(patched: None) -> None:
     os.eventfd_write(fd, 5)
     assert [each() for each in waiting] == [1] * 5
     os.close(fd)
-
-
-# -- from one descriptor to another --------------------------------------------------------------
-
-
-@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile")
-@pytest.mark.parametrize("offset", [0, 1000, None])
-def test_sendfile_sends_everything(patched: None, offset: int | None) -> None:
-    one, other = socket.socketpair()
-    with one, other, tempfile.TemporaryFile() as file:
-        file.write(BIG)
-        file.flush()
-        os.lseek(file.fileno(), 500, os.SEEK_SET)
-        start = 500 if offset is None else offset
-        received = in_thread(lambda: read_exactly(other.fileno(), len(BIG) - start))
-        sent = os.sendfile(one.fileno(), file.fileno(), offset, 2 * len(BIG))
-        assert sent == len(BIG) - start
-        assert received() == BIG[start:]
-        position = os.lseek(file.fileno(), 0, os.SEEK_CUR)
-        assert position == (len(BIG) if offset is None else 500)
-
-
-@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile")
-def test_sendfile_to_somebody_who_leaves(ticker: Any) -> None:
-    one, other = socket.socketpair()
-    with one, tempfile.TemporaryFile() as file:
-        file.write(BIG)
-        file.seek(0)
-        with ticker().at(3, other.close):
-            sent = os.sendfile(one.fileno(), file.fileno(), None, len(BIG))
-        assert 0 < sent < len(BIG)
-        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == sent
-        with pytest.raises(BrokenPipeError):
-            os.sendfile(one.fileno(), file.fileno(), None, len(BIG))
-
-
-@pytest.mark.skipif(not hasattr(os, "sendfile"), reason="no sendfile")
-def test_sendfile_without_waiting(patched: None) -> None:
-    one, other = socket.socketpair()
-    one.setblocking(False)
-    with one, other, tempfile.TemporaryFile() as file:
-        file.write(BIG)
-        file.flush()
-        assert 0 < os.sendfile(one.fileno(), file.fileno(), 0, len(BIG)) < len(BIG)
-
-
-@needs_splice
-def test_splice_waits_for_either_end(ticker: Any, pipe: Ends) -> None:
-    more = Ends(*os.pipe())
-    try:
-        with ticker().at(3, lambda: os.write(pipe.writer, b"abc")):
-            assert os.splice(pipe.reader, more.writer, 100) == 3
-        assert os.read(more.reader, 100) == b"abc"
-        os.write(more.writer, bytes(65536))
-        os.write(pipe.writer, b"def")
-        with ticker().at(3, lambda: os.read(more.reader, 65536)):
-            assert os.splice(pipe.reader, more.writer, 100) == 3
-        assert os.read(more.reader, 100) == b"def"
-        with pytest.raises(BlockingIOError):
-            os.splice(pipe.reader, more.writer, 100, flags=os.SPLICE_F_NONBLOCK)
-    finally:
-        more.close()
-
-
-@needs_splice
-def test_splice_from_and_to_sockets(ticker: Any, pipe: Ends) -> None:
-    ends = make_tcp(Path())
-    try:
-        with ticker().at(3, lambda: os.write(ends.writer, b"abc")):
-            assert os.splice(ends.reader, pipe.writer, 100) == 3
-        with ticker():
-            assert os.splice(pipe.reader, ends.reader, 100) == 3
-        assert os.read(ends.writer, 100) == b"abc"
-    finally:
-        ends.close()
-
-
-# -- closing -------------------------------------------------------------------------------------
-
-
-def close(fd: int) -> None:
-    os.close(fd)
-
-
-def close_range(fd: int) -> None:
-    os.closerange(fd, fd + 1)
-
-
-def replace(fd: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, fd)
-    os.close(null)
-
-
-@pytest.mark.parametrize("close", [close, close_range, replace])
-def test_whoever_waits_for_what_is_closed(
-    scheme: None, patched: None, pipe: Ends, close: Callable[[int], None]
-) -> None:
-    os.write(pipe.writer, bytes(65536))
-    writing = [in_thread(lambda: os.write(pipe.writer, BIG)) for _ in range(2)]
-    time.sleep(0)
-    close(pipe.writer)
-    for each in writing:
-        with pytest.raises(OSError, match="Bad file"):
-            each()
-    os.read(pipe.reader, 65536)
-    more = Ends(*os.pipe())
-    reading = [in_thread(lambda: os.read(more.reader, 1)) for _ in range(3)]
-    time.sleep(0)
-    close(more.reader)
-    for each in reading:
-        with pytest.raises(OSError, match="Bad file"):
-            each()
-    more.close()
-
-
-def test_a_number_that_is_closed_and_reused(scheme: None, patched: None) -> None:
-    """Whoever waited for the old file must not take what is in the new one."""
-    for _ in range(200):
-        reader, writer = os.pipe()
-        old = in_thread(lambda fd=reader: os.read(fd, 1))
-        time.sleep(0)
-        os.close(reader)
-        os.close(writer)
-        assert os.pipe() == (reader, writer)
-        new = in_thread(lambda fd=reader: os.read(fd, 1))
-        os.write(writer, b"x")
-        assert new() == b"x"
-        with pytest.raises(OSError, match="Bad file"):
-            old()
-        os.close(reader)
-        os.close(writer)
-
-
-def test_a_number_that_is_closed_on_another_os_thread(patched: None, pipe: Ends) -> None:
-    reading = in_thread(lambda: os.read(pipe.reader, 1))
-    time.sleep(0)
-    capriccio_patch.original("_thread.start_new_thread")(os.close, (pipe.reader,))
-    with pytest.raises(OSError, match="Bad file"):
-        reading()
-
-
-def test_dup2_onto_itself_and_failing(patched: None, pipe: Ends) -> None:
-    reading = in_thread(lambda: os.read(pipe.reader, 1))
-    time.sleep(0)
-    assert os.dup2(pipe.reader, pipe.reader) == pipe.reader
-    with pytest.raises(OSError, match="Bad file"):
-        os.dup2(999, pipe.reader)
-    os.write(pipe.writer, b"x")
-    assert reading() == b"x"
 
 
 # -- as in stock ---------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 # ruff: noqa: SIM115 - what is opened here is waited for, shared, and closed when that is done
-"""``io``: files, pipes, fifos and terminals as streams; buffered objects shared; ``input()``."""
+"""``io``: files, pipes, fifos and terminals as streams."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import io
 import logging
 import os
 import pty
-import select
-import signal
 import socket
 import sys
-import textwrap
 import threading
-import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,36 +20,15 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.backends.disk import available_disk_backends
+from tests.wrappers.files.ends import BIG
 
 AVAILABLE = [n for n, reason in available_disk_backends().items() if reason is None]
-BIG = bytes(range(256)) * 4096  # 1 MiB: no pipe holds it
 
 
 @pytest.fixture(params=["auto", *AVAILABLE])
 def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test over every disk scheme that runs here; it comes before the patch."""
     monkeypatch.setenv("CAPRICCIO_DISKIO", request.param)
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe's descriptors; the test may close them."""
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        try:
-            os.close(fd)
-        except OSError:
-            pass
-
-
-def run_all(*functions: Callable[[], Any]) -> None:
-    """Call each in a thread of its own, and wait for all."""
-    threads = [threading.Thread(target=function) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def test_what_a_tool_finds_in_our_frames_may_be_held(
@@ -87,54 +62,58 @@ def test_what_a_tool_finds_in_our_frames_may_be_held(
 
 
 @pytest.mark.parametrize("buffering", [0, -1])
-def test_reading_a_pipe_parks(ticker: Any, pipe: tuple[int, int], buffering: int) -> None:
-    reader = open(pipe[0], "rb", buffering=buffering)
-    with ticker().at(3, lambda: os.write(pipe[1], b"hello")):
+def test_reading_a_pipe_parks(ticker: Any, pipe_ends: tuple[int, int], buffering: int) -> None:
+    reader = open(pipe_ends[0], "rb", buffering=buffering)
+    with ticker().at(3, lambda: os.write(pipe_ends[1], b"hello")):
         assert reader.read(5) == b"hello"
     reader.close()
 
 
-def test_a_file_made_before_the_patch_parks(pipe: tuple[int, int], request: Any) -> None:
-    reader = open(pipe[0])
+def test_a_file_made_before_the_patch_parks(pipe_ends: tuple[int, int], request: Any) -> None:
+    reader = open(pipe_ends[0])
     ticker = request.getfixturevalue("ticker")
-    with ticker().at(3, lambda: os.write(pipe[1], b"line\n")):
+    with ticker().at(3, lambda: os.write(pipe_ends[1], b"line\n")):
         assert reader.readline() == "line\n"
     reader.close()
 
 
-def test_reading_to_the_end_of_a_pipe(ticker: Any, pipe: tuple[int, int]) -> None:
-    reader = open(pipe[0], "rb", buffering=0)
-    os.write(pipe[1], b"one")
-    ticks = ticker().at(2, lambda: os.write(pipe[1], b"two")).at(4, lambda: os.close(pipe[1]))
+def test_reading_to_the_end_of_a_pipe(ticker: Any, pipe_ends: tuple[int, int]) -> None:
+    reader = open(pipe_ends[0], "rb", buffering=0)
+    os.write(pipe_ends[1], b"one")
+    ticks = (
+        ticker().at(2, lambda: os.write(pipe_ends[1], b"two")).at(4, lambda: os.close(pipe_ends[1]))
+    )
     with ticks:
         assert reader.read() == b"onetwo"
     reader.close()
 
 
-def test_readinto_and_lines_of_a_pipe(ticker: Any, pipe: tuple[int, int]) -> None:
-    reader = open(pipe[0], "rb")
+def test_readinto_and_lines_of_a_pipe(ticker: Any, pipe_ends: tuple[int, int]) -> None:
+    reader = open(pipe_ends[0], "rb")
     buffer = bytearray(4)
-    with ticker().at(2, lambda: os.write(pipe[1], b"abcd")):
+    with ticker().at(2, lambda: os.write(pipe_ends[1], b"abcd")):
         assert reader.readinto(buffer) == 4
     assert buffer == b"abcd"
-    with ticker().at(2, lambda: os.write(pipe[1], b"1\n2\n")):
+    with ticker().at(2, lambda: os.write(pipe_ends[1], b"1\n2\n")):
         assert next(reader) == b"1\n"
     assert reader.readline() == b"2\n"
-    with ticker().at(2, lambda: os.close(pipe[1])):
+    with ticker().at(2, lambda: os.close(pipe_ends[1])):
         assert list(reader) == []
     reader.close()
 
 
 @pytest.mark.parametrize("buffering", [0, -1])
-def test_writing_to_a_full_pipe_parks(ticker: Any, pipe: tuple[int, int], buffering: int) -> None:
+def test_writing_to_a_full_pipe_parks(
+    ticker: Any, pipe_ends: tuple[int, int], buffering: int
+) -> None:
     got = bytearray()
 
     def drain() -> None:
-        while data := os.read(pipe[0], 1 << 16):
+        while data := os.read(pipe_ends[0], 1 << 16):
             got.extend(data)
 
     drainer = threading.Thread(target=drain)
-    writer = open(pipe[1], "wb", buffering=buffering)
+    writer = open(pipe_ends[1], "wb", buffering=buffering)
     with ticker().at(3, drainer.start):
         assert writer.write(BIG) == len(BIG)
         writer.close()
@@ -142,15 +121,15 @@ def test_writing_to_a_full_pipe_parks(ticker: Any, pipe: tuple[int, int], buffer
     assert got == BIG
 
 
-def test_print_and_logging_to_a_full_pipe_park(ticker: Any, pipe: tuple[int, int]) -> None:
+def test_print_and_logging_to_a_full_pipe_park(ticker: Any, pipe_ends: tuple[int, int]) -> None:
     lines = []
 
     def drain() -> None:
-        with open(pipe[0], closefd=False) as reader:
+        with open(pipe_ends[0], closefd=False) as reader:
             lines.extend(reader)
 
     drainer = threading.Thread(target=drain)
-    with open(pipe[1], "w") as writer:
+    with open(pipe_ends[1], "w") as writer:
         handler = logging.StreamHandler(writer)
         log = logging.Logger("test")
         log.addHandler(handler)
@@ -162,18 +141,18 @@ def test_print_and_logging_to_a_full_pipe_park(ticker: Any, pipe: tuple[int, int
     assert [len(line) for line in lines] == [100_001, 100_001, 4]
 
 
-def test_a_broken_pipe(patched: None, pipe: tuple[int, int]) -> None:
-    os.close(pipe[0])
-    writer = open(pipe[1], "wb", buffering=0, closefd=False)
+def test_a_broken_pipe(patched: None, pipe_ends: tuple[int, int]) -> None:
+    os.close(pipe_ends[0])
+    writer = open(pipe_ends[1], "wb", buffering=0, closefd=False)
     with pytest.raises(BrokenPipeError):
         writer.write(b"x")
 
 
-def test_non_blocking_pipes_give_none(patched: None, pipe: tuple[int, int]) -> None:
-    os.set_blocking(pipe[0], False)
-    os.set_blocking(pipe[1], False)
-    reader = open(pipe[0], "rb", buffering=0, closefd=False)
-    writer = open(pipe[1], "wb", buffering=0, closefd=False)
+def test_non_blocking_pipes_give_none(patched: None, pipe_ends: tuple[int, int]) -> None:
+    os.set_blocking(pipe_ends[0], False)
+    os.set_blocking(pipe_ends[1], False)
+    reader = open(pipe_ends[0], "rb", buffering=0, closefd=False)
+    writer = open(pipe_ends[1], "wb", buffering=0, closefd=False)
     assert reader.read(1) is None
     assert reader.read() is None
     assert reader.readinto(bytearray(1)) is None
@@ -241,8 +220,8 @@ def test_makefile_of_a_socket_is_shared(ticker: Any) -> None:
     assert sorted(lines) == [b"1\n", b"2\n", b"3\n", b"4\n", b"5\n"]
 
 
-def test_closing_wakes_who_waits(patched: None, pipe: tuple[int, int]) -> None:
-    reader = open(pipe[0], "rb", buffering=0)
+def test_closing_wakes_who_waits(patched: None, pipe_ends: tuple[int, int]) -> None:
+    reader = open(pipe_ends[0], "rb", buffering=0)
     raised = []
     waiting = threading.Event()
 
@@ -349,215 +328,3 @@ def test_a_file_ends_with_its_last_reference(ticker: Any, tmp_path: Path) -> Non
             del file
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
-
-
-# -- buffered objects of several threads ---------------------------------------------------------
-
-
-def test_threads_share_a_reader(ticker: Any, pipe: tuple[int, int]) -> None:
-    lines: list[bytes] = []
-    with open(pipe[0], "rb") as reader:
-
-        def feed() -> None:
-            for i in range(200):
-                os.write(pipe[1], b"%d\n" % i)
-                if i % 20 == 0:
-                    time.sleep(0)
-            os.close(pipe[1])
-
-        with ticker().at(3, feed):
-            run_all(*[lambda: lines.extend(reader)] * 10)
-    assert sorted(map(int, lines)) == list(range(200))
-
-
-def test_threads_share_a_writer(patched: None, pipe: tuple[int, int]) -> None:
-    writer = open(pipe[1], "wb", buffering=100)
-    lines = [b"%05d\n" % i for i in range(20_000)]
-
-    def write(part: int) -> None:
-        put = writer.write
-        for line in lines[part::10]:
-            put(line)
-
-    def write_all() -> None:
-        run_all(*(lambda part=part: write(part) for part in range(10)))
-        writer.close()
-
-    thread = threading.Thread(target=write_all)
-    thread.start()
-    with open(pipe[0], "rb") as reader:
-        assert sorted(reader) == lines
-    thread.join()
-
-
-def test_the_first_to_come_is_the_first_served(ticker: Any, pipe: tuple[int, int]) -> None:
-    order = []
-    with open(pipe[0], "rb") as reader:
-
-        def read(number: int) -> None:
-            reader.read(1)
-            order.append(number)
-
-        threads = [threading.Thread(target=read, args=(i,)) for i in range(6)]
-        for thread in threads:
-            thread.start()
-
-        def feed() -> None:
-            for _ in threads:
-                os.write(pipe[1], b"x")
-                time.sleep(0.001)
-
-        with ticker().at(3, feed):
-            for thread in threads:
-                thread.join()
-    assert order == sorted(order)
-
-
-def test_a_waiter_that_is_interrupted_leaves_the_queue(
-    patched: None, pipe: tuple[int, int]
-) -> None:
-    class Alarm(Exception):
-        pass
-
-    def ring(*_: Any) -> None:
-        raise Alarm
-
-    writer = open(pipe[1], "wb", buffering=10)
-    blocked = threading.Thread(target=lambda: writer.write(BIG))
-    blocked.start()
-    time.sleep(0)
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.02)
-    try:
-        with pytest.raises(Alarm):
-            writer.flush()
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    size = 0
-    while size < len(BIG):
-        size += len(os.read(pipe[0], 1 << 16))
-    blocked.join()
-    writer.close()
-
-
-def test_a_handler_that_reenters_is_refused(patched: None, pipe: tuple[int, int]) -> None:
-    """As in stock: the interrupted thread would wait for itself."""
-    writer = open(pipe[1], "wb", buffering=10)
-
-    def ring(*_: Any) -> None:
-        writer.write(b"z" * 100)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.02)
-    try:
-        with pytest.raises(RuntimeError, match="reentrant call inside"):
-            writer.write(BIG)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    os.set_blocking(pipe[1], False)
-    while select.select([pipe[0]], [], [], 0)[0]:
-        os.read(pipe[0], 1 << 16)
-    writer.close()
-
-
-def test_a_reentrant_raw_file_is_refused(patched: None) -> None:
-    class Raw(io.RawIOBase):
-        def readable(self) -> bool:
-            return True
-
-        def readinto(self, buffer: Any) -> int:
-            return len(reader.read(1))
-
-    reader = io.BufferedReader(Raw())
-    with pytest.raises(RuntimeError, match="reentrant call inside"):
-        reader.read(1)
-
-
-def test_iteration_of_subclasses_uses_their_readline(patched: None) -> None:
-    class Lines(io.BufferedReader):
-        def readline(self, size: int = -1, /) -> bytes:
-            return super().readline(size).upper()
-
-    assert all(line == line.upper() for line in Lines(io.FileIO(__file__)))
-
-
-# -- input ---------------------------------------------------------------------------------------
-
-SESSION = """
-    import threading, time
-    {imports}
-    import capriccio_patch
-    capriccio_patch.patch_all()
-    turns = 0
-    asking = True
-    def tick():
-        global turns
-        while asking:
-            turns += 1
-            time.sleep(0.001)
-    threading.Thread(target=tick).start()
-    try:
-        before = turns
-        print(repr(input("name? ")), turns > before + 3)
-        try:
-            input("interrupt ")
-        except KeyboardInterrupt:
-            print("interrupted")
-        print(repr(input("again ")))
-        try:
-            input("end ")
-        except EOFError:
-            print("ended")
-    finally:
-        asking = False
-"""
-
-
-@pytest.mark.parametrize("imports", ["", "import readline"])
-def test_input_at_a_terminal(environ: dict[str, str], tmp_path: Path, imports: str) -> None:
-    """Each answer is given when its question is there, and other threads run meanwhile."""
-    script = tmp_path / "script.py"
-    script.write_text(textwrap.dedent(SESSION).format(imports=imports))
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execve(sys.executable, [sys.executable, str(script)], environ)
-    seen = b""
-
-    def read_until(text: bytes) -> None:
-        nonlocal seen
-        while text not in seen:
-            assert select.select([terminal], [], [], 30)[0], seen
-            seen += os.read(terminal, 1000)
-
-    read_until(b"name? ")
-    time.sleep(0.1)  # for the thread that counts its turns
-    os.write(terminal, b"Bob\n")
-    read_until(b"interrupt ")
-    time.sleep(0.2)  # readline has asked the terminal for single keys
-    os.write(terminal, b"\x03")
-    read_until(b"again ")
-    os.write(terminal, b"third\n")
-    read_until(b"end ")
-    time.sleep(0.2)
-    os.write(terminal, b"\x04")
-    read_until(b"ended")
-    os.close(terminal)
-    assert os.waitpid(child, 0)[1] in (0, signal.SIGHUP)
-    assert b"'Bob' True" in seen
-    assert b"interrupted" in seen
-    assert b"'third'" in seen
-
-
-def test_input_and_print_of_pipes(run_script: Callable[..., Any]) -> None:
-    code = """
-        import capriccio_patch, sys
-        capriccio_patch.patch_all()
-        print(input("name? ") + "!")
-        print(sys.stdin.read())
-        try:
-            input()
-        except EOFError:
-            print("end")
-    """
-    done = run_script(code, stdin="Bob\nmore\nlines")
-    assert done.stdout == "name? Bob!\nmore\nlines\nend\n"

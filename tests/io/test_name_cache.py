@@ -1,0 +1,45 @@
+"""The kernel's cache of names, asked without waiting."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from capriccio_patch.io.name_cache import ABSENT, WAIT, Lookup, parent, stat_mode
+
+needs_openat2 = pytest.mark.skipif(not Lookup().works, reason="no openat2")
+
+
+@needs_openat2
+def test_the_cache_of_names(tmp_path: Path) -> None:
+    lookup = Lookup()
+    path = tmp_path / "file"
+    assert lookup.mode(path) in (WAIT, ABSENT)
+    path.touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    os.path.exists(tmp_path / "link")
+    assert stat.S_ISREG(lookup.mode(path))
+    assert stat.S_ISREG(lookup.mode(os.fsencode(path)))
+    assert lookup.mode("a\0b") == ABSENT
+    assert lookup.mode(tmp_path / "link") == ABSENT
+    assert lookup.is_cached(tmp_path / "link", follow=False)
+    at = os.open(tmp_path, os.O_RDONLY)
+    assert stat.S_ISREG(lookup.mode("file", at))
+    os.close(at)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("a/b", "a"), ("a/b/", "a"), ("b", "."), ("/b", "/"), (b"a/b", b"a"), (b"b", b".")],
+)
+def test_the_directory_that_a_path_is_in(path: str | bytes, found: str | bytes) -> None:
+    assert parent(path) == found
+
+
+def test_what_is_not_there_has_no_mode(tmp_path: Path) -> None:
+    assert stat_mode(tmp_path / "nothing") == ABSENT
+    assert stat_mode("with a \0") == ABSENT
+    assert stat_mode(tmp_path) == os.stat(tmp_path).st_mode
