@@ -25,6 +25,13 @@ from typing import Any
 
 from .interpose import clone
 
+try:
+    import resource
+except ImportError:
+    getrusage: Any = None
+else:
+    getrusage = clone(resource.getrusage)
+
 get_ident = clone(_thread.get_ident)
 get_native_id: Any = clone(getattr(_thread, "get_native_id", None)) or (lambda: 0)
 start_new_thread = clone(_thread.start_new_thread)
@@ -65,6 +72,8 @@ queue_qsize = SimpleQueueType.__dict__["qsize"]
 
 monotonic = clone(time.monotonic)
 sleep = clone(time.sleep)
+clock_gettime: Any = clone(getattr(time, "clock_gettime", None))
+thread_time_ns: Any = clone(getattr(time, "thread_time_ns", time.process_time_ns))
 thread_time = clone(getattr(time, "thread_time", time.process_time))
 
 read = clone(posix.read)

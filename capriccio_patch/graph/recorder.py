@@ -27,7 +27,6 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
-from time import thread_time_ns
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -97,14 +96,14 @@ class Recorder:
 
     def begin(self, thread: Thread) -> None:
         """`thread` is about to run: its move is the next sample."""
-        started = thread_time_ns()
+        started = originals.thread_time_ns()
         place = self.place(thread)
         if thread.started and thread.since > 0.0:
             place.waited += self._since_last * max(0.0, self._kernel.now - thread.since)
         self._begun = thread, place
         memory = _memory() if self.sampled % MEMORY_EVERY == 0 else 0
         descriptors = count_descriptors()
-        now = thread_time_ns()
+        now = originals.thread_time_ns()
         self._overhead = now - started
         self._counters = now, memory, descriptors
 
@@ -113,7 +112,7 @@ class Recorder:
         begun, self._begun = self._begun, None
         if begun is None:
             return
-        now = thread_time_ns()
+        now = originals.thread_time_ns()
         thread, source = begun
         if getattr(self._kernel.finalizer, "host", None) is not thread:
             return  # a finalizer or a signal handler came in between
@@ -132,7 +131,7 @@ class Recorder:
         self.sampled += 1
         share = max(WEIGHT, 1.0 / self.sampled)
         self.cpu += (cpu - self.cpu) * share
-        self._overhead += thread_time_ns() - now
+        self._overhead += originals.thread_time_ns() - now
         self._cost += (self._overhead - self._cost) * share
 
     def spacing(self) -> int:

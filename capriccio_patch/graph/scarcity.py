@@ -12,7 +12,6 @@ Scheduler's OS thread only.
 from __future__ import annotations
 
 from enum import IntEnum
-from time import thread_time_ns
 from typing import Any
 
 from ..cpython import originals
@@ -50,7 +49,7 @@ class Scarcity:
         self.room = 1
         """How many may be opened before it is time to look again."""
         self._looked = 0.0
-        self._busy = thread_time_ns()
+        self._busy = originals.thread_time_ns()
         self._memory_left = 1.0
 
     def look(self, now: float, runnable: int) -> bool:
@@ -75,7 +74,7 @@ class Scarcity:
         self.room = max(1, (free - little) // 2)
 
     def _look_at_cpu(self, passed: float, runnable: int) -> None:
-        busy = thread_time_ns()
+        busy = originals.thread_time_ns()
         share = (busy - self._busy) / 1e9 / passed
         self._busy = busy
         self.cpu = Level.LITTLE if share >= _BUSY and runnable > _QUEUE else Level.ENOUGH

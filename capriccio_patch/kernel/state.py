@@ -146,6 +146,17 @@ class KernelState:
         self.is_profiled = self.c_state.is_profiled
         self.is_traced = self.c_state.is_traced
 
+    def observe(self, chosen: Callable[[Thread], None]) -> None:
+        """From now on, have `chosen` called at each switch, with the thread that is to run next."""
+        pop = self._pop
+
+        def observed() -> Thread:
+            thread = pop()
+            chosen(thread)
+            return thread
+
+        self._pop = observed
+
     def is_mine(self) -> bool:
         """Whether the calling OS thread is the scheduler's.  Any OS thread."""
         return bool(originals.get_ident() == self.os_ident)

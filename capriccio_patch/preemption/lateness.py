@@ -89,12 +89,12 @@ class Lateness:
     def _cpu_time(self) -> float:
         if self._clock is None:
             return time.process_time()
-        seconds: float = time.clock_gettime(self._clock)
+        seconds: float = originals.clock_gettime(self._clock)
         return seconds
 
     def _switches(self) -> tuple[int, int]:
         """How often the watchdog has slept, and how often the process has lost a CPU."""
         if _usage is None:
             return 0, 0
-        sleeps = resource.getrusage(_usage).ru_nvcsw
-        return sleeps, resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        sleeps = originals.getrusage(_usage).ru_nvcsw
+        return sleeps, originals.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -25,6 +25,7 @@ from .threads import (
     async_exc,
     asyncio,
     conditions,
+    cpu_time,
     events,
     faulthandler,
     import_lock,
@@ -50,6 +51,7 @@ class Table:
     ) -> None:
         """`executed` is called with each C module that is executed while the patch is in force."""
         c_released: WeakSet[Any] = WeakSet()
+        used = cpu_time.CpuTime(runtime)
         plain = locks.locks(runtime, c_released)
         recursive = locks.rlocks(runtime)
         waits = Waits(runtime.kernel)
@@ -70,10 +72,12 @@ class Table:
             Late("ssl", "_ssl", partial(ssl.patches, runtime, mode)),
             *interpreters.late(runtime),
             *uncaught.late(),
+            used.late(),
         )
         """The rows of modules that many programs never import."""
         self.rows: list[Patch] = [
             *time.patches(runtime),
+            *used.patches(),
             *import_lock.patches(runtime, executed),
             *start.patches(runtime, c_released),
             *plain.rows,
