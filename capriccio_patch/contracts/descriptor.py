@@ -33,6 +33,7 @@ class Descriptor:
         "armed",
         "can_read",
         "closed",
+        "ended",
         "exact",
         "fd",
         "file",
@@ -50,6 +51,7 @@ class Descriptor:
         self.exact = exact
         self.can_read = True
         self.closed = False
+        self.ended = False
         self.listens = False
         self.registration: Any = None
         self.file: tuple[int, int] | None = None
@@ -66,7 +68,7 @@ class Descriptor:
         self.owned = owned
         self.exact = exact
         self.can_read = True
-        self.listens = False
+        self.ended = self.listens = False
         self.registration = None
         self.file = None
         self.armed = 0

@@ -191,6 +191,7 @@ socket_gettimeout = _socket_methods["gettimeout"]
 socket_settimeout = _socket_methods["settimeout"]
 socket_setblocking = _socket_methods["setblocking"]
 socket_close = _socket_methods["close"]
+socket_setsockopt = _socket_methods["setsockopt"]
 socket_getsockopt = _socket_methods["getsockopt"]
 socket_close_number = clone(_socket.close)
 socket_detach = _socket_methods["detach"]

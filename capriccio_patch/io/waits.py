@@ -42,6 +42,7 @@ class Waits:
         "_readers",
         "_writers",
         "get",
+        "limit_of",
         "table",
     )
 
@@ -55,6 +56,9 @@ class Waits:
         self._writers = Lot(kernel, "write", field="writers")
         self.table: dict[int, Descriptor] = {}
         self.get = self.table.get
+        self.limit_of: Callable[[int, int], float | None] = _no_limit
+        """Seconds that the kernel lets a blocking call wait for an event of a number: what knows
+        sockets sets it."""
         kernel.dispatch = self.dispatch
 
     def record(self, fd: int) -> Descriptor:
@@ -253,6 +257,7 @@ class Waits:
             if happened & _WAKES_READERS:
                 if happened & _NOT_EXACT:
                     d.exact = False
+                    d.ended = bool(happened & RDHUP)
                 readers = d.readers
                 if readers is None:
                     d.can_read = True
@@ -302,6 +307,10 @@ class Waits:
         observers, d.observers = d.observers, None
         for thread in observers or ():
             self._resume_if_parked(thread)
+
+
+def _no_limit(fd: int, event: int) -> None:
+    """Nothing has set one."""
 
 
 def _raise_closed() -> None:

@@ -24,7 +24,7 @@ Threads that wait for the same thing queue in a `parking.Lot`, which does this f
    or not threads are still runnable, so that neither starves.  As many timers are taken at most.
 5. Other OS threads and signal handlers only append to the inbox and notify; they never switch.
 6. Calls that are complete at once don't park: a thread that makes one after the other asks after
-   each whether others are due (`yield_if_due`).
+   each whether others are due (`yield_if_due`, `yield_after_calls`).
 
 `begin`, `park`, `resume` and the switch are inlined where the call would be felt; each copy says so
 where it stands, and docs/hot_paths.md lists them.
@@ -53,7 +53,7 @@ __all__ = ["TURN", "Kernel"]
 class Kernel(KernelState):
     """Green threads of one OS thread: the run queue, the timers and the I/O scheme's poll loop."""
 
-    __slots__ = ("_run_thread", "_slices")
+    __slots__ = ("_calls_due", "_calls_run", "_calls_turn", "_run_thread", "_slices")
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class Kernel(KernelState):
     ) -> None:
         super().__init__(backend, scheduler, clock)
         self._slices = Slices(self)
+        self._calls_turn = self._calls_due = 0.0
+        self._calls_run = 0
         self.next_thread = self._next
         self._run_thread = lifecycle.make_run_thread(self)
         lifecycle.start_base(self, 0)
@@ -369,6 +371,16 @@ class Kernel(KernelState):
         nothing was polled for `POLL_INTERVAL`.  Raises what an interrupt raises.
         """
         if self.clock() - self.now > POLL_INTERVAL and len(self.threads) > 1:
+            self._step_aside(POLL_INTERVAL)
+
+    def yield_after_calls(self) -> None:
+        """As `yield_if_due`; the time counts from the second such call in a run (most make one)."""
+        if self._calls_turn != self.now or self._calls_run != self.budget:
+            # These two tell one run from all others.
+            self._calls_turn, self._calls_run, self._calls_due = self.now, self.budget, 0.0
+        elif not self._calls_due:
+            self._calls_due = self.clock() + POLL_INTERVAL
+        elif self.clock() > self._calls_due and len(self.threads) > 1:
             self._step_aside(POLL_INTERVAL)
 
     def poll_if_due(self) -> None:

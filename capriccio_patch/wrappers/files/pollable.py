@@ -64,9 +64,11 @@ def is_stream(fd: int) -> bool:
 class Streams:
     """The operations, for green threads; see the module's text."""
 
-    __slots__ = ("_call_alone", "_descriptors", "_get", "_scratch")
+    __slots__ = ("_call_alone", "_clock", "_descriptors", "_get", "_scratch", "_yield_after_calls")
 
     def __init__(self, runtime: Runtime) -> None:
+        self._yield_after_calls = runtime.kernel.yield_after_calls
+        self._clock = runtime.kernel.clock
         self._descriptors = runtime.descriptors
         self._get = runtime.descriptors.get
         self._call_alone = runtime.workers.call_alone
@@ -85,6 +87,8 @@ class Streams:
         size = len(data) if type(data) is bytes else memoryview(data).nbytes
         done = self._write_first(fd, partial(self._write_now, fd, data))
         if self._is_all(fd, done, size):
+            if done is not None:
+                self._yield_after_calls()
             return done
         return self._write_rest(fd, memoryview(data).cast("B"), done or 0)
 
@@ -93,6 +97,8 @@ class Streams:
         size = sum(memoryview(each).nbytes for each in buffers)
         done = self._write_first(fd, partial(self._writev_now, fd, buffers, flags))
         if self._is_all(fd, done, size):
+            if done is not None:
+                self._yield_after_calls()
             return done
         return self._write_rest(fd, memoryview(b"".join(buffers)), done or 0)
 
@@ -105,6 +111,7 @@ class Streams:
             return write()
         except BlockingIOError:
             if not originals.get_blocking(fd):
+                self._yield_after_calls()
                 raise
             return 0
 
@@ -123,15 +130,21 @@ class Streams:
                 result = attempt()
             except BlockingIOError:
                 if not originals.get_blocking(fd):
+                    self._yield_after_calls()
                     raise
             except BaseException:
                 self._pass_on(d)
                 raise
             else:
                 self._pass_on(d)
+                if result is not None:
+                    self._yield_after_calls()
                 return result
         elif not originals.get_blocking(fd):
-            return attempt()
+            try:
+                return attempt()
+            finally:
+                self._yield_after_calls()
         return self._read_later(fd, attempt)
 
     def _read_later(self, fd: int, attempt: Callable[[], T]) -> T:
@@ -141,9 +154,11 @@ class Streams:
             descriptors.check(d)
         if not d.owned and d.readers is None:
             d.can_read = False  # each wait has the scheme look at the present state
+        deadline = self._deadline(fd, READ)
         again = False
         while True:
-            descriptors.wait_read(d, None, again)
+            if not descriptors.wait_read(d, deadline, again):
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             d = self._current(d)
             d.can_read = False
             again = True
@@ -161,9 +176,13 @@ class Streams:
         """Write what is left of `data` when its turn comes; the length of it all."""
         descriptors = self._descriptors
         d = descriptors.record(fd)
+        deadline = self._deadline(fd, WRITE)
         again = False
         while True:
-            descriptors.wait_write(d, None, again)
+            if not descriptors.wait_write(d, deadline, again):
+                if done:
+                    return done
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             d = self._current(d)
             again = True
             try:
@@ -181,6 +200,11 @@ class Streams:
             if done == len(data):
                 descriptors.pass_on_write(d)
                 return done
+
+    def _deadline(self, fd: int, event: int) -> float | None:
+        """When a wait that begins now has to end: sockets may have an option for it."""
+        limit = self._descriptors.limit_of(fd, event)
+        return None if limit is None else self._clock() + limit
 
     def _pass_on(self, d: Descriptor | None) -> None:
         if d is not None:

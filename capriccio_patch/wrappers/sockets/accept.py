@@ -12,7 +12,7 @@ from ...contracts.descriptor import READ
 from ...cpython import originals
 from ..base import Patch, Runtime
 from .mode import SocketMode
-from .receive import Receiver
+from .receive import DONTWAIT, Receiver
 
 __all__ = ["patches"]
 
@@ -23,13 +23,21 @@ def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patc
     record_of = runtime.descriptors.get
     original = originals.socket_accept
 
+    def accept_now(sock: Any, flags: int) -> Any:
+        return mode.without_waiting(sock, original) if flags & DONTWAIT else original(sock)
+
     def accept(self: Any) -> Any:
         if not kernel.is_mine():
             return mode.outside(self, original, (self,), READ)
         d = record_of(originals.socket_fileno(self)) or mode.opened(self)
         if d is None or mode.timeout(self) == 0:
-            return original(self)
+            try:
+                return original(self)
+            finally:
+                kernel.yield_after_calls()
         d.listens = True
-        return receiver.take(self, d, mode.without_waiting, (self, original), 0)
+        accepted = receiver.take(self, d, accept_now, (self, DONTWAIT), 0)
+        mode.accepted = accepted[0]
+        return accepted
 
     return [Patch("socket", "_socket", "socket._accept", accept)]

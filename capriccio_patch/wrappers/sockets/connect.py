@@ -3,6 +3,9 @@
 connect(2) has no flag for not waiting, so for the length of that call a blocking socket is made
 non-blocking (`SocketMode.without_waiting`).
 
+A connect(2) to a listener of this process is complete before that has run, and its queue is short:
+so those whom descriptors wake run before the next one connects (`Kernel.poll_if_due`).
+
 Names are resolved on worker threads, because the C methods would do it themselves and block.
 """
 
@@ -42,7 +45,7 @@ class Connector:
             return self._mode.with_timeout(sock, original, address)  # type: ignore[no-any-return]
         address = self._resolve(sock, address)
         if self._mode.timeout(sock) == 0:
-            return original(sock, address)  # type: ignore[no-any-return]
+            return self._connect_now(original, sock, address)  # type: ignore[no-any-return]
         error: int | None
         try:
             error = self._connect(sock, address)
@@ -62,7 +65,7 @@ class Connector:
             return int(self._mode.with_timeout(sock, original, address))
         address = self._resolve(sock, address)
         if self._mode.timeout(sock) == 0:
-            return int(original(sock, address))
+            return int(self._connect_now(original, sock, address))
         try:
             return self._connect(sock, address)
         except TimeoutError:
@@ -74,6 +77,12 @@ class Connector:
             address = self._resolve(sock, address)
         originals.socket_bind(sock, address)
 
+    def _connect_now(self, original: Callable[..., Any], sock: Any, address: Any) -> Any:
+        try:
+            return original(sock, address)
+        finally:
+            self._kernel.yield_after_calls()
+
     def _connect(self, sock: Any, address: Any) -> int:
         """The error number of a connect that may wait; TimeoutError when its time is up."""
         mode = self._mode
@@ -84,9 +93,14 @@ class Connector:
             # A UNIX socket whose peer's queue is full can't be polled for room.
             return int(self._call_alone(mode.with_timeout, sock, original, address))
         if error not in (errno.EINPROGRESS, errno.EINTR):
+            self._kernel.yield_after_calls()
             return error
-        if not self._wait(sock, mode.deadline(timeout)):
-            return errno.EBADF
+        self._kernel.poll_if_due()
+        try:
+            if not self._wait(sock, mode.deadline_of(sock, WRITE)):
+                return errno.EBADF
+        except BlockingIOError:
+            return errno.EINPROGRESS
         error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         if not error and timeout is None:
             # The second call of an asynchronous connect makes the state that of a blocking one.
@@ -94,7 +108,10 @@ class Connector:
         return 0 if error == errno.EISCONN else error
 
     def _wait(self, sock: Any, deadline: float | None) -> bool:
-        """Until the connection is made or refused; False if the socket is closed meanwhile."""
+        """Until the connection is made or refused; False if the socket is closed meanwhile.
+
+        Raises as `SocketMode.expire` when `deadline` has passed.
+        """
         descriptors = self._descriptors
         d = descriptors.get(originals.socket_fileno(sock)) or self._mode.opened(sock)
         if d is None:
@@ -102,7 +119,7 @@ class Connector:
         again = False
         while True:
             if not descriptors.wait_write(d, deadline, again):
-                raise TimeoutError("timed out")
+                self._mode.expire(sock)
             again = True
             fd = originals.socket_fileno(sock)
             if fd < 0:

@@ -37,6 +37,9 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         if originals.socket_gettimeout(self):
             mode.emulate(self)  # the default timeout
         mode.opened(self)
+        number = args[3] if len(args) > 3 else kwargs.get("fileno")
+        if number is not None and number != mode.accepted:
+            mode.kernel_timeouts.look(self)
 
     def close(self: Any) -> None:
         timeouts.pop(id(self), None)

@@ -14,13 +14,16 @@ program's, `outside` waits in poll(2) in its stead.
 from __future__ import annotations
 
 import _socket
+import errno
 from collections.abc import Callable
-from typing import Any
+from os import strerror
+from typing import Any, NoReturn
 
 from ...contracts.descriptor import Descriptor
 from ...cpython import originals
 from ...io.wait_ready import wait_ready
 from ..base import Existing, Patch, Runtime
+from .kernel_timeouts import KernelTimeouts
 
 __all__ = ["SocketMode", "patches"]
 
@@ -37,6 +40,10 @@ class SocketMode:
         self._descriptors = runtime.descriptors
         self.timeouts: dict[int, float | None] = {}
         """By id of a socket whose C timeout is 0: the program's (None: it blocks)."""
+        self.accepted = -1
+        """The descriptor that was accepted last, about which nothing is unknown."""
+        self.kernel_timeouts = KernelTimeouts()
+        runtime.descriptors.limit_of = self.kernel_timeouts.of_number
 
     def timeout(self, sock: Any) -> float | None:
         """The program's timeout in seconds: None blocks for ever, 0 never."""
@@ -52,7 +59,25 @@ class SocketMode:
     @property
     def existing(self) -> Existing:
         """What is done with sockets that exist already."""
-        return Existing(originals.SocketType, self.emulate, self.release)
+        return Existing(originals.SocketType, self._adopt, self.release)
+
+    def _adopt(self, sock: Any) -> None:
+        self.emulate(sock)
+        self.kernel_timeouts.look(sock)
+
+    def deadline_of(self, sock: Any, event: int) -> float | None:
+        """When a wait for `event` that begins now has to end: by the program's timeout, or by the
+        kernel's where that is None."""
+        timeout = self.timeout(sock)
+        if timeout is None:
+            timeout = self.kernel_timeouts.of(sock, event)
+        return self.deadline(timeout)
+
+    def expire(self, sock: Any) -> NoReturn:
+        """Raise what stock raises when the time of a wait is up."""
+        if self.timeout(sock) is None:
+            raise BlockingIOError(errno.EAGAIN, strerror(errno.EAGAIN))
+        raise TimeoutError("timed out")
 
     def emulate(self, sock: Any) -> None:
         """Take a timeout that was set in C over from there."""
@@ -145,7 +170,11 @@ def patches(mode: SocketMode) -> list[Patch]:
     def getblocking(self: Any) -> bool:
         return mode.timeout(self) != 0
 
-    rows = [settimeout, setblocking, gettimeout, getblocking]
+    def setsockopt(self: Any, *args: Any) -> None:
+        originals.socket_setsockopt(self, *args)
+        mode.kernel_timeouts.was_set(*args[:2])
+
+    rows = [settimeout, setblocking, gettimeout, getblocking, setsockopt]
     return [
         *(Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows),
         Patch("socket", "_socket", "socket.timeout", property(gettimeout)),

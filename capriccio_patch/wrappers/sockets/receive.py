@@ -2,7 +2,8 @@
 
 A call is tried first, with MSG_DONTWAIT; what would block parks the thread in the queue of the
 descriptor and is tried again when it is first there and the descriptor is ready.  After a read that
-emptied a TCP socket (`io.descriptors`) the next one parks without trying.
+emptied a TCP socket (`io.descriptors`) the next one parks without trying.  A call that did not park
+lets others run if they have not for some time: programs poll in loops.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import _socket
 from collections.abc import Callable
 from typing import Any
 
-from ...contracts.descriptor import READ, Descriptor
+from ...contracts.descriptor import RDHUP, READ, Descriptor
 from ...cpython import originals
+from ...io.wait_ready import events_of
 from ..base import Patch, Runtime
 from .mode import SocketMode
 
@@ -34,6 +36,7 @@ class Receiver:
         self._record_of = runtime.descriptors.get
         self._wait_read = runtime.descriptors.wait_read
         self._pass_on = runtime.descriptors.pass_on
+        self._yield_after_calls = runtime.kernel.yield_after_calls
 
     def receive(
         self, sock: Any, call: Callable[..., Any], args: tuple[Any, ...], flags: Any, size: int = 0
@@ -48,7 +51,10 @@ class Receiver:
             return mode.outside(sock, call, (*args, flags), READ)
         d = self._record_of(originals.socket_fileno(sock)) or mode.opened(sock)
         if d is None or flags & IMMEDIATE:
-            return call(*args, flags)
+            try:
+                return call(*args, flags)
+            finally:
+                self._yield_after_calls()
         if flags & _WAITALL and mode.timeout(sock) is None and id(sock) not in mode.timeouts:
             return self._call_alone(call, *args, flags)
         return self.take(sock, d, call, (*args, flags | DONTWAIT), size)
@@ -56,7 +62,10 @@ class Receiver:
     def take(
         self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...], size: int
     ) -> Any:
-        """``call(*args)``, which must not wait itself, parking where it would block."""
+        """``call(*args)``, parking where it would block.
+
+        The last of `args` are flags, with `DONTWAIT`.
+        """
         if d.can_read:
             d.can_read = False
             try:
@@ -68,27 +77,38 @@ class Receiver:
                 raise
             else:
                 self._received(d, result, size)
+                self._yield_after_calls()
                 return result
-        return self.take_later(sock, d, call, args, size)
+        return self.take_later(sock, d, call, args, size, d.ended)
 
     def take_later(
-        self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...], size: int
+        self,
+        sock: Any,
+        d: Descriptor,
+        call: Callable[..., Any],
+        args: tuple[Any, ...],
+        size: int,
+        woken: bool = False,
     ) -> Any:
-        """As `take`, where it is known that a try would fail."""
-        timeout = self._mode.timeout(sock)
-        if timeout == 0:
+        """As `take`, where a try has failed or would fail.
+
+        `woken`: the thread has had its turn, or nothing may follow, and the try has failed
+        nevertheless.
+        """
+        if self._mode.timeout(sock) == 0:
             try:
                 return call(*args)
             finally:
                 self._pass_on(d)
-        deadline = self._mode.deadline(timeout)
-        again = False
+                self._yield_after_calls()
+        deadline = self._mode.deadline_of(sock, READ)
+        again = woken
         while True:
-            if not self._wait_read(d, deadline, again):
-                raise TimeoutError("timed out")
-            d.can_read = False
+            if not woken and not self._wait_read(d, deadline, again):
+                self._mode.expire(sock)
+            d.can_read = woken = False
             try:
-                result = call(*args)
+                result = self._try_woken(d, call, args)
             except BlockingIOError:
                 again = True
                 continue
@@ -97,6 +117,20 @@ class Receiver:
                 raise
             self._received(d, result, size)
             return result
+
+    @staticmethod
+    def _try_woken(d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """``call(*args)`` for a thread that has had its turn.
+
+        Of the end of datagrams and of UNIX listeners, after a shutdown(2), the kernel tells only
+        those who would wait; others get EAGAIN for ever.
+        """
+        try:
+            return call(*args)
+        except BlockingIOError:
+            if not events_of(d.fd, RDHUP) & RDHUP:
+                raise
+        return call(*args[:-1], args[-1] & ~DONTWAIT)  # ends at once
 
     def _received(self, d: Descriptor, result: Any, size: int) -> None:
         """The next reader's turn, unless `result` proves that nothing is left for it."""
@@ -120,13 +154,14 @@ def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patc
 
 
 def _make_recv(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callable[..., Any]:
-    """`Receiver.take` written out: what most threads of a server do
-    has no further call between it and the wait."""
+    """`Receiver.take` written out, as far as most threads of a server get: they wait once."""
     kernel = runtime.kernel
+    kernel_timeouts = mode.kernel_timeouts
     get_ident = originals.get_ident
     record_of = runtime.descriptors.get
     wait_read = runtime.descriptors.wait_read
     pass_on = runtime.descriptors.pass_on
+    yield_after_calls = kernel.yield_after_calls
     fileno = originals.socket_fileno
     gettimeout = originals.socket_gettimeout
     original = originals.socket_recv
@@ -151,24 +186,22 @@ def _make_recv(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callab
             else:
                 if not d.exact or not data or len(data) == bufsize:
                     pass_on(d)
+                yield_after_calls()
                 return data
-        if gettimeout(self) is not None:
-            return take_later(self, d, original, (self, bufsize, DONTWAIT), bufsize)
-        again = False
-        while True:
-            wait_read(d, None, again)
-            d.can_read = False
-            try:
-                data = original(self, bufsize, DONTWAIT)
-            except BlockingIOError:
-                again = True
-                continue
-            except BaseException:
-                pass_on(d)
-                raise
-            if not d.exact or not data or len(data) == bufsize:
-                pass_on(d)
-            return data
+        if d.ended or gettimeout(self) is not None or kernel_timeouts.in_use:
+            return take_later(self, d, original, (self, bufsize, DONTWAIT), bufsize, d.ended)
+        wait_read(d, None, False)
+        d.can_read = False
+        try:
+            data = original(self, bufsize, DONTWAIT)
+        except BlockingIOError:
+            return take_later(self, d, original, (self, bufsize, DONTWAIT), bufsize, True)
+        except BaseException:
+            pass_on(d)
+            raise
+        if not d.exact or not data or len(data) == bufsize:
+            pass_on(d)
+        return data
 
     return recv
 
@@ -179,6 +212,7 @@ def _make_recv_into(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> C
     get_ident = originals.get_ident
     record_of = runtime.descriptors.get
     pass_on = runtime.descriptors.pass_on
+    yield_after_calls = kernel.yield_after_calls
     fileno = originals.socket_fileno
     original = originals.socket_recv_into
     receive = receiver.receive
@@ -202,9 +236,10 @@ def _make_recv_into(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> C
             else:
                 if not d.exact or not count or count == (nbytes or memoryview(buffer).nbytes):
                     pass_on(d)
+                yield_after_calls()
                 return count
         size = nbytes or memoryview(buffer).nbytes
-        return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size)
+        return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size, d.ended)
 
     return recv_into
 

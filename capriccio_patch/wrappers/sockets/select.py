@@ -7,7 +7,8 @@ and ``devpoll`` objects.
 3. An epoll or kqueue object is waited for through its own descriptor, so what other threads
    register with it meanwhile counts, as in stock.  A poll object's registrations are those at the
    time of the call.
-4. A call that finds nothing and must not wait lets others run: programs poll in loops.
+4. A call that finds nothing and must not wait lets others run, and one that finds something does
+   if they have not for some time: programs poll in loops.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def patches(runtime: Runtime) -> list[Patch]:
 def _make_select(runtime: Runtime) -> Callable[..., Any]:
     kernel = runtime.kernel
     observe = runtime.descriptors.observe
+    yield_after_calls = kernel.yield_after_calls
     clock = kernel.clock
     get_ident = originals.get_ident
     original = originals.select_select
@@ -70,6 +72,7 @@ def _make_select(runtime: Runtime) -> Callable[..., Any]:
         )
         found = original(*lists, 0)
         if any(found):
+            yield_after_calls()
             return found
         if timeout is not None and limit == 0:
             kernel.yield_()
@@ -132,6 +135,7 @@ def _drop_hung_up(wanted: dict[int, int]) -> None:
 def _make_poll(runtime: Runtime) -> Callable[..., Any]:
     kernel = runtime.kernel
     observe = runtime.descriptors.observe
+    yield_after_calls = kernel.yield_after_calls
     clock = kernel.clock
     get_ident = originals.get_ident
     original = originals.poll_poll
@@ -155,6 +159,7 @@ def _make_poll(runtime: Runtime) -> Callable[..., Any]:
             raise RuntimeError("concurrent poll() invocation")
         found = original(self, 0)
         if found:
+            yield_after_calls()
             return found
         if limit == 0:
             kernel.yield_()
@@ -203,9 +208,37 @@ def _events(events: int) -> int:
 # -- epoll, kqueue, devpoll ----------------------------------------------------------------------
 
 
-def _epoll_patches(runtime: Runtime) -> list[Patch]:
+def _make_ask(runtime: Runtime) -> Callable[..., Any]:
     kernel = runtime.kernel
     observe = runtime.descriptors.observe
+
+    def ask(
+        poller: Any, look: Callable[..., Any], args: tuple[Any, ...], timeout: Any, deadline: Any
+    ) -> Any:
+        """What ``look(*args)`` finds in `poller`, which has a descriptor of its own to wait for.
+
+        `timeout` 0: don't wait.
+        """
+        found = look(*args)
+        if found:
+            kernel.yield_after_calls()
+            return found
+        if timeout == 0:
+            kernel.yield_()
+            return found
+        wanted = {poller.fileno(): READ}
+        while observe(wanted, deadline):
+            found = look(*args)
+            if found:
+                return found
+        return []
+
+    return ask
+
+
+def _epoll_patches(runtime: Runtime) -> list[Patch]:
+    kernel = runtime.kernel
+    ask = _make_ask(runtime)
     clock = kernel.clock
     get_ident = originals.get_ident
     original = originals.epoll_poll
@@ -223,18 +256,7 @@ def _epoll_patches(runtime: Runtime) -> list[Patch]:
             limit = ceil(given * 1000)
             if limit > 0:
                 deadline = clock() + limit / 1000
-        found = original(self, 0, maxevents)
-        if found:
-            return found
-        if limit == 0:
-            kernel.yield_()
-            return found
-        wanted = {self.fileno(): READ}
-        while observe(wanted, deadline):
-            found = original(self, 0, maxevents)
-            if found:
-                return found
-        return []
+        return ask(self, original, (self, 0, maxevents), limit, deadline)
 
     return [
         Patch("select", "select", "epoll.poll", poll),
@@ -253,31 +275,27 @@ def _make_close(runtime: Runtime, original: Callable[[Any], None]) -> Callable[[
 
 def _kqueue_patches(runtime: Runtime) -> list[Patch]:
     kernel = runtime.kernel
-    observe = runtime.descriptors.observe
+    ask = _make_ask(runtime)
     clock = kernel.clock
     original = originals.kqueue_control
 
     def control(self: Any, changelist: Any, maxevents: Any, timeout: Any = None, /) -> Any:
         if not kernel.is_mine():
             return original(self, changelist, maxevents, timeout)
-        deadline = None
+        deadline = limit = None
         if timeout is not None:
             limit = seconds(timeout, lambda: original(self, changelist, maxevents, timeout))
             if not 0 <= limit <= _MAX_SECONDS:
                 return original(self, changelist, maxevents, timeout)  # raises
             deadline = clock() + limit
-        found = original(self, changelist, maxevents, 0)
-        if found or maxevents == 0:
-            return found
-        if timeout is not None and limit == 0:
-            kernel.yield_()
-            return found
-        wanted = {self.fileno(): READ}
-        while observe(wanted, deadline):
-            found = original(self, None, maxevents, 0)
-            if found:
-                return found
-        return []
+        if maxevents == 0:
+            return original(self, changelist, 0, 0)
+        changes = iter((changelist,))  # which are made once
+
+        def look() -> Any:
+            return original(self, next(changes, None), maxevents, 0)
+
+        return ask(self, look, (), limit, deadline)
 
     return [
         Patch("select", "select", "kqueue.control", control),

@@ -15,9 +15,11 @@ from typing import Any
 
 from ...contracts.descriptor import WRITE, Descriptor
 from ...cpython import originals
+from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
 from .mode import SocketMode
 from .receive import DONTWAIT, IMMEDIATE
+from .unix_peers import AF_UNIX, UnixPeers
 
 __all__ = ["Sender", "patches"]
 
@@ -31,6 +33,8 @@ class Sender:
         self._record_of = runtime.descriptors.get
         self._wait_write = runtime.descriptors.wait_write
         self._pass_on_write = runtime.descriptors.pass_on_write
+        self._yield_after_calls = runtime.kernel.yield_after_calls
+        self._peers = UnixPeers(runtime)
 
     def send(
         self, sock: Any, call: Callable[..., Any], args: tuple[Any, ...], flags: Any, data: Any
@@ -44,40 +48,44 @@ class Sender:
             return mode.outside(sock, call, args, WRITE)
         d = self._record_of(originals.socket_fileno(sock)) or mode.opened(sock)
         if d is None or flags & IMMEDIATE:
-            return call(*args)
+            return self._send_now(call, args)
         args = _without_waiting(call, args, flags)
-        timeout: float | None = 0
         sent = -1
         if d.writers is None:
             try:
                 sent = call(*args)
             except BlockingIOError:
-                timeout = mode.timeout(sock)
-                if timeout == 0:
-                    raise
-        else:
-            timeout = mode.timeout(sock)
-            if timeout == 0:
-                return call(*args)
+                pass
         if sent < 0:
-            sent = self._send_later(d, call, args, mode.deadline(timeout))
+            if mode.timeout(sock) == 0:
+                return self._send_now(call, args)
+            sent = self._send_later(sock, d, call, args)
         # A blocking stream takes everything before it returns.
         if sent < _size(data) and mode.timeout(sock) is None and _is_stream(sock):
-            return sent + self.send_rest(sock, d, _flat(data)[sent:], flags, None, partial=True)
+            return sent + self.send_rest(sock, d, _flat(data)[sent:], flags, partial=True)
+        self._yield_after_calls()
         return sent
 
+    def _send_now(self, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        try:
+            return call(*args)
+        finally:
+            self._yield_after_calls()
+
     def _send_later(
-        self,
-        d: Descriptor,
-        call: Callable[..., Any],
-        args: tuple[Any, ...],
-        deadline: float | None,
+        self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...]
     ) -> int:
         """Wait for the turn and for room, then ``call(*args)``."""
+        deadline = self._mode.deadline_of(sock, WRITE)
+        peer = _unix_peer(sock, call, args)
         again = False
         while True:
-            if not self._wait_write(d, deadline, again):
-                raise TimeoutError("timed out")
+            if peer is not None and wait_ready(d.fd, WRITE, 0):
+                in_time = self._peers.wait_for_room(peer, deadline)
+            else:
+                in_time = self._wait_write(d, deadline, again)
+            if not in_time:
+                self._mode.expire(sock)
             try:
                 sent = int(call(*args))
             except BlockingIOError:
@@ -90,24 +98,27 @@ class Sender:
             return sent
 
     def send_rest(
-        self,
-        sock: Any,
-        d: Descriptor,
-        rest: memoryview,
-        flags: int,
-        deadline: float | None,
-        partial: bool = False,
+        self, sock: Any, d: Descriptor, rest: memoryview, flags: int, partial: bool = False
     ) -> int:
         """Send all of `rest`, one thread after the other; the number of bytes.
 
-        `partial`: something was sent, so an error ends the call with what has been.  Green threads
-        only.
+        `partial`: this ends one send(2), of which something was sent, so an error ends the call
+        with what has been.  Otherwise there is one for each part that the kernel takes in time.
+        Green threads only.
         """
-        total = 0
+        mode = self._mode
+        deadline = mode.deadline_of(sock, WRITE)
+        total = counted = 0
         again = d.writers is None
         while rest:
             if not self._wait_write(d, deadline, again):
-                raise TimeoutError("timed out")
+                if partial:
+                    return total
+                if total == counted or mode.timeout(sock) is not None:
+                    mode.expire(sock)
+                counted = total
+                deadline = mode.deadline_of(sock, WRITE)
+                continue
             again = True
             try:
                 sent = originals.socket_send(sock, rest, flags | DONTWAIT)
@@ -151,6 +162,7 @@ def _make_sendall(runtime: Runtime, mode: SocketMode, sender: Sender) -> Callabl
     kernel = runtime.kernel
     get_ident = originals.get_ident
     record_of = runtime.descriptors.get
+    yield_after_calls = kernel.yield_after_calls
     fileno = originals.socket_fileno
     original_send = originals.socket_send
     original_sendall = originals.socket_sendall
@@ -166,16 +178,21 @@ def _make_sendall(runtime: Runtime, mode: SocketMode, sender: Sender) -> Callabl
             try:
                 sent = original_send(self, data, flags | DONTWAIT)
                 if type(data) is bytes and sent == len(data):
+                    yield_after_calls()
                     return None
             except BlockingIOError:
                 pass
         rest = memoryview(data).cast("B")[sent:]
-        if rest:
-            timeout = mode.timeout(self)
-            if timeout == 0:
+        if not rest:
+            yield_after_calls()
+        elif mode.timeout(self) != 0:
+            sender.send_rest(self, d, rest, flags)
+        else:
+            try:
                 # What the original does with a socket that must not wait.
-                return original_sendall(self, rest, flags)  # type: ignore[no-any-return]
-            sender.send_rest(self, d, rest, flags, mode.deadline(timeout))
+                original_sendall(self, rest, flags)
+            finally:
+                yield_after_calls()
         return None
 
     return sendall
@@ -220,6 +237,14 @@ def _without_waiting(
     """The arguments of a sending call, with MSG_DONTWAIT among its flags."""
     position = 3 if call is originals.socket_sendmsg else 2
     return (*args[:position], flags | DONTWAIT, *args[position + 1 :])
+
+
+def _unix_peer(sock: Any, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The address that a UNIX datagram is sent to, where the call names one."""
+    address = None if call is originals.socket_send else args[-1]
+    if address is None or originals.socket_family(sock) != AF_UNIX:
+        return None
+    return None if _is_stream(sock) else address
 
 
 def _is_stream(sock: Any) -> bool:

@@ -89,11 +89,15 @@ class Tls:
         ``expire(event)`` raises the error of a timeout, when `event` has not come.
         """
         timeout = self.timeout(sock)
+        mine = self._kernel.is_mine()
         if timeout == 0:
-            return call(*args)
+            try:
+                return call(*args)
+            finally:
+                if mine:
+                    self._kernel.yield_after_calls()
         if deadline is _MISSING:
             deadline = self._mode.deadline(timeout)
-        mine = self._kernel.is_mine()
         while True:
             try:
                 return call(*args)
@@ -173,10 +177,8 @@ def _make_read(
         if not isinstance(sock, SocketType):
             return original(self, *args)
         timeout = timeout_of(sock)
-        if timeout == 0:
-            return original(self, *args)
         deadline = mode.deadline(timeout)
-        if get_ident() != kernel.os_ident:
+        if timeout == 0 or get_ident() != kernel.os_ident:
             return tls.run(sock, original, (self, *args), _read_expired, deadline)
         woken = False
         while True:
@@ -199,6 +201,7 @@ def _make_read(
                 raise
             else:
                 pass_on(d)
+                kernel.yield_after_calls()
                 return data
             pass_on(d)
             return tls.run(sock, original, (self, *args), _read_expired, deadline)
@@ -227,9 +230,12 @@ def _make_write(
             return tls.run(sock, original, (self, data), _write_expired)
         if id(self) not in turns.taken:
             try:
-                return original(self, data)
+                count = original(self, data)
             except Wants:
                 pass
+            else:
+                kernel.yield_after_calls()
+                return count
         deadline = mode.deadline(timeout)
         if not turns.take(self, deadline):
             _write_expired(WRITE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -27,3 +28,16 @@ def run_all(*targets: Callable[[], Any]) -> list[Any]:
     if errors:
         raise errors[0]
     return results
+
+
+def fill(sock: socket.socket, send: Callable[[], Any]) -> int:
+    """Call `send` until `sock` would have to wait; how often it did not."""
+    sock.setblocking(False)
+    count = 0
+    try:
+        while True:
+            send()
+            count += 1
+    except BlockingIOError:
+        sock.setblocking(True)
+        return count

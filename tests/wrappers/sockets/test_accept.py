@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
+from typing import Any
+
+import pytest
 
 from tests.wrappers.sockets.running import run_all
 
@@ -55,3 +59,30 @@ def test_reuse_port(scheme: str) -> None:
 
         run_all(lambda: serve(first), lambda: serve(second), ask)
         assert len(accepted) == 20
+
+
+@pytest.mark.parametrize("family", ["AF_INET", "AF_UNIX"])
+def test_a_shutdown_ends_the_wait(scheme: str, family: str, tmp_path: Any) -> None:
+    kind = getattr(socket, family)
+    address: Any = str(tmp_path / "s") if family == "AF_UNIX" else ("127.0.0.1", 0)
+    with socket.socket(kind) as server:
+        server.bind(address)
+        server.listen()
+        outcome: list[Any] = []
+
+        def wait() -> None:
+            try:
+                outcome.append(server.accept())
+            except OSError as error:
+                outcome.append(error.errno)
+
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01)
+        server.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        wait()
+    assert outcome == [errno.EINVAL] * 4

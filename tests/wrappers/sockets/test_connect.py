@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
+
+from tests.wrappers.sockets.running import run_all
 
 
 def test_connect(scheme: str) -> None:
@@ -76,3 +80,33 @@ def test_connect_times_out(scheme: str) -> None:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+@pytest.mark.parametrize("how", ["accept", "select"])
+@pytest.mark.parametrize("backlog", [1, 5])
+def test_the_queue_of_a_listener_in_this_process_does_not_overflow(
+    scheme: str, how: str, backlog: int
+) -> None:
+    count = 60
+    with socket.create_server(("127.0.0.1", 0), backlog=backlog) as server:
+
+        def answer(accepted: socket.socket) -> None:
+            with accepted:
+                accepted.sendall(accepted.recv(10))
+
+        def serve() -> None:
+            for _ in range(count):
+                if how == "select":
+                    select.select([server], [], [])
+                accepted, _ = server.accept()
+                threading.Thread(target=answer, args=(accepted,)).start()
+
+        def ask() -> float:
+            begun = time.monotonic()
+            with socket.create_connection(server.getsockname()) as client:
+                client.sendall(b"hello")
+                assert client.recv(10) == b"hello"
+            return time.monotonic() - begun
+
+        # A request that the queue had no room for is sent again after a second.
+        assert max(run_all(serve, *[ask] * count)[1:]) < 0.9

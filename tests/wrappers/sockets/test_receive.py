@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -129,3 +130,49 @@ def test_ipv6_udp_and_unix(scheme: str, tmp_path: Any) -> None:
                     lambda: server.recvfrom(10)[0], lambda: client.sendto(b"six", ("::1", port))
                 )[0]
         assert got == b"six"
+
+
+def datagrams(kind: str, path: str) -> socket.socket:
+    """A bound socket whose messages are datagrams."""
+    if kind == "UNIX":
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.bind(path)
+        return sock
+    if kind == "UNIX pair":
+        left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        right.detach()  # it stays open
+        return left
+    try:
+        if kind == "raw":
+            return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    except PermissionError:
+        pytest.skip("raw sockets are for the privileged")
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    if kind == "UDP, connected":
+        sock.connect(sock.getsockname())
+    return sock
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_RD, socket.SHUT_RDWR])
+@pytest.mark.parametrize("kind", ["UDP", "UDP, connected", "UNIX", "UNIX pair", "raw"])
+def test_a_shutdown_ends_waits_for_datagrams(
+    scheme: str, kind: str, how: int, tmp_path: Any
+) -> None:
+    with datagrams(kind, str(tmp_path / "s")) as sock:
+        outcome: list[Any] = []
+        threads = [
+            threading.Thread(target=lambda: outcome.append(sock.recv(9))),
+            threading.Thread(target=lambda: outcome.append(sock.recv_into(bytearray(9)))),
+            threading.Thread(target=lambda: outcome.append(sock.recvfrom(9)[0])),
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.01)
+        with contextlib.suppress(OSError):  # it is not connected, but shut down
+            sock.shutdown(how)
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        outcome.append(sock.recv(9))
+    assert outcome == [b"", 0, b"", b""]
