@@ -4,6 +4,8 @@
 # make lint   runs the linters alone
 # make conformance  runs CPython's own tests (core and network), stock and patched: an hour
 #             TESTS="core test_ssl" chooses sets or modules, MODE=late or undone when to patch
+# make fuzz   runs random concurrent programs, stock and patched, on every Python found
+#             ARGS="--count 5000 --jobs 2" and the like are passed on (ARGS=--help lists them)
 # make bench  measures this runtime beside its peers; ARGS="--quick" and the like are passed on
 # make clean  removes the environments
 #
@@ -21,7 +23,7 @@ ifeq ($(VERSIONS),)
 $(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
 endif
 
-.PHONY: demo test lint conformance bench clean
+.PHONY: demo test lint conformance fuzz bench clean
 .SECONDARY:
 
 demo: .venv/.stamp
@@ -50,6 +52,12 @@ conformance: $(VERSIONS:%=conformance-%)
 conformance-%: .venv-%/.stamp
 	@echo "== CPython's tests on Python $*"
 	$(<D)/bin/python tests/conformance --mode $(MODE) $(TESTS)
+
+fuzz: $(VERSIONS:%=fuzz-%)
+
+fuzz-%: .venv-%/.stamp
+	@echo "== random programs on Python $*"
+	$(<D)/bin/python tests/fuzz $(ARGS)
 
 .venv/.stamp: pyproject.toml
 	$(call python,$(NEWEST)) -m venv --clear .venv
