@@ -68,7 +68,6 @@ rlock_acquire_restore = RLockType.__dict__["_acquire_restore"]
 queue_put = SimpleQueueType.__dict__["put"]
 queue_get = SimpleQueueType.__dict__["get"]
 QueueEmpty = _queue.Empty
-queue_qsize = SimpleQueueType.__dict__["qsize"]
 
 monotonic = clone(time.monotonic)
 sleep = clone(time.sleep)
@@ -178,7 +177,6 @@ pthread_getcpuclockid = clone(getattr(time, "pthread_getcpuclockid", None))
 
 settrace = clone(sys.settrace)
 gettrace = clone(sys.gettrace)
-setprofile = clone(sys.setprofile)
 getprofile = clone(sys.getprofile)
 
 _socket_methods = SocketType.__dict__

@@ -33,11 +33,17 @@ __all__ = ["patches"]
 
 _REFUSAL = "reentrant call inside"
 
-_METHODS = (
-    *("read", "read1", "readinto", "readinto1", "readline", "peek", "write", "truncate"),
-    *("seek", "flush", "close"),
-)
-"""Those that take the lock, beside ``__next__``."""
+_NONE: Any = object()
+_WITH_ARGUMENT: dict[str, Any] = {
+    "read": -1,
+    "read1": -1,
+    "readline": -1,
+    "peek": 0,
+    "truncate": None,
+    **dict.fromkeys(("readinto", "readinto1", "write"), _NONE),
+}
+"""Methods that take the lock and one argument, with what stands for an argument left out."""
+_OTHERS = ("seek", "flush", "close")
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -46,7 +52,9 @@ def patches(runtime: Runtime) -> list[Patch]:
     rows = []
     for cls in (_io.BufferedReader, _io.BufferedWriter, _io.BufferedRandom):
         methods = vars(cls)
-        found = {name: turns.method(methods[name]) for name in _METHODS if name in methods}
+        found = {name: turns.method(methods[name]) for name in _OTHERS}
+        for name in _WITH_ARGUMENT.keys() & methods.keys():
+            found[name] = turns.with_argument(methods[name], _WITH_ARGUMENT[name])
         if "__next__" in methods:
             found["__next__"] = turns.next(cls, methods["__next__"], methods["readline"])
         for name, replacement in found.items():
@@ -81,6 +89,30 @@ class _Turns:
                 if contended and args:
                     left(args[0])
             return later(original, args)
+
+        self._codes.add(method.__code__)
+        return method
+
+    def with_argument(self, original: Any, default: Any) -> Any:
+        """As `method`, for one argument: written out, since a tuple of arguments costs a third of
+        what it takes to read a few bytes.
+        """
+        contended, left, elsewhere, later = self._parts()
+
+        def method(self: Any, argument: Any = default, /) -> Any:
+            try:
+                return original(self, argument)
+            except RuntimeError as error:
+                if not elsewhere(self, error):
+                    raise
+            except TypeError:
+                if argument is not _NONE:
+                    raise
+                return original(self)  # for what C says about that
+            finally:
+                if contended:
+                    left(self)
+            return later(original, (self, argument))
 
         self._codes.add(method.__code__)
         return method

@@ -9,10 +9,12 @@ import select
 import signal
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 
+import capriccio_patch
 from tests.wrappers.files.ends import BIG, run_all
 
 
@@ -141,3 +143,17 @@ def test_iteration_of_subclasses_uses_their_readline(patched: None) -> None:
             return super().readline(size).upper()
 
     assert all(line == line.upper() for line in Lines(io.FileIO(__file__)))
+
+
+@pytest.mark.parametrize("name", ["write", "readinto", "seek"])
+def test_a_missing_argument_is_told_of_as_in_stock(patched: None, name: str) -> None:
+    file = io.BufferedRandom(io.BytesIO())  # type: ignore[arg-type]
+    texts = []
+    for method in (
+        getattr(file, name),
+        partial(capriccio_patch.original(f"io.BufferedRandom.{name}"), file),
+    ):
+        with pytest.raises(TypeError) as refused:
+            method()
+        texts.append(str(refused.value))
+    assert texts[0] == texts[1]
