@@ -4,28 +4,34 @@
 before it as well; the calling thread parks, and the others go on.
 """
 
-from .api import (
-    blocking_graph,
-    is_patched,
-    offload,
-    original,
-    patch_all,
-    set_priority,
-    status,
-    unpatch_all,
-)
-from .backends.disk import DiskBackend, available_disk_backends, register_disk_backend
-from .backends.sockets import Backend, available_backends, register_backend
-from .errors import (
-    BackendUnavailable,
-    CapriccioError,
-    CapriccioWarning,
-    ConfigError,
-    PatchError,
-    ThreadsAlive,
-    ThreadsBlocked,
-)
-from .schedulers import known_schedulers, register_scheduler
+from .cpython.modules import Importing
+
+with Importing():
+    from .cpython import names  # noqa: F401  # an interpreter that lacks some is refused first
+
+    # isort: split
+    from .api import (
+        blocking_graph,
+        is_patched,
+        offload,
+        original,
+        patch_all,
+        set_priority,
+        status,
+        unpatch_all,
+    )
+    from .backends.disk import DiskBackend, available_disk_backends, register_disk_backend
+    from .backends.sockets import Backend, available_backends, register_backend
+    from .errors import (
+        BackendUnavailable,
+        CapriccioError,
+        CapriccioWarning,
+        ConfigError,
+        PatchError,
+        ThreadsAlive,
+        ThreadsBlocked,
+    )
+    from .schedulers import known_schedulers, register_scheduler
 
 __version__ = "0.1.0"
 

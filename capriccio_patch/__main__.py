@@ -25,6 +25,7 @@ import capriccio_patch
 
 from .api import program_failed
 from .cpython.frames import entry, hide, register, unseen
+from .cpython.modules import put_aside
 from .errors import CapriccioError
 
 TYPE_CHECKING = False
@@ -77,6 +78,7 @@ def main(args: list[str]) -> None:
 
         print(json.dumps(capriccio_patch.status(), indent=2, default=str), file=sys.stderr)
     sys.argv = args
+    put_aside(_imported_for_us())
     try:
         _RUN[kind](target, _fresh_main())
     except BaseException as error:
@@ -137,6 +139,12 @@ def _value(args: list[str]) -> str:
 def _fail(message: str) -> NoReturn:
     print(f"capriccio_patch: error: {message}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _imported_for_us() -> list[str]:
+    """The modules that the interpreter has imported to run this one, and that this one has."""
+    names = [*sys.modules]
+    return names[names.index("runpy") :] if "runpy" in names else []
 
 
 def _fresh_main() -> dict[str, Any]:

@@ -7,7 +7,6 @@ in force.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from types import ModuleType
@@ -20,6 +19,7 @@ from .contracts.scheduler import Abilities
 from .cpython import checks, interpose, originals
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
+from .cpython.modules import Importing, is_standard, standard
 from .cpython.thread_names import thread_name
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
@@ -99,7 +99,10 @@ class _Applied(Application):
         return with_checkpoints(self.runtime.kernel, wanted)
 
     def imported(self, module: ModuleType) -> None:
-        """A module is there whose rows were put off until its import."""
+        """A module is there whose rows were put off until its import, or one of the program's own
+        that is called so."""
+        if not is_standard(vars(module)):
+            return
         for late in self.table.late:
             if late.module == module.__name__:
                 rows = late.patches()
@@ -166,7 +169,8 @@ def patch_all(
     if (refusal := checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
-        _applied = applied = _Applied(settings)
+        with Importing():
+            _applied = applied = _Applied(settings)
     except SystemError as error:
         raise PatchError(f"this Python can't be patched: {error}") from error
     for late in applied.table.awaited():
@@ -375,7 +379,4 @@ def _after_fork_in_child() -> None:
 
 
 def _main_ident() -> int:
-    threading = sys.modules.get("threading")
-    if threading is None:
-        return int(originals.get_ident())  # nobody has started a thread through it
-    return int(threading.main_thread().ident)
+    return int(standard("threading").main_thread().ident)

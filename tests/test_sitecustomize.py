@@ -116,6 +116,16 @@ def test_the_worked_example_installs_the_same(bare: Environment, args: tuple[str
     assert (done.stdout, done.stderr, files()) == (told, "", installed)
 
 
+def test_the_program_finds_modules_of_its_own(env: Environment, tmp_path: Path) -> None:
+    names = ("queue", "resource", "token", "typing", "wrapt")
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("WHO = 'own'")
+    script = tmp_path / "script.py"
+    found = " and ".join(f"{name}.WHO == 'own'" for name in names)
+    script.write_text(f"import {', '.join(names)}\nprint({found})\n")
+    assert env.is_patched(str(script))
+
+
 def test_children_inherit_it(env: Environment) -> None:
     run = f"subprocess.run([sys.executable, '-c', {STATE!r}], check=True)"
     parent = f"import subprocess, sys; {run}"

@@ -4,7 +4,7 @@
    fails nothing is: what would be redirected by a wrong layout is memory of something else.
 2. No check asks for a version.  A build without the GIL is refused until what runs beside a change
    of an object's memory is known not to matter.
-3. A name that the interpreter lacks is found when `cpython` is imported, not here.
+3. A name that the interpreter lacks is found by `names`, not here.
 
 What a check makes it gives back.  Main OS thread; 1 ms in all, once for each process.
 """

@@ -21,6 +21,7 @@ from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from ..cpython import interpose
+from ..cpython.modules import is_standard
 from ..wrappers.base import Existing, Patch
 
 __all__ = ["Application", "find", "found_at", "when_imported"]
@@ -231,9 +232,12 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _is_of_c(module: ModuleType) -> bool:
-    """Whether it was made by the import system of C code, and not as a stand-in by a program."""
+    """Whether it was made by the import system of the interpreter's C code, and not as a stand-in
+    by a program."""
     from importlib.machinery import BuiltinImporter, ExtensionFileLoader
 
+    if not is_standard(vars(module)):
+        return False
     loader = getattr(vars(module).get("__spec__"), "loader", None)
     return loader is BuiltinImporter or isinstance(loader, ExtensionFileLoader)
 

@@ -6,7 +6,8 @@
 2. Not while the kernel or a wrapper is at work, and not in what they were interrupted by either: a
    finalizer that runs in the middle of a wrapper shows in the frames below it.
 3. Not inside importlib, whose C lock is the OS thread's, nor in the Python half of a socket's file:
-   the C half, which called it, holds a lock of its own.  The bodies of modules are not concerned.
+   the C half, which called it, holds a lock of its own.  The bodies of modules are not concerned,
+   nor is a module of the program's own that is called so.
 4. Not near the limit of recursion, which would break in the middle what the kernel does then.
 
 Neither changes nor calls anything of the program's.  Scheduler's OS thread, signal handlers.
@@ -20,6 +21,7 @@ from opcode import opmap
 from types import FrameType
 
 from ..cpython.frames import is_entry, is_interrupter, is_ours
+from ..cpython.modules import is_standard
 
 __all__ = ["Point", "is_jump", "may_yield", "point"]
 
@@ -64,7 +66,7 @@ def point(frame: FrameType | None) -> Point:
     if not is_jump(frame) or is_ours(frame):
         return Point.SOON
     assert frame is not None
-    if frame.f_globals.get("__name__") in _DELICATE:
+    if _is_delicate(frame):
         return Point.SOON
     return Point.SAFE if _is_undisturbed(frame) and _has_room() else Point.NOT_NOW
 
@@ -74,7 +76,7 @@ def may_yield(frame: FrameType | None) -> bool:
 
     That is between two bytecodes for certain; the rest is as for `point`.
     """
-    if frame is None or is_ours(frame) or frame.f_globals.get("__name__") in _DELICATE:
+    if frame is None or is_ours(frame) or _is_delicate(frame):
         return False
     return _is_undisturbed(frame) and _has_room()
 
@@ -86,6 +88,11 @@ def is_jump(frame: FrameType | None) -> bool:
     code = frame.f_code.co_code
     at = frame.f_lasti
     return code[at] in _JUMPS or (code[at] == _COMPARE and code[at + _BEHIND] in _FUSED)
+
+
+def _is_delicate(frame: FrameType) -> bool:
+    names = frame.f_globals
+    return names.get("__name__") in _DELICATE and is_standard(names)
 
 
 def _is_undisturbed(frame: FrameType) -> bool:

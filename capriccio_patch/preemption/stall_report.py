@@ -11,6 +11,7 @@ import sys
 from types import FrameType
 
 from ..cpython.frames import innermost
+from ..cpython.modules import standard
 from ..cpython.thread_names import thread_name
 from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
@@ -50,10 +51,8 @@ class Blocked:
         text = self._text(frame, seconds)
         if self._raises:
             return ThreadsBlocked(text)
-        import warnings
-
         try:
-            warnings.warn_explicit(text, CapriccioWarning, filename, line)
+            standard("warnings").warn_explicit(text, CapriccioWarning, filename, line)
         except CapriccioWarning as error:
             return error.with_traceback(None)
         except Exception:  # the program's own way of showing warnings failed
@@ -61,11 +60,9 @@ class Blocked:
         return None
 
     def _text(self, frame: FrameType, seconds: float) -> str:
-        import traceback
-
         name = thread_name(self._kernel.current.ident)
         others = len(self._kernel.threads) - 1
-        stack = "".join(traceback.format_stack(frame, _FRAMES))
+        stack = "".join(standard("traceback").format_stack(frame, _FRAMES))
         return (
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
             f"that can be neither parked nor preempted, here or just before:\n{stack.rstrip()}"

@@ -6,12 +6,12 @@ may be applied in any order.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from ..cpython.modules import imported
 from ..preemption.watchdog import Watchdog
 from . import time
 from .base import Existing, Late, Offloader, Patch, Runtime
@@ -102,7 +102,7 @@ class Table:
             *signal.patches(runtime, watchdog.preemption),
             *wait.patches(runtime),
             *semlock.patches(runtime),
-            *(row for late in self.late if late.module in sys.modules for row in late.patches()),
+            *(row for late in self.late if imported(late.module) for row in late.patches()),
         ]
         """The rows of everything that is there now."""
 
@@ -114,4 +114,4 @@ class Table:
 
     def awaited(self) -> list[Late]:
         """The late rows that wait for the import of their module."""
-        return [late for late in self.late if late.module not in sys.modules]
+        return [late for late in self.late if not imported(late.module)]

@@ -39,7 +39,8 @@ def test_own_code_and_importlib_put_the_tick_off() -> None:
         where[frame.f_globals["__name__"]] = point(frame)
 
     def made_in(module: str) -> Any:
-        names: dict[str, Any] = {"__name__": module, "where": where}
+        spec = getattr(sys.modules.get(module), "__spec__", None)
+        names: dict[str, Any] = {"__name__": module, "__spec__": spec, "where": where}
         exec("def spin():\n    while __name__ not in where: pass\n", names)
         return names["spin"]
 

@@ -21,6 +21,7 @@ from typing import Any
 from ...contracts.descriptor import READ
 from ...contracts.request import Call
 from ...cpython import originals
+from ...cpython.modules import imported
 from ...io import off_thread
 from ...io.wait_ready import wait_ready
 from ...kernel.loans import Loan
@@ -44,7 +45,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     def input(*args: Any) -> Any:  # noqa: A001
         if len(args) > 1 or not kernel.is_mine() or not _at_terminal():
             return original(*args)
-        if "readline" in sys.modules:
+        if imported("readline"):
             return console.ask(*args)
         prompt = _encoded(*args) if args else b""
         if prompt is None:
