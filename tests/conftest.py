@@ -17,6 +17,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,6 +69,13 @@ def environ() -> dict[str, str]:
     """An environment for child interpreters: this tree importable, nothing of CAPRICCIO_* set."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
     return environ | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """Closes after the test what is entered into it."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ assert os_threads() == 2
 
 
 @needs_proc
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("others", [0, 3])
 def test_an_idle_process_does_not_wake_up(run_script: Any, others: int) -> None:
     """Nor one that had threads, and computes alone now."""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Wait:
         self.end = end
 
 
-def _lock() -> Wait:
+def _lock(opened: ExitStack) -> Wait:
     lock = threading.Lock()
     lock.acquire()
 
@@ -51,7 +52,7 @@ def _lock() -> Wait:
     return Wait(wait, lock.release)
 
 
-def _rlock() -> Wait:
+def _rlock(opened: ExitStack) -> Wait:
     lock = threading.RLock()
     release = threading.Event()
     held = threading.Event()
@@ -71,40 +72,40 @@ def _rlock() -> Wait:
     return Wait(wait, release.set)
 
 
-def _event() -> Wait:
+def _event(opened: ExitStack) -> Wait:
     event = threading.Event()
     return Wait(event.wait, event.set)
 
 
-def _queue() -> Wait:
+def _queue(opened: ExitStack) -> Wait:
     items: queue.Queue[int] = queue.Queue()
     return Wait(items.get, lambda: items.put(1))
 
 
-def _simple_queue() -> Wait:
+def _simple_queue(opened: ExitStack) -> Wait:
     items: queue.SimpleQueue[int] = queue.SimpleQueue()
     return Wait(items.get, lambda: items.put(1))
 
 
-def _join() -> Wait:
+def _join(opened: ExitStack) -> Wait:
     event = threading.Event()
     thread = threading.Thread(target=event.wait)
     thread.start()
     return Wait(thread.join, event.set)
 
 
-def _future() -> Wait:
+def _future(opened: ExitStack) -> Wait:
     future: Future[int] = Future()
     return Wait(future.result, lambda: future.set_result(1))
 
 
-def _recv() -> Wait:
-    one, other = socket.socketpair()
-    return Wait(lambda: one.recv(1), lambda: (other.send(b"1"), one)[0])
+def _recv(opened: ExitStack) -> Wait:
+    one, other = map(opened.enter_context, socket.socketpair())
+    return Wait(lambda: one.recv(1), lambda: other.send(b"1"))
 
 
-def _accept() -> Wait:
-    listener = socket.create_server(("127.0.0.1", 0))
+def _accept(opened: ExitStack) -> Wait:
+    listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
 
     def accept() -> None:
         connection, _ = listener.accept()
@@ -116,13 +117,17 @@ def _accept() -> Wait:
     return Wait(accept, connect)
 
 
-def _pipe() -> Wait:
+def _pipe(opened: ExitStack) -> Wait:
     reader, writer = os.pipe()
+    for end in (reader, writer):
+        opened.callback(os.close, end)
     return Wait(lambda: os.read(reader, 1), lambda: os.write(writer, b"1"))
 
 
-def _select() -> Wait:
+def _select(opened: ExitStack) -> Wait:
     reader, writer = os.pipe()
+    for end in (reader, writer):
+        opened.callback(os.close, end)
     return Wait(lambda: select.select([reader], [], []), lambda: os.write(writer, b"1"))
 
 
@@ -132,8 +137,10 @@ WAITS = [
 
 
 @pytest.mark.parametrize("make", WAITS)
-def test_what_a_handler_raises_ends_the_wait_and_leaves_no_waiter(ticker: Any, make: Any) -> None:
-    wait = make()
+def test_what_a_handler_raises_ends_the_wait_and_leaves_no_waiter(
+    ticker: Any, opened: ExitStack, make: Any
+) -> None:
+    wait = make(opened)
     signal.signal(USR1, stop)
     with ticker().at(3, send), pytest.raises(Stop):
         wait.wait()
@@ -141,13 +148,13 @@ def test_what_a_handler_raises_ends_the_wait_and_leaves_no_waiter(ticker: Any, m
     other = threading.Thread(target=wait.wait)
     other.start()
     wait.end()
-    other.join(5)
+    other.join(60)
     assert not other.is_alive()
 
 
 @pytest.mark.parametrize("make", WAITS)
-def test_a_wait_goes_on_after_the_handler(ticker: Any, make: Any) -> None:
-    wait = make()
+def test_a_wait_goes_on_after_the_handler(ticker: Any, opened: ExitStack, make: Any) -> None:
+    wait = make(opened)
     calls: list[int] = []
     signal.signal(USR1, lambda signum, frame: calls.append(signum))
     with ticker().at(3, send).at(6, wait.end):
@@ -155,6 +162,7 @@ def test_a_wait_goes_on_after_the_handler(ticker: Any, make: Any) -> None:
     assert calls == [USR1]
 
 
+@pytest.mark.wall_clock
 def test_a_sleep_keeps_its_deadline(ticker: Any) -> None:
     signal.signal(USR1, lambda signum, frame: None)
     begun = time.monotonic()
@@ -188,7 +196,8 @@ def test_a_handler_runs_in_the_main_thread_and_sees_its_frame(ticker: Any) -> No
         seen.append((signum, threading.current_thread(), frame.f_code.co_name))
 
     def blocks() -> None:
-        time.sleep(0.05)
+        while not seen:
+            time.sleep(0.05)
 
     signal.signal(USR1, handler)
     with ticker().at(3, send):
@@ -196,9 +205,11 @@ def test_a_handler_runs_in_the_main_thread_and_sees_its_frame(ticker: Any) -> No
     assert seen == [(USR1, threading.main_thread(), "blocks")]
 
 
-def test_a_handler_that_receives_takes_nothing_from_the_thread_that_polls(patched: None) -> None:
-    mine, my_peer = socket.socketpair()
-    its, its_peer = socket.socketpair()
+def test_a_handler_that_receives_takes_nothing_from_the_thread_that_polls(
+    patched: None, opened: ExitStack
+) -> None:
+    mine, my_peer = map(opened.enter_context, socket.socketpair())
+    its, its_peer = map(opened.enter_context, socket.socketpair())
     got: list[bytes] = []
     woken = threading.Event()
 
@@ -214,8 +225,8 @@ def test_a_handler_that_receives_takes_nothing_from_the_thread_that_polls(patche
     signal.signal(USR1, handler)
     thread = threading.Thread(target=poll)
     thread.start()
-    os_thread(lambda: (capriccio_patch.original("time.sleep")(0.05), send())[1])
-    assert woken.wait(5)
+    os_thread(lambda: (capriccio_patch.original("time.sleep")(0.05), send()))
+    assert woken.wait(60)
     thread.join()
     assert sorted(got) == [b"mine", b"yours"]
 
@@ -227,24 +238,25 @@ def test_a_handler_that_waits_parks_the_main_thread_only(ticker: Any) -> None:
 
     def handler(signum: int, frame: Any) -> None:
         before.append(ticks.ticks)
-        assert event.wait(5)
+        assert event.wait(60)
         before.append(ticks.ticks)
 
     signal.signal(USR1, handler)
     with ticks.at(3, send).at(9, event.set):
-        time.sleep(0.02)
+        while len(before) < 2:
+            time.sleep(0.001)
     assert before[1] - before[0] >= 5
 
 
 def test_a_signal_interrupts_a_handler_that_waits(ticker: Any) -> None:
     event = threading.Event()
-    signal.signal(USR1, lambda signum, frame: event.wait(5))
+    ended: list[bool] = []
+    signal.signal(USR1, lambda signum, frame: ended.append(event.wait(60)))
     signal.signal(USR2, lambda signum, frame: event.set())
-    begun = time.monotonic()
     with ticker().at(2, send).at(5, lambda: send(USR2)):
-        time.sleep(0.02)
-    assert event.is_set()
-    assert time.monotonic() - begun < 4
+        while not ended:
+            time.sleep(0.001)
+    assert ended == [True]
 
 
 def test_a_handler_interrupted_by_an_exception_of_another_ends_both(ticker: Any) -> None:
@@ -311,7 +323,7 @@ def test_those_behind_a_handler_that_raises_still_come(ticker: Any) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {USR1, USR2})
 
     with ticker().at(3, both), pytest.raises(Stop):
-        time.sleep(5)
+        time.sleep(60)
     assert calls == [USR2]
 
 
@@ -350,9 +362,8 @@ def test_no_signal_comes_between_taking_a_lock_and_its_with_block(patched: None)
             raise Stop
 
     signal.signal(USR1, handler)
-    deadline = time.monotonic() + 20
     with storm:
-        while storm.handled < 300 and time.monotonic() < deadline:
+        while storm.handled < 300:
             try:
                 armed = True
                 while True:
@@ -379,15 +390,15 @@ def test_no_wake_up_is_lost_in_a_storm_of_signals(patched: None) -> None:
     signal.signal(USR1, handler)
     thread = threading.Thread(target=echo)
     thread.start()
-    deadline = time.monotonic() + 20
     rounds = 0
     with storm:
-        while storm.handled < 500 and time.monotonic() < deadline:
+        while storm.handled < 500:
             one.sendall(b"%d" % rounds)
             assert one.recv(10) == b"%d" % rounds
             rounds += 1
     one.close()
-    thread.join(5)
+    thread.join(60)
+    other.close()
     assert not thread.is_alive()
     assert storm.handled >= 500
     assert storm.handled == storm.sent
@@ -444,7 +455,7 @@ def test_ctrl_c(environ: dict[str, str], tmp_path: Path, what: str) -> None:
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -464,7 +475,9 @@ def test_a_handler_that_forks_leaves_the_child_its_wait(run_script: Any) -> None
         threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         begun = time.monotonic()
         time.sleep(0.2)
-        assert 0.2 <= time.monotonic() - begun < 5
+        assert time.monotonic() - begun >= 0.2
+        while not pids:
+            time.sleep(0.001)
         assert threading.current_thread() is threading.main_thread()
         signal.signal(signal.SIGUSR1, lambda signum, frame: pids.append("again"))
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -491,7 +504,8 @@ def test_a_thread_that_forks_has_the_handlers_in_its_child(run_script: Any) -> N
 
         def child():
             threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-            time.sleep(0.1)
+            while not calls:
+                time.sleep(0.001)
             return calls == [threading.main_thread()]
 
         def fork():
@@ -533,9 +547,8 @@ def test_children_are_reaped_in_a_handler(run_script: Any) -> None:
             if not pid:
                 os.execv("/bin/sh", ["sh", "-c", f"sleep 0.0{n}"])
             pids.add(pid)
-        deadline = time.monotonic() + 10
-        while reaped != pids and time.monotonic() < deadline:
-            time.sleep(1 if len(reaped) < len(pids) else 0)
+        while len(reaped) < len(pids):
+            time.sleep(1)
         print(reaped == pids)
         """
     )
@@ -558,7 +571,7 @@ def test_asyncio_signal_handlers_run_once_each(patched: None) -> None:
         for _ in range(count):
             handled.clear()
             os_thread(send)
-            await asyncio.wait_for(handled.wait(), 5)
+            await asyncio.wait_for(handled.wait(), 60)
         loop.remove_signal_handler(USR1)
 
     asyncio.run(main())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -29,10 +28,9 @@ def test_the_wakeup_descriptor_gets_each_signal_once(patched: None) -> None:
 
     signal.signal(USR1, handler)
     assert signal.set_wakeup_fd(writer) == -1
-    deadline = time.monotonic() + 20
     try:
         with storm:
-            while storm.handled < 500 and time.monotonic() < deadline:
+            while storm.handled < 500:
                 with lock:  # many a signal comes inside a wrapper, and is put off
                     pass
     finally:
@@ -63,10 +61,9 @@ def test_signals_reach_a_main_thread_that_computes_beside_others(patched: None) 
     others = [threading.Thread(target=compute) for _ in range(2)]
     for thread in others:
         thread.start()
-    deadline = time.monotonic() + 20
     try:
         with storm:
-            while storm.handled < 50 and time.monotonic() < deadline:
+            while storm.handled < 50:
                 pass
             over = True
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from decimal import Decimal
@@ -30,10 +32,23 @@ class Float:
         return 0.001
 
 
+class Stop(Exception):
+    pass
+
+
 def test_others_run() -> None:
-    with Ticker() as ticker:
-        time.sleep(0.02)
-        assert ticker.ticks > 3
+    def stop(signum: int, frame: Any) -> None:
+        raise Stop
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with (
+            Ticker().at(5, lambda: os.kill(os.getpid(), signal.SIGUSR1)),
+            pytest.raises(Stop),
+        ):
+            time.sleep(60)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.0101, 0.025])
@@ -54,20 +69,26 @@ def test_of_nothing_lets_everybody_run_once() -> None:
 
 
 def test_in_the_order_of_the_deadlines() -> None:
-    order: list[float] = []
+    """A sleep begins between the look at the clock before it and the return to the main thread."""
+    begun: dict[int, float] = {}
+    order: list[int] = []
 
-    def sleep(until: float) -> None:
-        time.sleep(until - time.monotonic())
-        order.append(until)
+    def sleep(number: int) -> None:
+        begun[number] = time.monotonic()
+        time.sleep(number / 100)
+        order.append(number)
 
-    now = time.monotonic() + 0.01
-    deadlines = [now + number / 1000 for number in (9, 3, 7, 1, 5)]
-    threads = [threading.Thread(target=sleep, args=(deadline,)) for deadline in deadlines]
+    threads = [threading.Thread(target=sleep, args=(number,)) for number in (9, 3, 7, 1, 5)]
     for thread in threads:
         thread.start()
+    while len(begun) < len(threads):
+        time.sleep(0)
+    latest = time.monotonic()
     for thread in threads:
         thread.join()
-    assert order == sorted(deadlines)
+    for place, number in enumerate(order):
+        for later in order[place + 1 :]:
+            assert begun[number] + number / 100 <= latest + later / 100
 
 
 @pytest.mark.parametrize("seconds", [0, 0.0, -0.0, 1e-9, False, Index(0)])

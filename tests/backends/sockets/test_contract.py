@@ -352,6 +352,7 @@ def test_a_poll_ends_with_its_timeout(backend: Backend) -> None:
     assert time.monotonic() - start >= 0.035  # may be early: the kernel looks at the clock again
 
 
+@pytest.mark.wall_clock
 def test_a_short_wait_is_not_rounded_up(backend: Backend, pipe: tuple[int, int]) -> None:
     """To milliseconds, that is.  The best of many, as the machine may be busy."""
     backend.add_request(Descriptor(pipe[0]), READ)
