@@ -89,16 +89,7 @@ def lock_waits(kernel: Kernel, kind: str, operations: LockOperations) -> LockWai
         key = id(lock)
         again = False
         while True:
-            # `begin`, without its call: each wait of a Condition or an Event passes here.
-            me = kernel.current
-            finalizer = kernel.finalizer
-            if me is finalizer:
-                me = kernel.begin()
-            else:
-                finalizer.host = me
-                me.parked = True
-                me.timed_out = False
-                kernel.current = finalizer
+            me = kernel.begin()
             me.kind = kind
             me.object = lock
             if again:
@@ -107,7 +98,8 @@ def lock_waits(kernel: Kernel, kind: str, operations: LockOperations) -> LockWai
                 waiting[key] = me
             elif waiting[key].__class__ is not WaitQueue:
                 add(lock, me, first=again)
-            else:  # `add`, without its calls
+            else:
+                # Copy of `Lot.add`, inlined: goes with a compiled core.
                 queue: Any = waiting[key]
                 queue[me] = None
                 if again:
@@ -143,7 +135,8 @@ def lock_waits(kernel: Kernel, kind: str, operations: LockOperations) -> LockWai
             return
         slot: Any = waiting[key]
         if slot.__class__ is Thread and slot.parked and not starving:
-            # What follows below, and `resume`, for one who waits alone and for the first time.
+            # Copy of `wake_first` and `Kernel.resume` for one that waits alone and for the first
+            # time, inlined: goes with a compiled core.
             del waiting[key]
             slot.parked = False
             push = kernel.push

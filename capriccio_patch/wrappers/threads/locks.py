@@ -74,6 +74,7 @@ def locks(runtime: Runtime, c_released: WeakSet[Any]) -> Locks:
         return wait_here(self, None)
 
     def enter(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
+        # Copy of `acquire`, inlined: goes with a compiled core.
         if original_acquire(self, False):
             return True
         return acquire(self, blocking, timeout)
@@ -113,6 +114,7 @@ def locks(runtime: Runtime, c_released: WeakSet[Any]) -> Locks:
             wake(self)
 
     def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
+        # Copy of `release`, inlined: goes with a compiled core.
         original_release(self)
         if waiting and id(self) in waiting:
             wake(self)
@@ -164,6 +166,7 @@ def rlocks(runtime: Runtime) -> RLocks:
         return acquire_slowly(self, blocking, timeout)
 
     def enter(self: Any, blocking: bool = True, timeout: float = -1) -> Any:
+        # Copy of `acquire`, inlined: goes with a compiled core.
         if original_acquire(self, False):
             key = id(self)
             ident = kernel.current.ident
@@ -239,6 +242,7 @@ def rlocks(runtime: Runtime) -> RLocks:
                 wake(self)
 
     def leave(self: Any, kind: Any = None, value: Any = None, trace: Any = None, /) -> None:
+        # Copy of `release`, inlined: goes with a compiled core.
         key = id(self)
         if owners.get(key) is not kernel.current.ident or not is_owned(self):
             release_elsewhere(self)
