@@ -186,6 +186,12 @@ def _thread_local_values() -> str | None:
     return None if found else "they were not found"
 
 
+@_check("lazy imports")
+def _lazy_imports() -> str | None:
+    found = thread_state.lazy_imports()
+    return None if not found else "those in progress were not found"
+
+
 @_check("trace functions")
 def _trace_functions() -> str | None:
     words = thread_state.trace_words()

@@ -6,14 +6,17 @@ not found is a SystemError.  The rest asks the interpreter's C functions.
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import gc
 import sys
+import types
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from types import FrameType
 from typing import Any, cast
 
+from . import originals
 from .interpose import clone, release, retain
 
 __all__ = [
@@ -24,6 +27,7 @@ __all__ = [
     "frame_teller",
     "is_only_interpreter",
     "is_set",
+    "lazy_imports",
     "local_words",
     "state_dict",
     "trace_words",
@@ -46,6 +50,10 @@ _set_interrupt = ctypes.cast(_api.PyErr_SetInterruptEx, ctypes.c_void_p).value
 _is_true = ctypes.cast(_api.PyObject_IsTrue, ctypes.c_void_p).value
 
 _LOCAL = "threading.local"
+_IMPORTS = "lazy imports"
+_NOWHERE = "capriccio_patch_lazy"
+_WHOLE = 4096
+"""Bytes of a PyThreadState with what lies behind its public part, at most."""
 _TRACE = "trace"
 _DEPTH = "tracing"
 _CONTEXT = "context"
@@ -69,11 +77,12 @@ def _state_words(offset: int, count: int) -> memoryview[int]:
     return memoryview(words).cast("B").cast("P")
 
 
-def _find_in_state(wanted: list[int]) -> int:
-    """The offset of consecutive words in the calling OS thread's PyThreadState."""
+def _find_in_state(wanted: list[int], size: int = 1024) -> int:
+    """The offset of consecutive words in the first `size` bytes of the calling OS thread's
+    PyThreadState."""
     state = _thread_state()
     words = ctypes.c_size_t * len(wanted)
-    for offset in range(0, 1024, ctypes.sizeof(ctypes.c_size_t)):
+    for offset in range(0, size, ctypes.sizeof(ctypes.c_size_t)):
         if [*words.from_address(state + offset)] == wanted:
             return offset
     raise SystemError("a field of the thread's state was not found")
@@ -88,8 +97,6 @@ def local_words() -> memoryview[int] | None:
     `state_dict`.
     """
     if _LOCAL not in _offsets:
-        import _thread
-
         scratch = _thread._local()
         scratch.used = True
         held = gc.get_referents(scratch)
@@ -99,6 +106,83 @@ def local_words() -> memoryview[int] | None:
             return None
         _offsets[_LOCAL] = _find_in_state([id(keys[0]), id(sentinels[0])])
     return _state_words(_offsets[_LOCAL], 2)
+
+
+def lazy_imports() -> set[Any] | None:
+    """The set in which C code keeps the lazy imports that the calling OS thread has begun.
+
+    From CPython 3.15, to tell a circle (Python/import.c).  C makes it with the thread's first lazy
+    import, puts it into its PyThreadState, and keeps it for good; where is found on an OS thread
+    that is new, whose set is.  None where there are no lazy imports.
+    """
+    if not hasattr(types, "LazyImportType"):
+        return None
+    if _IMPORTS not in _offsets:
+        done = originals.allocate_lock()
+        done.acquire()
+        errors: list[BaseException] = []
+        originals.start_new_thread(_find_imports, (done, errors))
+        done.acquire()
+        if errors:
+            raise errors[0]
+    words = _state_words(_offsets[_IMPORTS], 1)
+    if not words[0]:
+        _import_lazily(lambda _: None)
+    found: Any = ctypes.cast(words[0], ctypes.py_object).value
+    return found  # type: ignore[no-any-return]
+
+
+def _find_imports(done: Any, errors: list[BaseException]) -> None:
+    """On an OS thread that is new: note where its set of lazy imports is."""
+
+    def find(lazy: list[Any]) -> None:
+        found = [
+            offset
+            for each in gc.get_objects(generation=0)
+            if type(each) is set and lazy[0] in each
+            for offset in [_find_in_state([id(each)], _WHOLE)]
+        ]
+        if len(found) != 1:
+            raise SystemError("the lazy imports of a thread were not found")
+        _offsets[_IMPORTS] = found[0]
+
+    try:
+        _import_lazily(find)
+    except BaseException as error:
+        errors.append(error)
+    finally:
+        done.release()
+
+
+def _import_lazily(during: Callable[[list[Any]], None]) -> None:
+    """Begin a lazy import, which fails, and call `during` with it, in a list: by a name of its own
+    it would be imported."""
+    names: dict[str, Any] = {}
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, *_: Any) -> None:
+            if name == _NOWHERE:
+                during(lazy)
+                raise _NotFoundError
+
+    exec(f"lazy import {_NOWHERE}", names)
+    lazy = [names[_NOWHERE]]
+    sys.meta_path.insert(0, Finder)
+    try:
+        exec(_NOWHERE, names)
+    except _NotFoundError:
+        pass
+    except ImportError as error:
+        if not isinstance(error.__cause__, _NotFoundError):
+            raise error.__cause__ or error from None
+    finally:
+        sys.meta_path.remove(Finder)
+        sys.lazy_modules.discard(_NOWHERE)  # type: ignore[attr-defined]
+
+
+class _NotFoundError(ImportError):
+    """There is no such module."""
 
 
 def trace_words() -> memoryview[int]:

@@ -149,7 +149,7 @@ class Kernel(KernelState):
         new = pop()
         self._chosen = new
         if new is not me:
-            if self.tsd or self.has_locals or new.c_state is not None:
+            if self.tsd or self.has_locals or self.importing or new.c_state is not None:
                 new = self._exchange(me, new)
             # `new` is not the current one before it has taken its turn, below.
             finalizer = self.finalizer
@@ -180,7 +180,7 @@ class Kernel(KernelState):
         self._chosen = new
         if new is me:
             return
-        if self.tsd or self.has_locals or new.c_state is not None:
+        if self.tsd or self.has_locals or self.importing or new.c_state is not None:
             new = self._exchange(me, new)
         finalizer = self.finalizer
         finalizer.host = new
@@ -259,6 +259,7 @@ class Kernel(KernelState):
             or not self.ready
             or self.tsd
             or self.has_locals
+            or self.importing
             or self.is_traced
             or self.is_profiled
         ):
@@ -268,8 +269,7 @@ class Kernel(KernelState):
             push(me)
             self.park(me)
             return
-        # Copy of `begin` and `park`, as far as nothing is special, inlined: goes with a compiled
-        # core.
+        # Copy of `begin` and `park` in the plain case, inlined: goes with a compiled core.
         finalizer.host = me
         self.current = finalizer
         push = self.push

@@ -70,7 +70,13 @@ def _run_interrupt(kernel: KernelState, thread: Thread) -> None:
 
 
 def _finish(kernel: KernelState, thread: Thread) -> None:
-    if kernel.tsd or kernel.has_locals or kernel.is_profiled or kernel.is_traced:
+    if (
+        kernel.tsd
+        or kernel.has_locals
+        or kernel.importing
+        or kernel.is_profiled
+        or kernel.is_traced
+    ):
         kernel.c_state.discard()
     thread.run = None  # what goes with it is finalized before the thread can be joined
     if thread.on_exit is not None:

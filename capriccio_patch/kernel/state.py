@@ -55,6 +55,7 @@ class KernelState:
         "dispatch",
         "finalizer",
         "has_locals",
+        "importing",
         "is_profiled",
         "is_traced",
         "listens",
@@ -143,6 +144,7 @@ class KernelState:
         self.c_state = CState()
         self.tsd = self.c_state.current
         self.has_locals = self.c_state.has_locals
+        self.importing = self.c_state.lazy_imports
         self.is_profiled = self.c_state.is_profiled
         self.is_traced = self.c_state.is_traced
 

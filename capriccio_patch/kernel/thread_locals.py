@@ -1,12 +1,13 @@
 """What C code keeps for each OS thread, switched with the green thread.
 
-Three places; a thread that uses none of them costs a truth test for each.  The first two are
+Four places; a thread that uses none of them costs a truth test for each.  The first three are
 exchanged at a switch when either side has something there.
 
 1. The dictionary of the OS thread (PyThreadState_GetDict): ``threading.local`` until 3.12,
    asyncio's running loop, ctypes' errno.  Its *content* is exchanged: C code holds the dictionary.
 2. From 3.13, two words by which ``threading.local`` knows the thread.
-3. Four words with its trace and profile functions.  A thread takes them out itself before it lets
+3. From 3.15, the set of the lazy imports that it has begun and not ended.
+4. Four words with its trace and profile functions.  A thread takes them out itself before it lets
    others run, and puts them back when it runs again, so that they see neither what the kernel does
    nor what others do.  They are moved as they are, so the interpreter's count of traced threads
    stays right.
@@ -33,6 +34,7 @@ __all__ = ["CState"]
 
 _LOOP = "__asyncio_running_event_loop__"
 _REPR = "Py_Repr"
+_OUR_IMPORTS = "capriccio_patch.imports"
 _OUR_LOOP = "capriccio_patch.loop"
 _OUR_TASK = "capriccio_patch.task"
 _OUR_HOOKS = "capriccio_patch.hooks"
@@ -56,8 +58,8 @@ class Holder(Protocol):
 class CState:
     """The state of the scheduler's OS thread, which is the calling one, and whose it is.
 
-    `current`, `has_locals`, `is_profiled` and `is_traced` are true while there is something in the
-    respective place.  ``frame()`` is the innermost frame there; any OS thread.
+    `current`, `has_locals`, `lazy_imports`, `is_profiled` and `is_traced` are true while there is
+    something in the respective place.  ``frame()`` is the innermost frame there; any OS thread.
     """
 
     __slots__ = (
@@ -69,6 +71,7 @@ class CState:
         "has_locals",
         "is_profiled",
         "is_traced",
+        "lazy_imports",
     )
 
     def __init__(self) -> None:
@@ -77,6 +80,7 @@ class CState:
         self._local = thread_state.local_words()
         self._trace = thread_state.trace_words()
         self.has_locals: Any = None if self._local is None else thread_state.is_set(self._local)
+        self.lazy_imports = thread_state.lazy_imports()
         self.is_profiled = thread_state.is_set(self._trace, 0)
         self.is_traced = thread_state.is_set(self._trace, 1)
         self._keep: Any = None
@@ -116,6 +120,10 @@ class CState:
                         saved[_OUR_TASK] = task
                 self._set_loop(None)
             current.clear()
+        lazy_imports = self.lazy_imports
+        if lazy_imports:
+            saved[_OUR_IMPORTS] = tuple(lazy_imports)
+            lazy_imports.clear()
         if saved:
             holder.c_state = saved
 
@@ -130,7 +138,11 @@ class CState:
         depth = saved.pop(_OUR_DEPTH, 0)
         loop = saved.pop(_OUR_LOOP, None)
         task = saved.pop(_OUR_TASK, None)
+        lazy_imports = saved.pop(_OUR_IMPORTS, ())
         self.current.update(saved)
+        if lazy_imports:
+            assert self.lazy_imports is not None
+            self.lazy_imports.update(lazy_imports)
         if loop is not None:
             self._set_loop(loop)
             if task is not None:
@@ -163,6 +175,10 @@ class CState:
                 saved[_OUR_LOOP] = _asyncio()._get_running_loop()
                 if saved[_OUR_LOOP] is None:
                     del saved[_LOOP], saved[_OUR_LOOP]
+        lazy_imports = self.lazy_imports
+        if lazy_imports:
+            saved[_OUR_IMPORTS] = tuple(lazy_imports)
+            lazy_imports.clear()
         if saved:
             holder.c_state = saved
         if self.is_traced or self.is_profiled:
@@ -214,6 +230,8 @@ class CState:
         if current:
             sys.set_asyncgen_hooks(*_NO_HOOKS)
             sys.set_coroutine_origin_tracking_depth(0)
+        if self.lazy_imports:
+            self.lazy_imports.clear()
         local = self._local
         while current or self.has_locals:
             if local is not None and local[0]:

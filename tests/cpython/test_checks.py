@@ -40,6 +40,7 @@ BROKEN: dict[str, tuple[tuple[Any, str, Any], ...]] = {
         (thread_state, "local_words", _nothing),
         (thread_state, "state_dict", dict),
     ),
+    "lazy imports": ((thread_state, "lazy_imports", lambda: {1}),),
     "trace functions": ((thread_state, "trace_words", lambda: [1, 1, 1, 1]),),
     "depth of tracing": ((thread_state, "tracing_depth", _not_found),),
     "frames": ((thread_state, "frame_teller", lambda: _nothing),),
