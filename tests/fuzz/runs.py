@@ -52,8 +52,6 @@ def run(program: Path, settings: Settings | None, limit: float, more: Mapping[st
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
     environ |= {"FUZZ_STACKS": str(limit - 2), "PYTHONDONTWRITEBYTECODE": "1", **more}
     command = [sys.executable, "-W", "ignore"]
-    if settings is None or settings.late:
-        environ["FUZZ_RESEND"] = "1"
     if settings is not None:
         environ |= settings.environ()
         if not settings.late:

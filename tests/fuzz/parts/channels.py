@@ -19,7 +19,7 @@ import threading
 import time
 
 from .pipes import read_all, wait_readable
-from .prelude import resend_after
+from .prelude import RESEND
 from .queues import make_queue, take_item
 from .sockets import connected, listener, receive
 
@@ -263,7 +263,7 @@ class FileChannel:
 
 
 class SignalChannel:
-    """A signal whose handler puts the message; one at a time.  `resend_after` says why again."""
+    """A signal whose handler puts the message; one at a time; `RESEND` says why again."""
 
     def __init__(self, kind, way):
         self.number = signal.SIGRTMIN + way
@@ -290,10 +290,8 @@ class SignalChannel:
                 os.kill(os.getpid(), self.number)
             else:
                 signal.pthread_kill(self.main, self.number)
-            if resend_after() is None:
-                break
             try:
-                self.sent.get(timeout=resend_after())
+                self.sent.get(timeout=RESEND)
                 break
             except queue.Empty:
                 pass

@@ -12,6 +12,9 @@ import time
 _notes = []
 _checks = []
 MAIN_PROCESS = os.getpid()
+# Seconds after which a signal is sent again: one that comes just as the main thread begins to wait
+# is not handled before that wait ends, under stock Python too.
+RESEND = 0.02
 
 
 def described(error):
@@ -64,15 +67,6 @@ def patch_late():
 
         capriccio_patch.patch_all()
         watch_for_hang()
-
-
-def resend_after():
-    """Seconds after which a signal is sent again, None for never.
-
-    Under stock Python a signal that comes when the main thread is about to wait is not handled
-    before that wait ends; user-level threads have no such gap.
-    """
-    return 0.02 if os.environ.get("FUZZ_RESEND") == "1" else None
 
 
 def in_threads(number, call, daemon=False):

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from .prelude import breathe, busy, described, resend_after
+from .prelude import RESEND, breathe, busy, described
 from .registry import part
 
 
@@ -76,7 +76,7 @@ def alarm_raises(where, after):
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, after, resend_after() or 0)
+        signal.setitimer(signal.ITIMER_REAL, after, RESEND)
         wait_forever(where)
     except Alarm as error:
         return described(error)
@@ -151,7 +151,7 @@ def sent_by_thread(signals, how):
         work()
     else:
         threading.Thread(target=work).start()
-        while not over.wait(resend_after()):
+        while not over.wait(RESEND):
             pass
     signal.signal(signal.SIGUSR1, before)
     return len(seen), all(seen)
