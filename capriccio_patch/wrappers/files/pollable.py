@@ -31,6 +31,7 @@ from typing import Any, TypeVar
 
 from ...contracts.descriptor import READ, WRITE, Descriptor
 from ...cpython import originals
+from ...io import retry
 from ...io.wait_ready import wait_ready
 from ..base import Runtime
 
@@ -154,23 +155,11 @@ class Streams:
             descriptors.check(d)
         if not d.owned and d.readers is None:
             d.can_read = False  # each wait has the scheme look at the present state
-        deadline = self._deadline(fd, READ)
-        again = False
-        while True:
-            if not descriptors.wait_read(d, deadline, again):
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            d = self._current(d)
-            d.can_read = False
-            again = True
-            try:
-                result = attempt()
-            except BlockingIOError:
-                continue
-            except BaseException:
-                self._pass_on(d)
-                raise
-            self._pass_on(d)
-            return result
+        result = retry.read(descriptors, d, self._deadline(fd, READ), attempt)
+        if result is retry.EXPIRED:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        descriptors.pass_on(d)
+        return result
 
     def _write_rest(self, fd: int, data: memoryview, done: int) -> int:
         """Write what is left of `data` when its turn comes; the length of it all."""
@@ -178,28 +167,22 @@ class Streams:
         d = descriptors.record(fd)
         deadline = self._deadline(fd, WRITE)
         again = False
-        while True:
-            if not descriptors.wait_write(d, deadline, again):
-                if done:
-                    return done
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            d = self._current(d)
-            again = True
+        while done < len(data):
+            attempt = partial(self._write_now, fd, data[done:])
             try:
-                done += self._write_now(fd, data[done:]) or 0
-            except BlockingIOError:
-                continue
+                written = retry.write(descriptors, d, deadline, attempt, again=again)
             except OSError:
-                descriptors.pass_on_write(d)
                 if not done:
                     raise
                 return done
-            except BaseException:
-                descriptors.pass_on_write(d)
-                raise
-            if done == len(data):
-                descriptors.pass_on_write(d)
+            if written is retry.EXPIRED:
+                if not done:
+                    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
                 return done
+            done += written or 0
+            again = True
+        descriptors.pass_on_write(d)
+        return done
 
     def _deadline(self, fd: int, event: int) -> float | None:
         """When a wait that begins now has to end: sockets may have an option for it."""
@@ -209,12 +192,6 @@ class Streams:
     def _pass_on(self, d: Descriptor | None) -> None:
         if d is not None:
             self._descriptors.pass_on(d)
-
-    def _current(self, d: Descriptor) -> Descriptor:
-        """The record of the number that `d` was for; a socket object may stand for it by now."""
-        if d.closed:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._descriptors.record(d.fd)
 
     # -- one try -----------------------------------------------------------------------------
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ...contracts.descriptor import RDHUP, READ, Descriptor
 from ...cpython import originals
+from ...io import retry
 from ...io.wait_ready import events_of
 from ..base import Patch, Runtime
 from .mode import SocketMode
@@ -34,7 +36,7 @@ class Receiver:
         self._mode = mode
         self._call_alone = runtime.workers.call_alone
         self._record_of = runtime.descriptors.get
-        self._wait_read = runtime.descriptors.wait_read
+        self._descriptors = runtime.descriptors
         self._pass_on = runtime.descriptors.pass_on
         self._yield_after_calls = runtime.kernel.yield_after_calls
 
@@ -102,21 +104,12 @@ class Receiver:
                 self._pass_on(d)
                 self._yield_after_calls()
         deadline = self._mode.deadline_of(sock, READ)
-        again = woken
-        while True:
-            if not woken and not self._wait_read(d, deadline, again):
-                self._mode.expire(sock)
-            d.can_read = woken = False
-            try:
-                result = self._try_woken(d, call, args)
-            except BlockingIOError:
-                again = True
-                continue
-            except BaseException:
-                self._pass_on(d)
-                raise
-            self._received(d, result, size)
-            return result
+        attempt = partial(self._try_woken, d, call, args)
+        result = retry.read(self._descriptors, d, deadline, attempt, woken=woken)
+        if result is retry.EXPIRED:
+            self._mode.expire(sock)
+        self._received(d, result, size)
+        return result
 
     @staticmethod
     def _try_woken(d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...]) -> Any:

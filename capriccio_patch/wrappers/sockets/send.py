@@ -10,11 +10,13 @@ what was sent, and the next call meets the error.
 from __future__ import annotations
 
 import _socket
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from ...contracts.descriptor import WRITE, Descriptor
 from ...cpython import originals
+from ...io import retry
 from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
 from .mode import SocketMode
@@ -31,6 +33,7 @@ class Sender:
         self._kernel = runtime.kernel
         self._mode = mode
         self._record_of = runtime.descriptors.get
+        self._descriptors = runtime.descriptors
         self._wait_write = runtime.descriptors.wait_write
         self._pass_on_write = runtime.descriptors.pass_on_write
         self._yield_after_calls = runtime.kernel.yield_after_calls
@@ -111,7 +114,14 @@ class Sender:
         total = counted = 0
         again = d.writers is None
         while rest:
-            if not self._wait_write(d, deadline, again):
+            attempt = functools.partial(originals.socket_send, sock, rest, flags | DONTWAIT)
+            try:
+                sent = retry.write(self._descriptors, d, deadline, attempt, again=again)
+            except OSError:
+                if partial:
+                    return total
+                raise
+            if sent is retry.EXPIRED:
                 if partial:
                     return total
                 if total == counted or mode.timeout(sock) is not None:
@@ -120,15 +130,6 @@ class Sender:
                 deadline = mode.deadline_of(sock, WRITE)
                 continue
             again = True
-            try:
-                sent = originals.socket_send(sock, rest, flags | DONTWAIT)
-            except BlockingIOError:
-                continue
-            except BaseException as error:
-                self._pass_on_write(d)
-                if partial and isinstance(error, OSError):
-                    return total
-                raise
             total += sent
             rest = rest[sent:]
         self._pass_on_write(d)
