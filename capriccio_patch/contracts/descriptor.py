@@ -40,6 +40,7 @@ class Descriptor:
         "listens",
         "observers",
         "owned",
+        "private",
         "readers",
         "registration",
         "writers",
@@ -48,6 +49,7 @@ class Descriptor:
     def __init__(self, fd: int, owned: bool = False, exact: bool = False) -> None:
         self.fd = fd
         self.owned = owned
+        self.private = False
         self.exact = exact
         self.can_read = True
         self.closed = False
@@ -68,7 +70,7 @@ class Descriptor:
         self.owned = owned
         self.exact = exact
         self.can_read = True
-        self.ended = self.listens = False
+        self.ended = self.listens = self.private = False
         self.registration = None
         self.file = None
         self.armed = 0

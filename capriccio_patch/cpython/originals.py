@@ -26,6 +26,13 @@ from typing import Any
 from .interpose import clone
 
 try:
+    import _posixsubprocess
+except ImportError:
+    fork_exec: Any = None
+else:
+    fork_exec = clone(_posixsubprocess.fork_exec)
+
+try:
     import resource
 except ImportError:
     getrusage: Any = None
@@ -189,6 +196,11 @@ socket_gettimeout = _socket_methods["gettimeout"]
 socket_settimeout = _socket_methods["settimeout"]
 socket_setblocking = _socket_methods["setblocking"]
 socket_close = _socket_methods["close"]
+posix_spawns = {
+    name: clone(getattr(posix, name))
+    for name in ("posix_spawn", "posix_spawnp")
+    if hasattr(posix, name)
+}
 socket_setsockopt = _socket_methods["setsockopt"]
 socket_getsockopt = _socket_methods["getsockopt"]
 socket_close_number = clone(_socket.close)

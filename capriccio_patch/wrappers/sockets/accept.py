@@ -1,30 +1,91 @@
 """``_socket.socket``: accepting.
 
-accept(2) has no flag for not waiting, so for the length of that call a blocking listener is made
-non-blocking (`SocketMode.without_waiting`).
+accept(2) has no flag for not waiting.  For the length of that call a blocking listener that is
+private (`sharing`) is made non-blocking.  From any other an OS thread accepts:
+
+1. It begins when there is a connection, and one at a time for each listener.  If another process
+   takes that connection it waits for the next one, as a thread of stock does.
+2. A connection that it accepts when nobody waits any longer is kept for the next call.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...contracts.descriptor import READ
+from ...contracts.descriptor import READ, Descriptor
+from ...contracts.request import Call
 from ...cpython import originals
+from ...io.wait_ready import wait_ready
+from ...io.workers import Workers
 from ..base import Patch, Runtime
 from .mode import SocketMode
 from .receive import DONTWAIT, Receiver
 
 __all__ = ["patches"]
 
+_LISTENERS = 4096
+"""How many OS threads may accept: each may wait for long."""
+
+
+class _Acceptance(Call):
+    """An accept(2) on an OS thread."""
+
+    __slots__ = ("_pass_on", "listener")
+
+    def __init__(self, runtime: Runtime, listener: Descriptor, sock: Any) -> None:
+        super().__init__(runtime.kernel, originals.socket_accept, sock)
+        self.listener = listener
+        self._pass_on = runtime.descriptors.pass_on
+
+    def complete(self) -> None:
+        """The outcome is for who is first in the queue of the listener."""
+        super().complete()
+        if not self.listener.closed:
+            self._pass_on(self.listener)
+        elif self.error is None:
+            originals.close(self.result[0])
+
+
+class _Shared:
+    """Listeners that other processes may hold too."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._pool = Workers(runtime.kernel, _LISTENERS)
+        self._calls: dict[int, _Acceptance] = {}
+        """By number of the listener."""
+        runtime.kernel.on_fork(self._pool.after_fork)
+        runtime.kernel.on_fork(self._calls.clear)
+
+    def accept(self, sock: Any, d: Descriptor) -> Any:
+        """What an OS thread has accepted; BlockingIOError if that is yet to come."""
+        call = self._calls.get(d.fd)
+        if call is None or call.listener is not d:
+            if not wait_ready(d.fd, READ, 0):
+                raise BlockingIOError
+            self._calls[d.fd] = call = _Acceptance(self._runtime, d, sock)
+            self._pool.submit(call)
+        if not call.done:
+            raise BlockingIOError
+        del self._calls[d.fd]
+        return call.outcome()
+
 
 def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patch]:
     """The row of this module."""
     kernel = runtime.kernel
     record_of = runtime.descriptors.get
+    is_private = mode.sharing.is_private
+    shared = _Shared(runtime)
     original = originals.socket_accept
 
     def accept_now(sock: Any, flags: int) -> Any:
-        return mode.without_waiting(sock, original) if flags & DONTWAIT else original(sock)
+        d = record_of(originals.socket_fileno(sock))
+        if d is None or not flags & DONTWAIT:
+            return original(sock)
+        if is_private(d):
+            return mode.without_waiting(sock, original)
+        return shared.accept(sock, d)
 
     def accept(self: Any) -> Any:
         if not kernel.is_mine():

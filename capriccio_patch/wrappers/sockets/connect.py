@@ -1,7 +1,7 @@
 """``_socket.socket``: connecting and binding.
 
-connect(2) has no flag for not waiting, so for the length of that call a blocking socket is made
-non-blocking (`SocketMode.without_waiting`).
+connect(2) has no flag for not waiting, so for the length of that call a blocking socket that is
+private (`sharing`) is made non-blocking.  Any other is connected on an OS thread.
 
 A connect(2) to a listener of this process is complete before that has run, and its queue is short:
 so those whom descriptors wake run before the next one connects (`Kernel.poll_if_due`).
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from os import strerror
 from typing import Any
 
-from ...contracts.descriptor import WRITE
+from ...contracts.descriptor import WRITE, Descriptor
 from ...cpython import originals
 from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
@@ -88,6 +88,12 @@ class Connector:
         mode = self._mode
         original = originals.socket_connect_ex
         timeout = mode.timeout(sock)
+        d = self._descriptors.get(originals.socket_fileno(sock)) or mode.opened(sock)
+        if d is None or not mode.sharing.is_private(d):
+            error = int(self._call_alone(mode.with_timeout, sock, original, address))
+            if error == errno.EWOULDBLOCK and timeout is not None:
+                raise TimeoutError("timed out")
+            return error
         error = int(mode.without_waiting(sock, original, address))
         if error == errno.EAGAIN and timeout is None:
             # A UNIX socket whose peer's queue is full can't be polled for room.
@@ -97,7 +103,7 @@ class Connector:
             return error
         self._kernel.poll_if_due()
         try:
-            if not self._wait(sock, mode.deadline_of(sock, WRITE)):
+            if not self._wait(sock, d, mode.deadline_of(sock, WRITE)):
                 return errno.EBADF
         except BlockingIOError:
             return errno.EINPROGRESS
@@ -107,15 +113,12 @@ class Connector:
             error = int(original(sock, address))
         return 0 if error == errno.EISCONN else error
 
-    def _wait(self, sock: Any, deadline: float | None) -> bool:
+    def _wait(self, sock: Any, d: Descriptor, deadline: float | None) -> bool:
         """Until the connection is made or refused; False if the socket is closed meanwhile.
 
         Raises as `SocketMode.expire` when `deadline` has passed.
         """
         descriptors = self._descriptors
-        d = descriptors.get(originals.socket_fileno(sock)) or self._mode.opened(sock)
-        if d is None:
-            return False
         again = False
         while True:
             if not descriptors.wait_write(d, deadline, again):

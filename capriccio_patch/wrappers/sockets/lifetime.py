@@ -36,9 +36,12 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         timeouts.pop(id(self), None)
         if originals.socket_gettimeout(self):
             mode.emulate(self)  # the default timeout
-        mode.opened(self)
+        d = mode.opened(self)
         number = args[3] if len(args) > 3 else kwargs.get("fileno")
-        if number is not None and number != mode.accepted:
+        if number is None:
+            if d is not None:
+                d.private = True
+        elif number != mode.accepted:
             mode.kernel_timeouts.look(self)
 
     def close(self: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..base import Patch, Runtime
-from . import accept, connect, lifetime, mode, receive, send
+from . import accept, connect, lifetime, mode, receive, send, sharing
 
 __all__ = ["patches"]
 
@@ -18,6 +18,7 @@ def patches(
     receiver = receive.Receiver(runtime, modes)
     return [
         *mode.patches(modes),
+        *sharing.patches(modes.sharing),
         *lifetime.patches(runtime, modes),
         *accept.patches(runtime, modes, receiver),
         *connect.patches(runtime, modes, resolve),

@@ -2,7 +2,8 @@
 
 1. The descriptor's O_NONBLOCK is what stock would have set: off for a blocking socket, on for one
    with a timeout.  Blocking sockets are tried with MSG_DONTWAIT, so nothing is ever flipped behind
-   the back of a child process or of ``os.get_blocking``.
+   the back of another process or of ``os.get_blocking``; but for the length of an accept(2) or a
+   connect(2) while the socket is private (`sharing`).
 2. With a timeout set the C object would wait in poll(2) itself, so its own timeout is 0 and the
    program's is kept in ``timeouts`` (by the object's address; each socket object passes through
    ``__init__``, which clears what an earlier object left at that address).
@@ -24,6 +25,7 @@ from ...cpython import originals
 from ...io.wait_ready import wait_ready
 from ..base import Existing, Patch, Runtime
 from .kernel_timeouts import KernelTimeouts
+from .sharing import Sharing
 
 __all__ = ["SocketMode", "patches"]
 
@@ -40,6 +42,7 @@ class SocketMode:
         self._descriptors = runtime.descriptors
         self.timeouts: dict[int, float | None] = {}
         """By id of a socket whose C timeout is 0: the program's (None: it blocks)."""
+        self.sharing = Sharing(runtime)
         self.accepted = -1
         """The descriptor that was accepted last, about which nothing is unknown."""
         self.kernel_timeouts = KernelTimeouts()
@@ -127,7 +130,7 @@ class SocketMode:
         return wait_ready(originals.socket_fileno(sock), event, left)
 
     def without_waiting(self, sock: Any, call: Callable[..., Any], *args: Any) -> Any:
-        """``call(sock, *args)`` with O_NONBLOCK set for that moment.
+        """``call(sock, *args)`` with O_NONBLOCK set for that moment; for private sockets.
 
         Nobody in this process runs meanwhile but OS threads of the program.
         """

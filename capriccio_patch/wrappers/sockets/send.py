@@ -154,7 +154,7 @@ class Sender:
 def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:
     """The rows of this module; ``resolve(sock, address)`` looks the host name up."""
     sender = Sender(runtime, mode)
-    rows = [_make_sendall(runtime, mode, sender), *_make_others(runtime, sender, resolve)]
+    rows = [_make_sendall(runtime, mode, sender), *_make_others(runtime, mode, sender, resolve)]
     return [Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows]
 
 
@@ -200,12 +200,13 @@ def _make_sendall(runtime: Runtime, mode: SocketMode, sender: Sender) -> Callabl
 
 
 def _make_others(
-    runtime: Runtime, sender: Sender, resolve: Callable[[Any, Any], Any]
+    runtime: Runtime, mode: SocketMode, sender: Sender, resolve: Callable[[Any, Any], Any]
 ) -> list[Callable[..., Any]]:
     kernel = runtime.kernel
     original_send = originals.socket_send
     original_sendto = originals.socket_sendto
     original_sendmsg = originals.socket_sendmsg
+    sharing = mode.sharing
 
     def send(self: Any, data: Any, flags: Any = 0, /) -> Any:
         return sender.send(self, original_send, (self, data, flags), flags, data)
@@ -226,6 +227,9 @@ def _make_others(
     ) -> Any:
         if not isinstance(buffers, (list, tuple)):
             buffers = list(buffers)
+        if ancdata:
+            ancdata = list(ancdata)
+            sharing.send(ancdata)
         args = (self, buffers, ancdata, flags, address)
         return sender.send(self, original_sendmsg, args, flags, buffers)
 
