@@ -6,9 +6,10 @@ the clock nor a look at the thread tells which; these facts do:
 
 * A thread that waits for the GIL wakes up once a switch interval to ask for it: the number of the
   watchdog's own sleeps tells how long it has waited at least.
-* A thread that keeps the GIL without a break, in C, uses the CPU or sleeps.  One that is kept from
-  running is switched away from involuntarily: then only its CPU time counts.
-* Linux tells for how long a thread could run and had no CPU (`cpu_delay`).
+* Linux tells for how long a thread could run and had no CPU (`cpu_delay`).  For so long it is not
+  at fault, whatever it was doing.
+* Elsewhere: a thread that keeps the GIL without a break, in C, uses the CPU or sleeps.  One that is
+  kept from running is switched away from involuntarily: then only its CPU time counts.
 
 Where the system does not tell any of this, the CPU time of the process is what there is.
 """
@@ -53,7 +54,16 @@ def cpu_delay(native_id: int) -> float | None:
 class Lateness:
     """Measures for one OS thread, the watchdog's, and of one other, the scheduler's."""
 
-    __slots__ = ("_clock", "_cpu", "_forced", "_looked", "_native_id", "_waits")
+    __slots__ = (
+        "_clock",
+        "_cpu",
+        "_delay",
+        "_forced",
+        "_looked",
+        "_native_id",
+        "_waits",
+        "excused",
+    )
 
     def __init__(self, ident: int, native_id: int) -> None:
         """`ident` and `native_id` are the scheduler's OS thread's."""
@@ -61,13 +71,25 @@ class Lateness:
         self._clock: int | None = None
         if originals.pthread_getcpuclockid is not None:
             self._clock = originals.pthread_getcpuclockid(ident)
+        self.excused = 0.0
+        """Seconds, of what `since_last` has returned last, for which the thread had no CPU."""
         self.reset()
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the system tells when a thread has no CPU."""
+        return self._delay is not None
+
+    def elapsed(self) -> float:
+        """Seconds since the last look."""
+        return float(originals.monotonic() - self._looked)
 
     def reset(self) -> None:
         """What comes now is not compared with what was."""
         self._looked = originals.monotonic()
         self._cpu = self._cpu_time()
         self._waits, self._forced = self._switches()
+        self._delay = cpu_delay(self._native_id)
 
     def since_last(self, pause: float, interval: float) -> float:
         """How many seconds since the last look are the running thread's doing.
@@ -75,16 +97,19 @@ class Lateness:
         The watchdog has slept for `pause`; `interval` is the GIL's.  Both in seconds.
         """
         looked, cpu, waits, forced = self._looked, self._cpu, self._waits, self._forced
+        before = self._delay
         self.reset()
+        self.excused = 0.0
         late = self._cpu - cpu
         if _usage is not None:
-            waited = (self._waits - waits) * interval
-            late = min(late, _SLOW * waited) if self._forced > forced else waited
+            late = waited = (self._waits - waits) * interval
+            if before is not None and self._delay is not None:
+                delay = self._delay - before
+                late = max(0.0, waited - delay)
+                self.excused = min(pause, max(0.0, delay - waited))
+            elif self._forced > forced:
+                late = min(self._cpu - cpu, _SLOW * waited)
         return float(min(self._looked - looked, pause + late))
-
-    def delay(self) -> float | None:
-        """`cpu_delay` of the scheduler's OS thread."""
-        return cpu_delay(self._native_id)
 
     def _cpu_time(self) -> float:
         if self._clock is None:

@@ -1,16 +1,19 @@
 """The report of a call that keeps every thread waiting and can't be preempted.
 
-One for each place in the program, through `warnings`, from the watchdog's OS thread: while the call
-goes on if it has let go of the GIL, else at the moment when it returns.  Where warnings are errors,
-and in the mode "raise", the report is an exception to be raised in the thread at fault.
+For each place in the program, and again at growing intervals, through `warnings`, from the
+watchdog's OS thread: while the call goes on if it has let go of the GIL, else at the moment when it
+returns.  Where warnings are errors, and in the mode "raise", the report is an exception to be
+raised in the thread at fault.
 """
 
 from __future__ import annotations
 
 import sys
 from types import FrameType
+from typing import NamedTuple
 
-from ..cpython.frames import innermost
+from ..contracts.thread import Thread
+from ..cpython.frames import innermost, is_ours
 from ..cpython.modules import standard
 from ..cpython.thread_names import thread_name
 from ..errors import CapriccioWarning, ThreadsBlocked
@@ -20,8 +23,19 @@ from .safe_point import is_jump
 __all__ = ["Blocked"]
 
 _FRAMES = 12
+_AGAIN = 10.0
+"""Seconds after which a place is reported again; then twice as many each time."""
 _PLACES = 1000
 """How many places are remembered: a program that makes up code may have any number of them."""
+
+
+class Seen(NamedTuple):
+    """A thread of which it may have to be reported that it lets no other run."""
+
+    thread: Thread
+    is_at_jump: bool
+    stack: list[tuple[str, int, str]]
+    """File, line and function, the innermost first."""
 
 
 class Blocked:
@@ -32,23 +46,41 @@ class Blocked:
     def __init__(self, kernel: Kernel, raises: bool) -> None:
         self._kernel = kernel
         self._raises = raises
-        self._places: set[tuple[str, int]] = set()
+        self._places: dict[tuple[str, int], _Place] = {}
 
-    def report(self, seconds: float, sure: bool) -> Exception | None:
-        """The current thread has let no other run for `seconds`.  Watchdog's OS thread.
+    def look(self) -> Seen | None:
+        """What the current thread is at.  Watchdog's OS thread, which has the GIL and does not let
+        go of it: the thread may have returned from its call just now, and would run on."""
+        running = self._kernel.c_state.frame()
+        frame = innermost(running)
+        if frame is None:
+            return None
+        stack: list[tuple[str, int, str]] = []
+        outer: FrameType | None = frame
+        while outer is not None and len(stack) < _FRAMES:
+            if not is_ours(outer):
+                code = outer.f_code
+                stack.append((code.co_filename, outer.f_lineno or 0, code.co_name))
+            outer = outer.f_back
+        return Seen(self._kernel.current, is_jump(running), stack)
+
+    def report(self, seen: Seen, seconds: float, sure: bool) -> Exception | None:
+        """A thread has let no other run for `seconds`.  Watchdog's OS thread.
 
         Unless that is `sure`, it may be that the system did not let the process run: then a thread
         at a backward jump is not reported.  Returns what is to be raised in the thread, or None.
         """
-        running = self._kernel.c_state.frame()
-        frame = innermost(running)
-        if frame is None or (not sure and is_jump(running)):
+        if seen.is_at_jump and not sure:
             return None
-        filename, line = frame.f_code.co_filename, frame.f_lineno
-        if (filename, line) in self._places or len(self._places) >= _PLACES:
+        filename, line, _ = seen.stack[0]
+        place = self._places.get((filename, line))
+        if place is None:
+            if len(self._places) >= _PLACES:
+                return None
+            place = self._places[filename, line] = _Place()
+        if not place.is_due(self._kernel.clock()):
             return None
-        self._places.add((filename, line))
-        text = self._text(frame, seconds)
+        text = self._text(seen, seconds) + place.more()
         if self._raises:
             return ThreadsBlocked(text)
         try:
@@ -59,11 +91,41 @@ class Blocked:
             sys.excepthook(*sys.exc_info())
         return None
 
-    def _text(self, frame: FrameType, seconds: float) -> str:
-        name = thread_name(self._kernel.current.ident)
+    def _text(self, seen: Seen, seconds: float) -> str:
+        name = thread_name(seen.thread.ident)
         others = len(self._kernel.threads) - 1
-        stack = "".join(standard("traceback").format_stack(frame, _FRAMES))
+        stack = [(*each, None) for each in seen.stack[::-1]]
+        summary = standard("traceback").StackSummary.from_list(stack)
         return (
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
-            f"that can be neither parked nor preempted, here or just before:\n{stack.rstrip()}"
+            f"that can be neither parked nor preempted, here or just before:\n"
+            f"{''.join(summary.format()).rstrip()}\n"
+            "capriccio_patch.offload() or CAPRICCIO_OFFLOAD has such calls made on OS threads"
         )
+
+
+class _Place:
+    """A line of the program at which others were kept waiting."""
+
+    __slots__ = ("_again", "_due", "_times")
+
+    def __init__(self) -> None:
+        self._due = 0.0
+        self._again = _AGAIN
+        self._times = 0
+        """How often since the last report, which is one of them."""
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is to be reported that it has happened again, `now` by the kernel's clock."""
+        self._times += 1
+        if now < self._due:
+            return False
+        if self._due:
+            self._again *= 2
+        self._due = now + self._again
+        return True
+
+    def more(self) -> str:
+        """What a report says of those that were not reported."""
+        times, self._times = self._times, 0
+        return f" ({times - 1} times more since the last report)" if times > 1 else ""

@@ -203,7 +203,7 @@ class Watchdog:
         collected = before = _full_collections()
         ran = 0.0
         reported = False
-        delay: float | None = None  # the CPU delay when a tick had not been taken
+        excused = 0.0  # of that, without a CPU
         pause = self._period
         asked = alone = False
         while True:
@@ -214,32 +214,39 @@ class Watchdog:
                 originals.lock_acquire(me.wakeup, True, pause)
             if me.stopping:
                 return
+            # At once: what follows lets go of the GIL, and the thread that runs would run on.
+            state, polling = (kernel.budget, kernel.now), kernel.blocking
+            seen_at = None
+            if self._limit and ran + lateness.elapsed() >= self._limit and not polling:
+                seen_at = self._blocked.look()
             step = lateness.since_last(pause, self._gil_interval)
-            state = (kernel.budget, kernel.now)
             alone = (asked if state != seen else alone) and kernel.is_alone()
             asked = False
             last, collected = collected, _full_collections()
             if state == seen:
                 ran += step
-                if delay is None and self._limit:
-                    delay = lateness.delay()
+                excused += lateness.excused
             else:
                 ran = self._ran_at_least(state, step, pause)
                 reported = False
-                delay = None
+                excused = 0.0
                 before = last
-            if len(kernel.threads) == 1 or (kernel.blocking and state == seen):
+            if len(kernel.threads) == 1 or (polling and kernel.blocking and state == seen):
                 self._sleep(me, state)
                 lateness.reset()
                 state, ran = (0, 0.0), 0.0
-            elif kernel.blocking:
+            elif polling:
                 ran = 0.0
             else:
                 if self._slice and ran >= self._slice:
                     self.preemption.request()
                     asked = True
-                if self._limit and ran >= self._limit and not reported and collected == before:
-                    reported = self._report(ran, delay, lateness.delay())
+                blamed = ran - excused
+                if seen_at and blamed >= self._limit and not reported and collected == before:
+                    reported = True
+                    error = self._blocked.report(seen_at, blamed, lateness.is_sure)
+                    if error is not None:
+                        self.preemption.raise_soon(seen_at.thread, error)
             seen = state
             pause = self._next_pause(ran)
 
@@ -288,18 +295,3 @@ class Watchdog:
             originals.lock_acquire(me.wakeup)
         if not me.stopping:
             kernel.wake_watchdog = None
-
-    def _report(self, ran: float, before: float | None, now: float | None) -> bool:
-        """Report the thread that runs, unless it was the system that did not let it.
-
-        `before` and `now` are `Lateness.delay`, from when a tick was first not taken, and from now.
-        """
-        if before is not None and now is not None:
-            ran -= now - before
-            if ran < self._limit:
-                return False
-        thread = self._kernel.current
-        error = self._blocked.report(ran, sure=now is not None)
-        if error is not None:
-            self.preemption.raise_soon(thread, error)
-        return True
