@@ -36,6 +36,10 @@ if "kqueue" not in SCHEMES:
     SCHEMES.append("kqueue")
 
 
+forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+"""A test that forks the test process, which may have OS threads: the package's, and others'."""
+
+
 def with_scheme(name: str) -> dict[str, str]:
     """The environment of a child interpreter that uses a scheme of `SCHEMES`."""
     environ = {"CAPRICCIO_SOCKIO": name}

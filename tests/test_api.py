@@ -24,18 +24,17 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import ConfigError, PatchError, ThreadsAlive, api
+from capriccio_patch import ConfigError, PatchError, ThreadsAlive
 from capriccio_patch.patching import apply
 from tests.conftest import RunScript, Ticker
+from tests.inside import applied
 
 
 def snapshot() -> dict[str, Any]:
     """What the rows may touch: modules' and classes' attributes, and how each builtin calls."""
     capriccio_patch.patch_all()
-    applied = api._applied
-    assert applied is not None
     targets: dict[int, Any] = {}
-    for row in applied.table.rows:
+    for row in applied().table.rows:
         parent = apply.find(row)[0]
         targets[id(parent)] = parent
     capriccio_patch.unpatch_all()
@@ -122,9 +121,9 @@ class TestUndo:
 class TestApplying:
     def test_twice_is_once(self) -> None:
         capriccio_patch.patch_all()
-        first = api._applied
+        first = applied()
         capriccio_patch.patch_all()
-        assert api._applied is first
+        assert applied() is first
         capriccio_patch.unpatch_all()
         assert capriccio_patch.status() == {"patched": False}
         assert time.sleep.__self__ is time  # type: ignore[attr-defined]

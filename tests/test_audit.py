@@ -136,6 +136,7 @@ def test_a_row_that_blocks_each_time_is_said_to_block(monkeypatch: pytest.Monkey
     assert report.summary([result]).endswith("1 blocks")
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("share", [1.0, 0.0])
 def test_time_without_a_cpu_is_not_the_calls(share: float) -> None:
     """The call keeps the ticker off; `share` of that time the process could run and did not."""

@@ -246,8 +246,8 @@ def test_no_descriptor_left(run_script: Any, sockio: str) -> None:
 _ALL_STUCK = (
     _START
     + """
-from capriccio_patch import api
-api._applied.runtime.workers._limit = 1
+from tests.inside import applied
+applied().runtime.workers._limit = 1
 held = open("locked", "w")
 child = subprocess.Popen(
     [sys.executable, "-c", "import fcntl; f = open('locked'); fcntl.flock(f, 2); "

@@ -14,7 +14,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "backends.md").read_text(
 PROGRAM = """
     import os, select, socket, subprocess, sys, threading, time
     import capriccio_patch
-    from capriccio_patch import api
+    from tests.inside import applied
     {begin}
     assert capriccio_patch.status()["sockio"] == "counting"
 
@@ -37,7 +37,7 @@ PROGRAM = """
         reader, writer = os.pipe()
         threading.Timer(0.01, os.write, (writer, b"x")).start()
         assert select.select([reader], [], [], 20)[0] == [reader]
-        assert api._applied.runtime.kernel.backend.polls > 0
+        assert applied().runtime.kernel.backend.polls > 0
 
     check()
     pid = os.fork()

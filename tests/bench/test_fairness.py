@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from capriccio_patch.bench.harness.reduction import interval
 
 
@@ -22,6 +24,7 @@ def test_fairness(bench: Any) -> None:
     assert all(float(ratio) > 0 for ratio in ratios)
 
 
+@pytest.mark.wall_clock
 def test_overhead(bench: Any) -> None:
     done = bench(
         "overhead", "--pairs", "1", "--rounds", "1", "--seconds", "0.02", "--connections", "3"

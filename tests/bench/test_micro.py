@@ -26,6 +26,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, program: str, tmp_path: Path) -> d
         return micro.measure("stock", True, bars)
 
 
+@pytest.mark.wall_clock
 def test_each_row_is_measured_and_kept(bench: Any, tmp_path: Path) -> None:
     args = ("--runtimes", "capriccio", "threads", "--output", tmp_path)
     done = bench("micro", "--quick", *args)

@@ -20,6 +20,7 @@ def case(name: str) -> peer_cases.Case:
     return next(each for each in peer_cases.CASES if each.name == name)
 
 
+@pytest.mark.wall_clock
 def test_a_run_is_kept_and_can_be_compared_with_itself(bench: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     args = ("lock", "--quick", "--rounds=1", "--runtimes=capriccio,stock", f"--json={kept}")
@@ -32,6 +33,7 @@ def test_a_run_is_kept_and_can_be_compared_with_itself(bench: Any, tmp_path: Pat
     assert "| 1.00 | 1.00 | 1.00 |" in done.stdout
 
 
+@pytest.mark.wall_clock
 def test_a_server_is_measured_from_outside(bench: Any, tmp_path: Path) -> None:
     kept = tmp_path / "kept.json"
     args = ("echo_50", "--quick", "--rounds=1", "--runtimes=capriccio", f"--json={kept}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 import capriccio_patch
 
 
+@pytest.mark.wall_clock
 def test_a_small_run(bench: Any) -> None:
     schemes = [n for n, reason in capriccio_patch.available_backends().items() if reason is None]
     done = bench(

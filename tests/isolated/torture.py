@@ -574,24 +574,21 @@ def main() -> int:
     global _stop
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     slice_ = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0002
-    from capriccio_patch import api
+    from capriccio_patch.kernel.core import Kernel
     from capriccio_patch.schedulers.random import RandomScheduler
 
     RandomScheduler.least_slice = 0.0  # else a turn of all threads takes as long as a stall
     capriccio_patch.patch_all(slice=slice_, blocked="off")
 
-    applied = api._applied
-    assert applied is not None
-    kernel = applied.runtime.kernel
     preemptions = 0
-    preempt = type(kernel).preempt
+    preempt = Kernel.preempt
 
     def counting(self: Any) -> None:
         nonlocal preemptions
         preemptions += 1
         preempt(self)
 
-    type(kernel).preempt = counting  # type: ignore[method-assign]
+    Kernel.preempt = counting  # type: ignore[method-assign]
     sys.path.insert(0, str(_directory))
     sys.dont_write_bytecode = True
     handler = logging.StreamHandler(_stream)

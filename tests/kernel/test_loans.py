@@ -20,7 +20,7 @@ import pytest
 
 from capriccio_patch import offload
 from capriccio_patch.cpython import originals
-from tests.conftest import RunScript
+from tests.conftest import RunScript, forks
 
 local = threading.local()
 variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default=None)
@@ -215,6 +215,7 @@ def test_a_call_that_was_given_up_keeps_nothing_either(away: None) -> None:
     assert value() is None
 
 
+@forks
 def test_a_fork_in_the_call(away: None) -> None:
     """In the child the lender is the main thread."""
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import api
 from capriccio_patch.kernel.core import Kernel
 from capriccio_patch.schedulers.random import RandomScheduler
+from tests.inside import applied
 
 SCHEDULERS = capriccio_patch.known_schedulers()
 
@@ -19,8 +19,7 @@ SCHEDULERS = capriccio_patch.known_schedulers()
 @pytest.fixture
 def kernel(patched: None) -> Kernel:
     """The kernel of this process, with the patch in force."""
-    assert api._applied is not None
-    return api._applied.runtime.kernel
+    return applied().runtime.kernel
 
 
 @pytest.fixture(params=SCHEDULERS)

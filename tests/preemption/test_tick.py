@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import api
 from capriccio_patch.kernel.core import Kernel
 from tests.conftest import SCHEMES, with_scheme
+from tests.inside import applied
 from tests.preemption.conftest import started
 
 pytestmark = pytest.mark.skipif(
@@ -354,8 +354,7 @@ def test_a_preempted_thread_takes_its_interrupt_first(kernel: Kernel) -> None:
 
 
 def test_the_number_in_use_is_given_up_to_the_program(patched: None) -> None:
-    assert api._applied is not None
-    preemption = api._applied.watchdog.preemption
+    preemption = applied().watchdog.preemption
     number = preemption.signum
     assert signal.getsignal(number) == signal.SIG_DFL
     received: list[int] = []

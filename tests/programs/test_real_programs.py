@@ -117,6 +117,7 @@ def serving(code: str, tmp_path: Path, environ: dict[str, str], *options: str) -
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.wall_clock
 @pytest.mark.parametrize(
     ("code", "needs"),
     [(SLOW_SERVER, None), (FLASK_SERVER, "flask"), (CHEROOT_SERVER, "cheroot")],

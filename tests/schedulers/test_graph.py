@@ -306,12 +306,10 @@ class TestScarcity:
             scarcity.memory_left = memory_left
             scarcity.EVERY = 0.0
             capriccio_patch.patch_all(scheduler="graph")
-            from capriccio_patch.api import _applied
-            scheduler = _applied.runtime.kernel.scheduler
-            for _ in range(500):
+            from tests.inside import applied
+            scheduler = applied().runtime.kernel.scheduler
+            while not scheduler.scarcity.memory:
                 time.sleep(0.001)
-                if scheduler.scarcity.memory:
-                    break
             print(scheduler.scarcity.memory.name, threading.get_ident() in idents)
             """
         )

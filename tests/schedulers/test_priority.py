@@ -15,6 +15,7 @@ from capriccio_patch.contracts.descriptor import Descriptor
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.io.descriptors import Descriptors
 from capriccio_patch.schedulers.priority import CLASS_STEP, LEVEL_STEP, PriorityScheduler
+from tests.inside import applied
 
 
 def waited(kind: str, awaited: Any = None) -> Thread:
@@ -192,7 +193,7 @@ class TestSetPriority:
         go = threading.Event()
         thread = threading.Thread(target=go.wait)
         thread.start()
-        levels = capriccio_patch.api._applied.runtime.kernel.scheduler._levels  # type: ignore[union-attr]
+        levels = applied().runtime.kernel.scheduler._levels
         capriccio_patch.set_priority(3, thread)
         assert list(levels.values()) == [3]
         capriccio_patch.set_priority(2, thread.ident)
@@ -213,5 +214,5 @@ class TestSetPriority:
 
         capriccio_patch.original("_thread.start_new_thread")(outside, ())
         done.wait()
-        levels = capriccio_patch.api._applied.runtime.kernel.scheduler._levels  # type: ignore[union-attr]
+        levels = applied().runtime.kernel.scheduler._levels
         assert list(levels.values()) == [4]

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import api
 from capriccio_patch.backends import disk as schemes
 from capriccio_patch.backends.disk import io_uring, nowait
 from capriccio_patch.cpython import originals
 from capriccio_patch.errors import BackendUnavailable, ConfigError
 from capriccio_patch.io.disk import CHUNK, Disk
+from tests.conftest import forks
+from tests.inside import applied
 
 AVAILABLE = [n for n, reason in schemes.available_disk_backends().items() if reason is None]
 DATA = os.urandom(2 * CHUNK + 12345)
@@ -33,9 +34,7 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Disk]:
     other = threading.Thread(target=done.wait)
     other.start()
     try:
-        applied = api._applied
-        assert applied is not None
-        yield applied.runtime.disk
+        yield applied().runtime.disk
     finally:
         done.set()
         other.join()
@@ -263,6 +262,7 @@ def test_who_is_interrupted_while_a_file_is_emptied_may_close_it(
         os.fstat(request.fd)
 
 
+@forks
 def test_a_child_has_schemes_of_its_own(disk: Disk, file: int) -> None:
     forget_cached(file)
     child = os.fork()
@@ -344,9 +344,7 @@ def test_io_uring_denied_falls_back(run_script: Callable[..., Any]) -> None:
 def test_io_uring_takes_more_requests_than_it_has_room_for(tmp_path: Path) -> None:
     capriccio_patch.patch_all(diskio="io_uring")
     try:
-        applied = api._applied
-        assert applied is not None
-        disk = applied.runtime.disk
+        disk = applied().runtime.disk
         path = tmp_path / "file"
         path.write_bytes(DATA[:100_000])
         fd = os.open(path, os.O_RDONLY)
@@ -372,9 +370,7 @@ def test_a_kernel_whose_io_uring_can_empty_no_file(
 ) -> None:
     """It is found out once; after that the file is emptied directly."""
     monkeypatch.setattr(io_uring, "_FTRUNCATE", 250)
-    applied = api._applied
-    assert applied is not None
-    disk = applied.runtime.disk
+    disk = applied().runtime.disk
     path = tmp_path / "file"
     with ticker():
         for _ in range(2):
@@ -496,10 +492,8 @@ def test_a_slow_call_stops_nobody(
     """One that ends when another thread has had three turns."""
     monkeypatch.setenv("CAPRICCIO_DISKIO", scheme)
     ticker: Callable[..., Any] = request.getfixturevalue("ticker")
-    applied = api._applied
-    assert applied is not None
     reader, writer = os.pipe()
     with ticker().at(3, lambda: os.write(writer, b"x")):
-        assert applied.runtime.disk.call(originals.read, reader, 1) == b"x"
+        assert applied().runtime.disk.call(originals.read, reader, 1) == b"x"
     os.close(reader)
     os.close(writer)

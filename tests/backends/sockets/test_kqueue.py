@@ -18,7 +18,7 @@ import pytest
 from capriccio_patch.backends.sockets import create_backend
 from capriccio_patch.backends.sockets.kqueue import ImmediateKqueueBackend, KqueueBackend
 from capriccio_patch.contracts.descriptor import HUP, PRI, RDHUP, READ, WRITE, Descriptor
-from tests.conftest import with_scheme
+from tests.conftest import forks, with_scheme
 from tests.fakes import kqueue as fake
 
 READING = fake.READ
@@ -176,6 +176,7 @@ def test_urgent_data_that_nobody_waits_for_any_longer(
     assert backend.poll(0) == []
 
 
+@forks
 def test_the_queue_of_the_parent_is_left_alone(fake_kqueue: Any) -> None:
     """A child has not inherited it: what has its number is another's."""
     backend = KqueueBackend()

@@ -16,6 +16,7 @@ from capriccio_patch.backends.sockets import (
 from capriccio_patch.backends.sockets.thread import ThreadBackend
 from capriccio_patch.contracts.descriptor import READ, Descriptor
 from capriccio_patch.io import os_threads
+from tests.conftest import forks
 
 pytestmark = pytest.mark.skipif(
     available_backends()["thread"] is not None, reason="neither epoll nor kqueue"
@@ -50,7 +51,7 @@ def test_closing_ends_the_os_thread() -> None:
         assert time.monotonic() < deadline
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@forks
 def test_a_forked_child_does_not_wait_for_the_os_thread_of_its_parent() -> None:
     backend = create_backend("thread")
     pid = os.fork()

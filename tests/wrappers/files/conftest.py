@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch import api
 from capriccio_patch.backends.disk import available_disk_backends
+from tests.inside import applied
 from tests.wrappers.files.ends import KINDS, Ends
 
 AVAILABLE = [n for n, reason in capriccio_patch.available_backends().items() if reason is None]
@@ -68,9 +68,7 @@ def beside_another(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def requests(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What becomes a request of the disk scheme from now on."""
-    applied = api._applied
-    assert applied is not None
-    backend = applied.runtime.disk.backend
+    backend = applied().runtime.disk.backend
     seen: list[Any] = []
     begin = backend.add_request
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import forks
+
 SESSION = """
     import threading, time
     {imports}
@@ -46,6 +48,7 @@ SESSION = """
 
 
 @pytest.mark.parametrize("imports", ["", "import readline"])
+@forks
 def test_input_at_a_terminal(environ: dict[str, str], tmp_path: Path, imports: str) -> None:
     """Each answer is given when its question is there, and other threads run meanwhile."""
     script = tmp_path / "script.py"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from capriccio_patch import api
 from capriccio_patch.io.name_cache import Lookup
+from tests.inside import applied
 
 needs_openat2 = pytest.mark.skipif(not Lookup().works, reason="no openat2")
 
@@ -97,8 +97,7 @@ def test_a_file_that_is_there_is_opened_at_once(
     path = tmp_path / "file"
     with ticker():
         path.write_bytes(b"old")
-        assert api._applied is not None
-        if not api._applied.runtime.disk.backend.asks_cache:
+        if not applied().runtime.disk.backend.asks_cache:
             pytest.skip("this scheme asks for every open")
         requests = request.getfixturevalue("requests")
         with open(path, mode + "b") as file:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from tests.conftest import forks
 
 
 def in_thread(call: Callable[[], Any]) -> Any:
@@ -57,6 +58,7 @@ def test_what_a_thread_blocks_is_blocked_for_itself_alone(mask: None) -> None:
     assert in_thread(masked) == set()
 
 
+@forks
 def test_signals_still_come_and_children_can_be_ended(mask: None) -> None:
     came: list[int] = []
     old = signal.signal(signal.SIGUSR1, lambda signum, _: came.append(signum))

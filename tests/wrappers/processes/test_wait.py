@@ -16,6 +16,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.cpython import originals
+from tests.conftest import forks
 
 Ticker = Any
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -347,6 +348,7 @@ def test_a_command_has_the_signal_mask_of_its_caller(patched: None, tmp_path: Pa
     assert path.read_text() == "set()"
 
 
+@pytest.mark.wall_clock
 def test_handlers_run_when_system_is_over(run_script: RunScript) -> None:
     """As in stock, where the main thread is in C until then: a handler must not reap its child."""
     run_script(
@@ -418,6 +420,7 @@ def test_kill_ends_a_wait(ticker: type[Ticker]) -> None:
         assert process.wait() == -signal.SIGKILL
 
 
+@forks
 def test_popen_and_terminals(ticker: type[Ticker]) -> None:
     import pty
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from capriccio_patch import original
-from tests.conftest import green, os_thread
+from tests.conftest import forks, green, os_thread
 
 KINDS: dict[str, Callable[[], Any]] = {
     "default": threading.Condition,
@@ -232,7 +232,7 @@ def test_os_threads_and_green_threads_lose_no_wake_up() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@forks
 def test_a_forked_child_may_notify_what_the_parents_threads_wait_for() -> None:
     condition, event = threading.Condition(), threading.Event()
     woken: list[bool] = []

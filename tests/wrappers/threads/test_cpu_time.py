@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from capriccio_patch.cpython import originals
+from tests.conftest import forks
 
 CLOCKS: dict[str, Callable[[], float]] = {
     "thread_time": time.thread_time,
@@ -98,6 +99,7 @@ def test_it_never_goes_back(clock: Callable[[], float]) -> None:
         thread.join()
 
 
+@forks
 def test_in_a_forked_child(clock: Callable[[], float]) -> None:
     clock()
     burn(0.02)

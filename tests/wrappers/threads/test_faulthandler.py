@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import json
 import re
 import tempfile
 import threading
@@ -83,12 +84,20 @@ def in_force(wanted: bool) -> Iterator[None]:
         capriccio_patch.unpatch_all()
 
 
-def test_the_text_is_that_of_stock() -> None:
-    texts = []
-    for wanted in (False, True):
-        with in_force(wanted):
-            texts.append(dumps())
-    stock, found = texts
+def test_the_text_is_that_of_stock(run_script: Any) -> None:
+    """In a process of its own: threads that are left from other tests would be shown."""
+    done = run_script(
+        """
+        import json
+        from tests.wrappers.threads.test_faulthandler import dumps, in_force
+        texts = []
+        for wanted in (False, True):
+            with in_force(wanted):
+                texts.append(dumps())
+        print(json.dumps(texts))
+        """
+    )
+    stock, found = texts = json.loads(done.stdout)
     assert found[:3] == stock[:3]
     # Where the main thread is when the time is over differs from run to run.
     parts = [each[3].split("\n\n") for each in texts]

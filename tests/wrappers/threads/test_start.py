@@ -412,6 +412,8 @@ class TestUncaught:
         spin(lambda: status()["threads"] == 1)
         assert threading.current_thread() is threading.main_thread()
 
+    # The hook of pytest, unlike that of threading, tells of a thread that leaves.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     @pytest.mark.parametrize("leave", [sys.exit, _thread.exit])
     def test_leaving_is_no_error(self, leave: Callable[[], Any]) -> None:
         thread = threading.Thread(target=leave)
