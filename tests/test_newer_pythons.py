@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _ssl
 import _thread
 import asyncio
+import os
+import re
+import ssl
 import threading
 import time
 import types
@@ -14,8 +18,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import RunScript
+import capriccio_patch
+from tests.conftest import RunScript, Ticker
 
+_SSLSocket = vars(_ssl)["_SSLSocket"]
 needs_names = pytest.mark.skipif(not hasattr(_thread, "set_name"), reason="no _thread.set_name")
 needs_lazy = pytest.mark.skipif(not hasattr(types, "LazyImportType"), reason="no lazy imports")
 
@@ -191,8 +197,6 @@ def test_a_timeout_is_what_it_is_under_stock(call: str, value: Any, run_script: 
     import queue
     import select
 
-    import capriccio_patch
-
     names = {"time": time, "select": select, "threading": threading, "queue": queue, "value": value}
 
     def outcome() -> Any:
@@ -207,3 +211,83 @@ def test_a_timeout_is_what_it_is_under_stock(call: str, value: Any, run_script: 
         assert outcome() == stock
     finally:
         capriccio_patch.unpatch_all()
+
+
+@pytest.mark.skipif(not hasattr(os, "readinto"), reason="no os.readinto")
+class TestReadinto:
+    def test_a_pipe_lets_others_run(self, ticker: type[Ticker]) -> None:
+        reader, writer = os.pipe()
+        buffer = bytearray(5)
+        with ticker().at(3, lambda: os.write(writer, b"abc")):
+            assert os.readinto(reader, buffer) == 3
+        assert buffer == b"abc\0\0"
+        os.close(writer)
+        assert os.readinto(reader, buffer) == 0
+        os.close(reader)
+
+    @pytest.mark.usefixtures("patched")
+    def test_a_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"0123456789")
+        fd = os.open(path, os.O_RDONLY)
+        buffer = bytearray(4)
+        assert [os.readinto(fd, buffer), bytes(buffer)] == [4, b"0123"]
+        assert [os.readinto(fd, memoryview(buffer)[1:]), bytes(buffer)] == [3, b"0456"]
+        assert os.readinto(fd, bytearray()) == 0
+        os.close(fd)
+
+    def test_bad_arguments(self, tmp_path: Path) -> None:
+        fd = os.open(os.devnull, os.O_RDONLY)
+        cases: list[tuple[Any, ...]] = [
+            (),
+            (fd,),
+            (fd, b"abc"),
+            (fd, "abc"),
+            (fd, memoryview(bytearray(6))[::2]),
+            (-1, bytearray(1)),
+            ("0", bytearray(1)),
+            (1 << 70, bytearray(1)),
+        ]
+
+        def outcomes() -> list[Any]:
+            found: list[Any] = []
+            for case in cases:
+                try:
+                    found.append(os.readinto(*case))
+                except Exception as error:
+                    found.append((type(error), str(error)))
+            return found
+
+        stock = outcomes()
+        capriccio_patch.patch_all()
+        try:
+            assert outcomes() == stock
+        finally:
+            capriccio_patch.unpatch_all()
+        os.close(fd)
+
+
+@pytest.mark.skipif(not hasattr(os, "statx"), reason="no os.statx")
+@pytest.mark.usefixtures("patched")
+def test_statx(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    seen: list[int] = []
+    run_all([lambda: seen.append(os.statx(path, os.STATX_SIZE).stx_size)] * 3)
+    assert seen == [3] * 3
+    with pytest.raises(FileNotFoundError):
+        os.statx(tmp_path / "none", os.STATX_SIZE)
+    assert capriccio_patch.is_patched("os.statx")
+
+
+@pytest.mark.skipif(not hasattr(_SSLSocket, "sendfile"), reason="no _SSLSocket.sendfile")
+@pytest.mark.usefixtures("patched")
+def test_sendfile_of_a_tls_object_that_has_no_socket_is_stocks() -> None:
+    context = ssl.create_default_context()
+    plain = context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="name")
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        plain._sslobj.sendfile(0, 0, 1, 0)  # type: ignore[attr-defined]
+    assert capriccio_patch.is_patched("ssl")
+    original = capriccio_patch.original("_ssl._SSLSocket.sendfile")
+    with pytest.raises(type(raised.value), match=re.escape(str(raised.value))):
+        original(plain._sslobj, 0, 0, 1, 0)  # type: ignore[attr-defined]

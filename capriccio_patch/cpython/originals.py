@@ -84,6 +84,7 @@ thread_time = clone(getattr(time, "thread_time", time.process_time))
 
 read = clone(posix.read)
 write = clone(posix.write)
+readinto: Any = clone(getattr(posix, "readinto", None))  # from CPython 3.14
 close = clone(posix.close)
 access = clone(posix.access)
 pipe = clone(posix.pipe)

@@ -48,6 +48,15 @@ def _(scene: Scene) -> Any:
     return scene.wait(os.read, slave, 10)
 
 
+@row("os.readinto (pipe)")
+def _(scene: Scene) -> Any:
+    scene.need(os, "readinto")
+    reader, writer = os.pipe()
+    buffer = bytearray(3)
+    scene.after(os.write, writer, b"abc")
+    return scene.wait(os.readinto, reader, buffer), buffer  # type: ignore[attr-defined]
+
+
 @row("os.readv (pipe)")
 def _(scene: Scene) -> Any:
     scene.need(os, "readv")

@@ -78,6 +78,8 @@ def _mode(status: os.stat_result) -> int:
 
 _on_path("stat", "LOOKUP", lambda: _mode(os.stat(_FILE)))
 _on_path("stat", "GETATTR", lambda: _mode(os.stat(_HERE)), "os.stat (attributes)")
+if hasattr(os, "statx"):
+    _on_path("statx", "LOOKUP", lambda: os.statx(_FILE, os.STATX_MODE).stx_mode)  # type: ignore[attr-defined]
 _on_path("lstat", "LOOKUP", lambda: _mode(os.lstat("slow/link")))
 _on_path("access", "LOOKUP", lambda: os.access(_FILE, os.R_OK))
 _on_path("readlink", "READLINK", lambda: os.readlink("slow/link"))

@@ -40,6 +40,8 @@ def patches(runtime: Runtime) -> list[Patch]:
     if originals.readv is not None:
         calls["readv"] = _make_vector(kernel, originals.readv, streams.readv, disk.readv)
         calls["writev"] = _make_vector(kernel, originals.writev, streams.writev, disk.writev)
+    if originals.readinto is not None:
+        calls["readinto"] = _make_readinto(kernel, streams, disk)
     if originals.preadv is not None:
         calls["preadv"] = _make_positioned(disk, originals.preadv, streams.readv, disk.readv)
         calls["pwritev"] = _make_positioned(disk, originals.pwritev, streams.writev, disk.writev)
@@ -112,6 +114,27 @@ def _make_vector(
             return original(fd, buffers)
 
     return vector
+
+
+def _make_readinto(kernel: Kernel, streams: Streams, disk: Disk) -> Any:
+    original = originals.readinto
+
+    def readinto(*args: Any) -> Any:
+        if not kernel.is_mine() or len(args) != 2 or type(args[0]) is bool:
+            return original(*args)
+        fd, buffer = args
+        try:
+            view = memoryview(buffer).cast("B")
+        except _NOT_A_BUFFER:
+            return original(fd, buffer)  # raises
+        with view:
+            if view.readonly or not view:
+                return original(fd, buffer)
+            fd = index(fd)
+            count = streams.readv(fd, (view,))
+            return disk.readv(fd, (view,)) if count is None else count
+
+    return readinto
 
 
 def _make_positioned(

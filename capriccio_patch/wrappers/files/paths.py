@@ -43,6 +43,7 @@ __all__ = ["patches"]
 _LOOK_UPS = {
     "stat": True,
     "lstat": None,
+    "statx": True,
     "access": True,
     "readlink": None,
     "listdir": True,

@@ -129,6 +129,8 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         _make_write(runtime, mode, tls, owner_of, methods["write"]),
         _make_shutdown(mode, tls, owner_of, methods["shutdown"]),
     ]
+    if "sendfile" in methods:
+        rows.append(_make_sendfile(mode, tls, owner_of, methods["sendfile"]))
     return [Patch("ssl", "_ssl", f"_SSLSocket.{row.__name__}", row) for row in rows]
 
 
@@ -245,6 +247,27 @@ def _make_write(
             turns.give(self)
 
     return write
+
+
+def _make_sendfile(
+    mode: SocketMode, tls: Tls, owner_of: Callable[[Any], Any], original: Callable[..., Any]
+) -> Callable[..., Any]:
+    """SSL_sendfile(3), where the system's kernel does TLS."""
+    SocketType = originals.SocketType
+
+    def sendfile(self: Any, *args: Any) -> Any:
+        sock = owner_of(self)
+        if not isinstance(sock, SocketType) or tls.timeout(sock) == 0:
+            return original(self, *args)
+        deadline = mode.deadline(tls.timeout(sock))
+        if not tls.turns.take(self, deadline):
+            _write_expired(WRITE)
+        try:
+            return tls.run(sock, original, (self, *args), _write_expired, deadline)
+        finally:
+            tls.turns.give(self)
+
+    return sendfile
 
 
 def _make_shutdown(

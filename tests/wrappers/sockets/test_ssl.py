@@ -292,7 +292,9 @@ def test_the_end_of_the_stream_wakes_the_reader(pair: Pair) -> None:
     data = in_thread(client.recv, 1)
     until_parked(3)
     server.close()
-    assert data() == b""
+    found = data()
+    # OpenSSL 3.6 answers with an alert, which a UNIX socket without a peer refuses.
+    assert found == b"" or isinstance(found, BrokenPipeError)
 
 
 def test_closing_wakes_who_reads(pair: Pair) -> None:
