@@ -28,6 +28,7 @@ from .io.disk import Disk
 from .io.disk_services import DiskServices
 from .io.mounts import Mounts
 from .io.workers import Workers
+from .kernel import lifecycle
 from .kernel.core import Kernel
 from .patching.apply import Application, found_at, when_imported
 from .patching.checkpoints import with_checkpoints
@@ -70,6 +71,7 @@ class _Applied(Application):
             backend = create_backend(settings.sockio)
             opened.callback(backend.close)
             kernel = Kernel(backend, policy)
+            opened.callback(lifecycle.end, kernel)
             descriptors = Descriptors(kernel)
             Abilities(policy).attach(kernel)
             workers = Workers(kernel)
@@ -114,7 +116,6 @@ class _Applied(Application):
     def close(self) -> None:
         """Put everything back, and close what the runtime has opened."""
         self._opened.close()
-        self.runtime.kernel.spare.clear()
 
 
 _applied: _Applied | None = None

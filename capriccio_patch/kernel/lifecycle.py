@@ -18,7 +18,7 @@ from ..cpython import frames, originals
 from . import interrupts
 from .state import KernelState
 
-__all__ = ["make_run_thread", "start_base"]
+__all__ = ["end", "make_run_thread", "start_base"]
 
 _SPARE = 64
 """Greenlets that are kept for new threads at most."""
@@ -98,6 +98,15 @@ def start_base(kernel: KernelState, level: int) -> None:
     base.switch(kernel, level)
     kernel._base = base
     kernel._base_level = level
+
+
+def end(kernel: KernelState) -> None:
+    """Let go of the greenlets: nothing runs in this kernel any more.  Its main thread.
+
+    What a suspended greenlet has on its stack no collector sees.
+    """
+    kernel.spare.clear()
+    kernel._base.throw()
 
 
 def _base_loop(kernel: KernelState, level: int) -> None:

@@ -30,29 +30,33 @@ _interrupt_main = originals.interrupt_main
 
 
 class _Request:
-    """Asked by the evaluation loop whether it is true, it gives `signum` back."""
+    """Asked by the evaluation loop whether it is true, it has `wakeup` give `signum` back."""
 
-    __slots__ = ("_wakeup", "signum")
+    __slots__ = ("signum", "wakeup")
 
-    def __init__(self, wakeup: Wakeup) -> None:
-        self._wakeup = wakeup
+    def __init__(self) -> None:
+        self.wakeup: Wakeup | None = None
         self.signum = 0
 
     def __bool__(self) -> bool:
-        self._wakeup.give_back((self.signum,))
+        wakeup, self.wakeup = self.wakeup, None
+        if wakeup is not None:
+            wakeup.give_back((self.signum,))
         return False
+
+
+_request = _Request()
+interpose.leak(_request)  # it may be asked after all else is gone
 
 
 class Wakeup:
     """The program's wakeup descriptor (``signal.set_wakeup_fd``) and how to spare it."""
 
-    __slots__ = ("_aside", "_back", "_pipe", "_request", "fd")
+    __slots__ = ("_aside", "_back", "_pipe", "fd")
 
     def __init__(self) -> None:
         self.fd = -1
         """What the program has set; -1 for none."""
-        self._request = _Request(self)
-        interpose.leak(self._request)  # it may be asked after all else is gone
         self._pipe: tuple[Own, Own] | None = None
         self._aside: Callable[[], Any] | None = None
         self._back: Callable[[], Any] | None = None
@@ -93,8 +97,9 @@ class Wakeup:
             _interrupt_main(signum)
         else:
             # The wakeup descriptor can be changed on the main OS thread only.
-            self._request.signum = signum
-            thread_state.ask_later(self._request)
+            _request.signum = signum
+            _request.wakeup = self
+            thread_state.ask_later(_request)
 
     def trip_later(self, signum: int) -> None:
         """The same, in its handler; as with `give_back`, the caller returns at once."""
@@ -105,6 +110,8 @@ class Wakeup:
 
     def close(self) -> None:
         """Close the pipe; in a forked child too, where it is the parent's."""
+        if _request.wakeup is self:
+            _request.wakeup = None
         if self._pipe is not None:
             for own in self._pipe:
                 originals.close(own.release())
