@@ -46,7 +46,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     methods = {
         "__init__": _make_init(runtime),
         "close": _make_close(runtime),
-        "read": _make_read(runtime, reading.up_to),
+        "read": _make_read(runtime, reading),
         "readall": _make_readall(kernel, reading.all),
         "readinto": _make_readinto(kernel, reading.fill),
         "truncate": _make_truncate(runtime),
@@ -178,13 +178,15 @@ def _make_readinto(kernel: Kernel, fill: Callable[[Any, Any], int]) -> Any:
     return readinto
 
 
-def _make_read(runtime: Runtime, read_bytes: Callable[[Any, int], bytes]) -> Any:
+def _make_read(runtime: Runtime, reading: _Reading) -> Any:
     kernel = runtime.kernel
     get_ident = originals.get_ident
     readable = originals.fileio_readable
     seekable = originals.fileio_seekable
     original = originals.fileio_read
     asks_cache = runtime.disk.backend.asks_cache
+    fill = reading.fill
+    up_to = reading.up_to
 
     def read(self: Any, size: Any = -1, /) -> Any:
         if get_ident() != kernel.os_ident or not readable(self):
@@ -201,9 +203,13 @@ def _make_read(runtime: Runtime, read_bytes: Callable[[Any, int], bytes]) -> Any
         if asks_cache and size <= _PIECE and len(kernel.threads) == 1 and seekable(self):
             return original(self, size)  # nobody minds if it waits for the disk
         try:
-            return read_bytes(self, size)
+            if size > CHUNK:
+                return up_to(self, size)
+            data = bytearray(size)  # `_Reading.up_to`, without its call
+            count = fill(self, data)
         except BlockingIOError:
             return None
+        return bytes(data) if count == size else bytes(memoryview(data)[:count])
 
     return read
 
