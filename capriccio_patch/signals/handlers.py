@@ -74,7 +74,7 @@ class Signals:
         "_pending",
         "_preemption",
         "_suspended",
-        "_together",
+        "_batch",
         "acting_main",
         "claim",
         "deliver",
@@ -88,11 +88,12 @@ class Signals:
     def __init__(self, kernel: Kernel, preemption: Preemption) -> None:
         self._kernel = kernel
         self._preemption = preemption
-        self._together: set[int] | None = None
-        """While `deliver` decides: what CPython hands to it meanwhile."""
+        self._batch: set[int] | None = None
+        """While `deliver` decides: the signals that CPython hands to it meanwhile."""
         self._pending: set[int] = set()
         self._suspended: list[Thread] = []
-        """Whose waits the handlers that run now have interrupted, the main thread's first."""
+        """The records whose waits the handlers that run now have interrupted, the main thread's
+        first."""
         self.acting_main = kernel.main
         """What the main thread runs or waits as."""
         self.handlers: dict[int, Any] = {}
@@ -102,9 +103,9 @@ class Signals:
         self.deliver = self._deliver
         """The handler that CPython is given: one object, to be known again."""
         self.claim: Callable[[int], bool] = lambda signum: False
-        """Asked first: whether somebody takes this signal in the handler's stead."""
+        """Asked first: whether a thread that waits for this signal takes it instead."""
         self.paused: set[Thread] = set()
-        """Who waits until a handler has run."""
+        """The threads that wait until a handler has run."""
         self.restarting: set[int] = set()
         """Signals that are not to end a wait: ``siginterrupt(signum, False)``."""
         self.wakeup = Wakeup()
@@ -117,13 +118,13 @@ class Signals:
     @frames.interrupter
     def _deliver(self, signum: int, frame: FrameType | None) -> None:
         """CPython's handler for every signal that the program has a handler for."""
-        together = self._together
-        if together is not None:
-            together.add(signum)
+        batch = self._batch
+        if batch is not None:
+            batch.add(signum)
             return
         if self.claim(signum):
             return
-        self._together = together = {signum}
+        self._batch = batch = {signum}
         way = self._way(frame)
         if way is _Way.YIELD:
             # CPython calls the handlers of one look one after the other: those behind this one
@@ -131,18 +132,18 @@ class Signals:
             self.wakeup.give_back((signum,))
             for _ in (1, 2):
                 pass  # the backward jump has CPython look
-        self._together = None
+        self._batch = None
         if way is _Way.LATER:
-            self.wakeup.give_back(together)
+            self.wakeup.give_back(batch)
         elif way is _Way.HERE:
-            together.discard(signum)
-            if together:
-                self.wakeup.give_back(together)
+            batch.discard(signum)
+            if batch:
+                self.wakeup.give_back(batch)
             handler = self.handlers.get(signum)
             if callable(handler):
                 handler(signum, frame)
         else:
-            self._pending.update(n for n in together if n == signum or not self.claim(n))
+            self._pending.update(n for n in batch if n == signum or not self.claim(n))
             self._interrupt()
             if way is _Way.YIELD:
                 self._kernel.yield_()
@@ -217,7 +218,7 @@ class Signals:
     def _after_fork(self) -> None:
         """In the child: the thread that called fork is the main one, and no signal is pending."""
         kernel = self._kernel
-        self._together = None
+        self._batch = None
         self._pending.clear()
         self.paused.clear()
         self.wakeup.close()
