@@ -300,3 +300,41 @@ def test_whether_there_are_audit_hooks(run_script: RunScript) -> None:
     print(before, is_audited())
     """
     assert run_script(script).stdout == "False True\n"
+
+
+def test_a_recursive_lock_of_the_lender_s(away: None) -> None:
+    lock = threading.RLock()
+    condition = threading.Condition(lock)
+
+    def again() -> None:
+        with lock, condition:
+            assert lock._is_owned()  # type: ignore[attr-defined]
+            condition.notify_all()
+        with pytest.raises(RuntimeError):
+            lock.release()
+
+    def run(number: int) -> None:
+        with lock:
+            far(again)
+            with lock:
+                far(again)
+            assert lock._is_owned()  # type: ignore[attr-defined]
+        assert not far(lock._is_owned)  # type: ignore[attr-defined]
+
+    in_threads(run)
+    assert lock.acquire(blocking=False)
+    lock.release()
+
+
+def test_a_recursive_lock_of_another_thread_s(away: None) -> None:
+    lock = threading.RLock()
+
+    def try_() -> bool:
+        return lock.acquire(blocking=False)
+
+    with lock:
+        in_threads(lambda number: refused.append(far(try_)) if number else None, 2)
+    assert refused == [False]
+
+
+refused: list[bool] = []

@@ -96,7 +96,7 @@ def locks(runtime: Runtime, c_released: WeakSet[Any]) -> Locks:
         timeout = -1 if deadline is None else max(0.0, deadline - clock())
         call_alone = runtime.workers.call_alone
         try:
-            return bool(call_alone(_acquire_until, original_acquire, lock, timeout))
+            return bool(call_alone(original_acquire, lock, True, timeout))
         except RuntimeError:  # no further OS thread: there are none while CPython 3.12 shuts down
             return wait_by_polling(lock, deadline)
 
@@ -138,7 +138,7 @@ def rlocks(runtime: Runtime) -> RLocks:
     """Recursive locks."""
     kernel = runtime.kernel
     clock = kernel.clock
-    get_ident = originals.get_ident
+    get_ident, proxies = originals.get_ident, kernel.proxies
     original_acquire = originals.rlock_acquire
     original_release = originals.rlock_release
     is_owned = originals.rlock_is_owned
@@ -148,6 +148,8 @@ def rlocks(runtime: Runtime) -> RLocks:
     original_restore = originals.rlock_acquire_restore
     original_repr = originals.RLockType.__repr__
     owners: dict[int, int] = {}
+    borrowed: dict[tuple[int, int], int] = {}
+    """How often an OS thread has taken a lock again that the thread it works for owns."""
     deeper: dict[int, int] = {}
     """How often the owner has taken the lock again; not 0.  Only locks that have an owner."""
 
@@ -189,6 +191,10 @@ def rlocks(runtime: Runtime) -> RLocks:
 
     def acquire_slowly(self: Any, blocking: Any, timeout: Any) -> Any:
         if get_ident() != kernel.os_ident:
+            if proxies and is_lenders(self):
+                key = id(self), get_ident()
+                borrowed[key] = borrowed.get(key, 0) + 1
+                return True
             return original_acquire(self, blocking, timeout)
         limit = _limit(blocking, timeout, lambda: original_acquire(self, blocking, timeout))
         if try_acquire(self, False):
@@ -196,6 +202,11 @@ def rlocks(runtime: Runtime) -> RLocks:
         if limit == 0:
             return False
         return wait(self, None if limit is None else clock() + limit)
+
+    def is_lenders(lock: Any) -> bool:
+        """Whether the thread that this other OS thread works for owns it, as C says too."""
+        is_noted = owners.get(id(lock)) == proxies.get(get_ident(), -1)
+        return is_noted and f"owner={kernel.os_ident} " in original_repr(lock)
 
     def note(lock: Any, ident: int) -> bool:
         """C has given the lock to this OS thread: whether it is `ident`'s, which is noted then."""
@@ -262,6 +273,11 @@ def rlocks(runtime: Runtime) -> RLocks:
         """By a thread that does not own it, or that is not of this OS thread."""
         if get_ident() == kernel.os_ident:
             raise RuntimeError("cannot release un-acquired lock")
+        key = id(lock), get_ident()
+        if again := borrowed.pop(key, 0):
+            if again > 1:
+                borrowed[key] = again - 1
+            return
         forget_foreign(lock)
         original_release(lock)
         if waiting and id(lock) in waiting:
@@ -287,7 +303,7 @@ def rlocks(runtime: Runtime) -> RLocks:
 
     def owned(self: Any) -> bool:
         if get_ident() != kernel.os_ident:
-            return bool(is_owned(self))
+            return bool(is_owned(self)) or (bool(proxies) and is_lenders(self))
         return held(self)
 
     def held(self: Any) -> bool:
@@ -382,8 +398,3 @@ def _limit(blocking: Any, timeout: Any, refuse: Callable[[], Any]) -> float | No
     if not blocking or limit < 0 or limit > _TIMEOUT_MAX:
         refuse()
     return limit
-
-
-def _acquire_until(acquire: Callable[..., Any], lock: Any, timeout: float) -> bool:
-    """On a worker's OS thread: take the lock, which tells that it was released."""
-    return bool(acquire(lock, True, timeout))
