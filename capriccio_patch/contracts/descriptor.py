@@ -43,6 +43,7 @@ class Descriptor:
         "private",
         "readers",
         "registration",
+        "reused",
         "writers",
     )
 
@@ -56,6 +57,7 @@ class Descriptor:
         self.ended = False
         self.listens = False
         self.registration: Any = None
+        self.reused = False
         self.file: tuple[int, int] | None = None
         self.armed = 0
         self.readers: Slot = None
@@ -64,6 +66,15 @@ class Descriptor:
 
     def __repr__(self) -> str:
         return f"<Descriptor {self.fd}>"
+
+    @property
+    def registered(self) -> bool:
+        """Whether its scheme has noted a registration; schemes of third parties set it."""
+        return bool(self.registration)
+
+    @registered.setter
+    def registered(self, value: bool) -> None:
+        self.registration = value and (self.registration or True)
 
     def is_another_file(self, owned: bool = False, exact: bool = False) -> None:
         """The number has come to stand for another file: what was known of it is void."""

@@ -106,8 +106,12 @@ class DiskBackend(ABC):
         """
         return False
 
-    def note_time(self, seconds: float) -> None:  # noqa: B027
+    def note_time(self, seconds: float) -> None:
         """A call that was made directly has taken so long."""
+        self.took(seconds)
+
+    def took(self, seconds: float) -> None:  # noqa: B027
+        """As `note_time`, by the name that schemes of version 0.1 give it."""
 
     def poll(self) -> None:  # noqa: B027
         """Complete the requests that have been carried out."""

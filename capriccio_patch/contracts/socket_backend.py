@@ -13,7 +13,8 @@ threads make necessary.
    ``descriptor.owned`` a scheme may register for good; otherwise the request is spent with the
    first report (``armed`` becomes 0).  It returns the events that hold at once for descriptors
    which the facility can't watch (regular files), else 0; with `REUSED` where it has found that the
-   number stands for another file than at its last request.  Raises OSError for a bad descriptor.
+   number stands for another file than at its last request (or it sets ``descriptor.reused``).
+   Raises OSError for a bad descriptor.
 4. ``poll(timeout)`` waits up to ``timeout`` seconds (None: for ever; 0: not at all), and returns
    (descriptor number, events) pairs.  It may return early, with none.  A report may be spurious
    and may come for a closed number.  Signals are taken as CPython takes them (PEP 475).

@@ -215,6 +215,9 @@ class Waits:
         if d.file is None:
             d.file = identity_if_open(d.fd)
         events = self._kernel.backend.add_request(d, d.interest())
+        if d.reused:  # as schemes of third parties say it
+            d.reused = False
+            events |= REUSED
         if not events:
             return
         if events & ~REUSED:
