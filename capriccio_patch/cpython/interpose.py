@@ -92,12 +92,16 @@ _fastcall_address = _fields(print).vectorcall
 
 _definitions: dict[int, _MethodDef] = {}
 """By the address of the original: call sites point at them for the life of the process."""
+_copies: dict[int, _MethodDef] = {}
+"""By the address of the original and of the copy itself: what clones point at."""
 
 
 def clone(builtin: Any) -> Any:
     """A second builtin that calls the C function which `builtin` calls now.
 
-    It keeps doing so when `builtin` is redirected later.  Anything but a builtin is returned as is.
+    It keeps doing so when `builtin` is redirected later, and when somebody writes another function
+    into its method definition, as tests do that freeze the clock.  Anything but a builtin is
+    returned as is.
     """
     if not isinstance(builtin, BuiltinFunctionType):
         return builtin
@@ -105,7 +109,19 @@ def clone(builtin: Any) -> Any:
     method = _MethodDef.from_address(fields.ml)
     if method.flags & 0x0200:  # METH_METHOD: a builtin with a defining class, which we can't pass
         return builtin
-    return _new_builtin(fields.ml, fields.self, fields.module)
+    return _new_builtin(ctypes.addressof(_copied(fields.ml)), fields.self, fields.module)
+
+
+def _copied(ml: int) -> _MethodDef:
+    """A copy of the method definition at `ml`, which nobody else knows."""
+    now = _MethodDef.from_address(ml)
+    copy = _copies.get(ml)
+    if copy is None or (copy.meth, copy.flags) != (now.meth, now.flags):
+        # Both strings are C's own: read as Python's they would not live as long.
+        copy = _MethodDef()
+        ctypes.memmove(ctypes.addressof(copy), ml, ctypes.sizeof(_MethodDef))
+        _copies[ml] = _copies[ctypes.addressof(copy)] = copy
+    return copy
 
 
 def _definition(builtin: Any) -> _MethodDef:

@@ -78,6 +78,7 @@ QueueEmpty = _queue.Empty
 
 monotonic = clone(time.monotonic)
 sleep = clone(time.sleep)
+process_time = clone(time.process_time)
 clock_gettime: Any = clone(getattr(time, "clock_gettime", None))
 thread_time_ns: Any = clone(getattr(time, "thread_time_ns", time.process_time_ns))
 thread_time = clone(getattr(time, "thread_time", time.process_time))

@@ -16,8 +16,6 @@ Where the system does not tell any of this, the CPU time of the process is what 
 
 from __future__ import annotations
 
-import time
-
 from ..cpython import originals
 
 __all__ = ["Lateness", "cpu_delay"]
@@ -113,9 +111,8 @@ class Lateness:
 
     def _cpu_time(self) -> float:
         if self._clock is None:
-            return time.process_time()
-        seconds: float = originals.clock_gettime(self._clock)
-        return seconds
+            return float(originals.process_time())
+        return float(originals.clock_gettime(self._clock))
 
     def _switches(self) -> tuple[int, int]:
         """How often the watchdog has slept, and how often the process has lost a CPU."""

@@ -16,12 +16,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
 
 from capriccio_patch.cpython import interpose, originals
 from capriccio_patch.cpython.interpose import MethodRedirect, Redirect
+from tests.conftest import RunScript
 
 
 def raw(builtin: Any) -> tuple[int, ...]:
@@ -65,7 +67,8 @@ class TestClone:
         assert {"get_ident", "sleep", "select_select", "read"} <= set(names)
         for name in names:
             found = getattr(originals, name)
-            theirs = getattr(sys.modules[found.__module__ or "builtins"], found.__name__, None)
+            module = import_module(found.__module__ or "builtins")
+            theirs = getattr(module, found.__name__, None)
             assert found is not theirs, name
 
 
@@ -375,3 +378,92 @@ def test_a_redirected_call_costs_no_lookup_of_names(scratch: Any) -> None:
     assert redirect.builtin is scratch
     assert scratch(time.monotonic) is time.monotonic
     redirect.undo()
+
+
+class TestDefinitions:
+    """Somebody writes another C function into a builtin's method definition."""
+
+    @staticmethod
+    def rewritten(builtin: Any, other: Any) -> Callable[[], None]:
+        """Have `builtin` call what `other` calls, as libraries that freeze time do; the undo."""
+        definition, source = (
+            interpose._MethodDef.from_address(interpose._fields(each).ml)
+            for each in (builtin, other)
+        )
+        before = definition.meth
+        definition.meth = source.meth
+
+        def undo() -> None:
+            definition.meth = before
+
+        return undo
+
+    def test_a_clone_goes_on(self) -> None:
+        copy = interpose.clone(time.monotonic)
+        undo = self.rewritten(time.monotonic, time.process_time)
+        try:
+            assert time.monotonic() == pytest.approx(time.process_time(), abs=1)
+            assert copy() == pytest.approx(originals.monotonic(), abs=1)
+            assert repr(copy) == repr(time.monotonic)
+            # What is cloned now calls what is called now.
+            assert interpose.clone(time.monotonic)() == pytest.approx(time.process_time(), abs=1)
+        finally:
+            undo()
+        assert interpose.clone(time.monotonic)() == pytest.approx(originals.monotonic(), abs=1)
+
+    def test_clones_of_one_builtin_share_a_definition(self) -> None:
+        number = len(interpose._copies)
+        for _ in range(10):
+            interpose.clone(interpose.clone(time.perf_counter))
+        assert len(interpose._copies) <= number + 2
+
+    @pytest.mark.parametrize("when", ["before the patch", "after it"])
+    def test_the_runtimes_clock_goes_on(self, run_script: RunScript, when: str) -> None:
+        """While that of the program stands still."""
+        patch, freeze = "capriccio_patch.patch_all()", "definition.meth = frozen"
+        steps = (freeze, patch) if when == "before the patch" else (patch, freeze)
+        done = run_script(
+            f"""
+            import ctypes, queue, select, socket, threading, time
+            import capriccio_patch
+            from capriccio_patch.cpython import interpose
+
+            real = time.perf_counter
+            function = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p)
+            stands = function(lambda module, args: 100.0)
+            frozen = ctypes.cast(stands, ctypes.c_void_p).value
+            definition = interpose._MethodDef.from_address(interpose._fields(time.monotonic).ml)
+            before = definition.meth
+            {steps[0]}
+            {steps[1]}
+            assert time.monotonic() == time.monotonic() == 100.0
+            start = real()
+            one, other = socket.socketpair()
+            one.settimeout(0.05)
+            lock = threading.Lock()
+            lock.acquire()
+            ticks = []
+
+            def tick():
+                for _ in range(3):
+                    time.sleep(0.01)
+                    ticks.append(1)
+
+            thread = threading.Thread(target=tick)
+            thread.start()
+            assert not lock.acquire(timeout=0.05)
+            for wait, error in (
+                (lambda: one.recv(1), TimeoutError),
+                (lambda: queue.SimpleQueue().get(timeout=0.05), queue.Empty),
+            ):
+                try:
+                    wait()
+                except error:
+                    pass
+            assert select.select([one], [], [], 0.05) == ([], [], [])
+            thread.join()
+            print(len(ticks), 0.2 <= real() - start < 10)
+            definition.meth = before
+            """
+        )
+        assert done.stdout == "3 True\n"
