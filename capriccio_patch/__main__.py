@@ -25,7 +25,7 @@ import capriccio_patch
 
 from .api import program_failed
 from .cpython.frames import entry, hide, register, unseen
-from .cpython.modules import put_aside
+from .cpython.modules import entries_of_option_m, put_aside
 from .errors import CapriccioError
 
 TYPE_CHECKING = False
@@ -67,8 +67,7 @@ _LIST_OPTIONS = ("--only", "--exclude")
 def main(args: list[str]) -> None:
     """Patch this process, run the program that `args` name, and return or raise as it does."""
     settings, show_status, kind, target = _parse(args)
-    if not sys.flags.safe_path:
-        del sys.path[0]  # the current directory, there for our own sake; the program gets its own
+    del sys.path[: entries_of_option_m()]  # there for our own sake; the program gets its own
     try:
         capriccio_patch.patch_all(**settings)
     except CapriccioError as error:
@@ -164,7 +163,9 @@ def _fresh_main() -> dict[str, Any]:
 
 @entry
 def _run_module(name: str, namespace: dict[str, Any]) -> None:
-    _set_path0(os.getcwd())
+    here = _current_directory()
+    if here is not None:
+        _set_path0(here)
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]
 
 
@@ -203,7 +204,7 @@ def _run_stdin(_: str, namespace: dict[str, Any]) -> None:
 
 @entry
 def _run_file(path: str, namespace: dict[str, Any]) -> None:
-    path = os.path.join(os.getcwd(), path)
+    path = os.path.join(_current_directory() or "", path)
     if _is_container(path):
         sys.path.insert(0, path)
         runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
@@ -229,6 +230,14 @@ def _run_file(path: str, namespace: dict[str, Any]) -> None:
 def _set_no_cache(namespace: dict[str, Any]) -> None:
     if "__cached__" in globals():  # the interpreter sets it, up to Python 3.14
         namespace["__cached__"] = None
+
+
+def _current_directory() -> str | None:
+    """None if it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def _set_path0(entry: str) -> None:

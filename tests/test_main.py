@@ -373,3 +373,47 @@ def test_version(run: Runner, option: str) -> None:
     import capriccio_patch
 
     assert run.patched(option).out == f"capriccio_patch {capriccio_patch.__version__}\n"
+
+
+class TestWithoutACurrentDirectory:
+    """It has been removed."""
+
+    @staticmethod
+    def run(environ: dict[str, str], tmp_path: Path, *args: str) -> tuple[int, str, str]:
+        gone = tmp_path / "gone"
+        gone.mkdir()
+        command = [sys.executable, *args]
+        code = f"import os, sys; os.rmdir(os.getcwd()); os.execv({command[0]!r}, {command!r})"
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", code],
+            cwd=gone,
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ("{script}",),
+            ("-c", "import sys; print(sys.path[0] == '', len(sys.path))"),
+            ("-m", "told"),
+            ("-P", "{script}"),
+            ("is_none.py",),
+            ("-m", "is_none"),
+        ],
+    )
+    def test_a_program_runs_as_by_python(
+        self, environ: dict[str, str], tmp_path: Path, args: tuple[str, ...]
+    ) -> None:
+        directory = tmp_path / "program"
+        directory.mkdir()
+        script = directory / "told.py"
+        script.write_text("import sys\nprint(__name__, __file__, sys.argv, sys.path)\n")
+        environ["PYTHONPATH"] += f":{directory}"
+        args = tuple(arg.format(script=script) for arg in args)
+        options = args[:1] if args[0] == "-P" else ()
+        stock = self.run(environ, tmp_path, *args)
+        ours = (*options, "-m", "capriccio_patch", *args[len(options) :])
+        assert self.run(environ, tmp_path, *ours) == stock

@@ -52,7 +52,7 @@ else:
 
     ModuleType = type(sys)
 
-__all__ = ["Importing", "imported", "is_standard", "put_aside", "standard"]
+__all__ = ["Importing", "entries_of_option_m", "imported", "is_standard", "put_aside", "standard"]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -135,6 +135,18 @@ def put_aside(names: Iterable[str]) -> None:
             _keep(name, module)
 
 
+def entries_of_option_m() -> int:
+    """How many entries ``python -m`` has put first on the path: the current directory, if that
+    still exists, or none."""
+    if sys.flags.safe_path:
+        return 0
+    try:
+        os.getcwd()
+    except OSError:
+        return 0
+    return 1
+
+
 class Importing:
     """Within it the runtime imports for itself.  Not for imports of the program's modules."""
 
@@ -142,8 +154,8 @@ class Importing:
 
     def __enter__(self) -> None:
         # While ``python -m`` looks for its module it has the current directory on the path.
-        by_option = sys.argv[:1] == ["-m"] and not sys.flags.safe_path
-        self._here = sys.path[:1] if by_option else []
+        by_option = sys.argv[:1] == ["-m"]
+        self._here = sys.path[: by_option and entries_of_option_m()]
         self._first = [*_PLACES, *(place for place in sys.path if place.endswith(_INSTALLED))]
         self._before = frozenset(sys.modules)
         sys.path[: len(self._here)] = self._first
