@@ -59,7 +59,7 @@ def test_acquire_with_a_timeout(ticker: type[Ticker]) -> None:
     lock.acquire()
     with ticker() as others:
         assert lock.acquire(True, 0.02) is False
-    assert others.ticks > 3
+    assert others.ticks > 1
     assert lock.acquire(False) is False
     assert lock.acquire(timeout=-1) is False
     lock.release()
@@ -151,7 +151,7 @@ def test_an_os_thread_and_a_green_one(patched: None) -> None:
     start(run, ())
     assert not done.wait(0.01)
     lock.release()
-    assert done.wait(5)
+    assert done.wait(60)
     start(lock.release, ())
     assert lock.acquire()
 
@@ -164,9 +164,9 @@ def test_conditions_events_and_barriers(patched: None) -> None:
     def go() -> None:
         with condition:
             waiting.release()
-            assert condition.wait(5)
-        assert event.wait(5)
-        barrier.wait(5)
+            assert condition.wait(60)
+        assert event.wait(60)
+        barrier.wait(60)
         passed.append("all")
 
     threads = [threading.Thread(target=go) for _ in range(3)]
@@ -177,7 +177,7 @@ def test_conditions_events_and_barriers(patched: None) -> None:
     with condition:
         condition.notify_all()
     event.set()
-    barrier.wait(5)
+    barrier.wait(60)
     for thread in threads:
         thread.join()
     assert passed == ["all"] * 3

@@ -391,7 +391,7 @@ def test_communicate_with_more_than_pipes_hold(ticker: type[Ticker]) -> None:
 def test_run_with_a_timeout(ticker: type[Ticker]) -> None:
     with ticker() as ticks, pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(["sleep", "60"], capture_output=True, timeout=0.05)
-    assert ticks.ticks > 3
+    assert ticks.ticks > 1
 
 
 def test_many_at_once(patched: None) -> None:

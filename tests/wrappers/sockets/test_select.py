@@ -88,7 +88,7 @@ def test_a_timeout(scheme: None, ticker: Any, pipe: tuple[int, int], wait: Wait)
         start = time.monotonic()
         assert wait(pipe[0], 0.05) == []
         assert time.monotonic() - start >= 0.05
-        assert ticks.ticks > 2
+        assert ticks.ticks > 1
 
 
 @pytest.mark.parametrize("wait", WAITS)
@@ -143,7 +143,7 @@ def test_select_of_nothing_sleeps(ticker: Any) -> None:
     with ticker() as ticks:
         before = ticks.ticks
         assert select.select([], [], [], 0.02) == ([], [], [])
-        assert ticks.ticks > before + 1
+        assert ticks.ticks > before
     lists = select.select([], [], [], 0.001)
     assert len({id(each) for each in lists}) == 3
 

@@ -252,17 +252,22 @@ class TestJoin:
         made: list[threading.Thread] = []
         started = threading.Event()
 
+        ticker = Ticker()
+
+        def until_it_has_turned() -> None:
+            while ticker.ticks < 3:
+                original("time.sleep")(0.001)
+
         def foreign() -> None:
-            thread = threading.Thread(target=original("time.sleep"), args=(0.03,))
+            thread = threading.Thread(target=until_it_has_turned)
             made.append(thread)
             thread.start()
             started.set()
 
         original("_thread.start_new_thread")(foreign, ())
         started.wait()
-        with Ticker() as ticker:
+        with ticker:
             made[0].join()
-            assert ticker.ticks > 3
         assert not made[0].is_alive()
 
     def test_of_a_green_thread_by_an_os_thread(self) -> None:
