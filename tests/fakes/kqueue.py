@@ -67,6 +67,7 @@ _now = time.clock_gettime  # nothing that waits, so nothing that is taken over
 
 
 class _EpollEvent(ctypes.Structure):
+    _layout_ = "ms"  # what `_pack_` means; from CPython 3.14 it is to be said
     _pack_ = 1 if platform.machine() == "x86_64" else 0
     _fields_ = [("events", ctypes.c_uint32), ("data", ctypes.c_uint64)]
 
