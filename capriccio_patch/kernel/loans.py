@@ -70,7 +70,8 @@ class Loan:
         proxies[ident] = self._ident
         state.restore(self)
         with thread_state.Within(self._context):
-            state.restore_trace(self)
+            if self.trace is not None:
+                state.restore_trace(self)
             try:
                 return function(*args)
             finally:

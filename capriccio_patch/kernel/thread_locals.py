@@ -206,17 +206,24 @@ class CState:
             if word:
                 interpose.release(word)
 
-    def save_trace(self, holder: Holder) -> None:
-        """Take the trace and profile functions out, for `holder`, which runs."""
-        holder.trace = thread_state.exchange_tracing(self._trace, _NO_TRACE)
+    def trade_trace(self, holder: Holder) -> None:
+        """Take the trace and profile functions out, for `holder`, which runs; or put back, on its
+        stack, what was taken out.
 
-    def restore_trace(self, holder: Holder) -> None:
-        """Put back what `save_trace` took out, on the stack of `holder`."""
-        trace, holder.trace = holder.trace, None
-        if trace is not None:
-            for word in thread_state.exchange_tracing(self._trace, trace)[_OBJECTS]:
-                if word:  # set for nobody, while no thread ran
-                    interpose.release(word)
+        One function for both: a profiler sees the call of one and the return of the other, and
+        takes them for one call, in which the thread has waited.
+        """
+        trace = holder.trace
+        found = thread_state.exchange_tracing(self._trace, trace or _NO_TRACE)
+        if trace is None:
+            holder.trace = found
+            return
+        holder.trace = None
+        for word in found[_OBJECTS]:
+            if word:  # set for nobody, while no thread ran
+                interpose.release(word)
+
+    save_trace = restore_trace = trade_trace
 
     def discard(self) -> None:
         """Drop the current state: its thread has ended.  Destructors of thread-locals run here."""

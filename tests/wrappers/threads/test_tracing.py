@@ -331,3 +331,17 @@ def call_on_os_thread(function: Callable[..., Any], *args: Any) -> None:
 
     originals.start_new_thread(run, ())
     originals.lock_acquire(done)
+
+
+@pytest.mark.skipif(hasattr(sys, "monitoring"), reason="profilers go by another mechanism")
+def test_a_profiler_counts_a_wait_once(untraced: None, patched: None) -> None:
+    import cProfile
+    import pstats
+
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(3):
+        time.sleep(0.05)
+    profile.disable()
+    total = pstats.Stats(profile).total_tt  # type: ignore[attr-defined]
+    assert 0.14 < total < 0.29
