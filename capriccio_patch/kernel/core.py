@@ -375,7 +375,7 @@ class Kernel(KernelState):
 
     def yield_after_calls(self) -> None:
         """As `yield_if_due`; the time counts from the second such call in a run (most make one)."""
-        if self._calls_turn != self.now or self._calls_run != self.budget:
+        if self._calls_run != self.budget or self._calls_turn != self.now:
             # These two tell one run from all others.
             self._calls_turn, self._calls_run, self._calls_due = self.now, self.budget, 0.0
         elif not self._calls_due:

@@ -200,10 +200,13 @@ def _make_recv(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callab
 
 
 def _make_recv_into(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callable[..., Any]:
-    """The first try of `Receiver.take` written out: what is buffered is read so."""
+    """`Receiver.take` written out, as in `recv`: what is buffered is read so."""
     kernel = runtime.kernel
     get_ident = originals.get_ident
+    kernel_timeouts = mode.kernel_timeouts
+    gettimeout = originals.socket_gettimeout
     record_of = runtime.descriptors.get
+    wait_read = runtime.descriptors.wait_read
     pass_on = runtime.descriptors.pass_on
     yield_after_calls = kernel.yield_after_calls
     fileno = originals.socket_fileno
@@ -232,7 +235,20 @@ def _make_recv_into(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> C
                 yield_after_calls()
                 return count
         size = nbytes or memoryview(buffer).nbytes
-        return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size, d.ended)
+        if d.ended or gettimeout(self) is not None or kernel_timeouts.in_use:
+            return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size, d.ended)
+        wait_read(d, None, False)
+        d.can_read = False
+        try:
+            count = original(self, buffer, nbytes, DONTWAIT)
+        except BlockingIOError:
+            return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size, True)
+        except BaseException:
+            pass_on(d)
+            raise
+        if not d.exact or not count or count == size:
+            pass_on(d)
+        return count
 
     return recv_into
 
