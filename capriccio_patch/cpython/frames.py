@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 PACKAGE = __name__.partition(".")[0]
-PROGRAMS = (f"{PACKAGE}.audit", f"{PACKAGE}.bench", f"{PACKAGE}.sitecustomize")
+PROGRAMS = (f"{PACKAGE}.audit", f"{PACKAGE}.bench")
 
 _INSIDE = f"{PACKAGE}."
 
