@@ -169,6 +169,11 @@ class KernelState:
         if self.blocking or self.polled_outside:
             self.backend.notify()
 
+    def call_next(self, call: Callable[..., object], *args: Any) -> None:
+        """As `call_soon`, and before another thread runs.  Scheduler's OS thread."""
+        self._inbox.append((call, args))
+        self.budget = 0
+
     def _drain_inbox(self) -> None:
         inbox = self._inbox
         for _ in range(len(inbox)):

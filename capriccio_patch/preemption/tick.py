@@ -111,14 +111,19 @@ class Preemption:
         kernel = self._kernel
         if self._to_raise is not None and not is_ours(frame):
             self._raise(self._to_raise)
-        if type(kernel.current) is Finalizer or self.signum is None:
+        if self.signum is None:
             return
-        where = Point.SOON if self._tracing.value else point(frame)
+        in_kernel = type(kernel.current) is Finalizer
+        where = Point.SOON if in_kernel or self._tracing.value else point(frame)
+        if kernel.wake_watchdog is not None:  # not its request, then
+            if where is Point.SAFE or not self._postponements:
+                kernel.wake_watchdog()
+                return
+            where = Point.SOON  # nobody would ask again
+        elif in_kernel:
+            return  # it is about to switch
         if where is Point.SAFE:
-            if kernel.wake_watchdog is not None:
-                kernel.wake_watchdog()  # not its request, then
-            else:
-                kernel.preempt()
+            kernel.preempt()
         elif where is Point.SOON and self._postponements:
             self._postponements -= 1
             self._is_postponing = True

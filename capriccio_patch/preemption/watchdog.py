@@ -179,9 +179,9 @@ class Watchdog:
             kernel.wake_watchdog = self._wake
             if len(kernel.threads) > 1:
                 # CPython is yet to look for OS threads.  After that the forking thread either goes
-                # on, and takes the tick, or waits, and the kernel makes the call.
+                # on, and takes the tick, or lets others run, and the kernel makes the call first.
                 self.preemption.request()
-                kernel.call_soon(self._wake)
+                kernel.call_next(self._wake)
 
     def _forked(self) -> None:
         self._os_thread = None

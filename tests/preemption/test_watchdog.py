@@ -110,6 +110,49 @@ def test_parent_and_child_of_a_fork_are_preempted(run_script: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("hook", ["lambda: None", "lambda: [len([i]) for i in range(1000)]"])
+@pytest.mark.parametrize("wait", ["os.waitpid(pid, 0)", "wait_by_spinning(pid)"])
+def test_a_fork_with_hooks_in_python_leaves_the_watchdog_on(
+    run_script: Any, hook: str, wait: str
+) -> None:
+    """Whether the thread that forks waits, with another one runnable, or goes on computing."""
+    run_script(
+        f"""
+        import os, threading
+        import capriccio_patch
+        capriccio_patch.patch_all(scheduler="fifo")
+        os.register_at_fork(after_in_parent={hook})
+
+        gate = threading.Lock()
+        gate.acquire()
+        computing = ended = False
+        def compute():
+            global computing
+            with gate:
+                computing = True
+                while not ended:
+                    pass
+
+        def wait_by_spinning(pid):
+            while not computing:
+                pass
+            os.waitpid(pid, 0)
+
+        thread = threading.Thread(target=compute)
+        thread.start()
+        gate.release()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        {wait}
+        ended = True
+        thread.join()
+        """,
+        options=("-W", "ignore"),  # to print a warning lets others run
+        timeout=20,
+    )
+
+
 def test_nothing_outlives_an_exec(run_script: Any) -> None:
     done = run_script(
         """
