@@ -142,7 +142,8 @@ def test_iteration_of_subclasses_uses_their_readline(patched: None) -> None:
         def readline(self, size: int = -1, /) -> bytes:
             return super().readline(size).upper()
 
-    assert all(line == line.upper() for line in Lines(io.FileIO(__file__)))
+    with Lines(io.FileIO(__file__)) as lines:
+        assert all(line == line.upper() for line in lines)
 
 
 @pytest.mark.parametrize("name", ["write", "readinto", "seek"])
