@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from ..contracts.thread import Thread
 from ..graph.model import Place
 from ..graph.scarcity import Level, Scarcity
-from .recording import ObservedFifo
+from .recording import ObservedFifo, uncollected
 
 if TYPE_CHECKING:
     from ..kernel.core import Kernel
@@ -112,6 +112,7 @@ class GraphScheduler(ObservedFifo):
         self._left = 0  # each pop comes by `_pause`
         self._last_run = self._kernel.clock()
 
+    @uncollected
     def _pause(self) -> Thread:
         self._look_around()
         return super()._pause() if type(self) is GraphScheduler else self._pause()
@@ -137,6 +138,7 @@ class _Constrained(GraphScheduler):
         if not self.scarcity.look(self._kernel.clock(), runnable):
             self._relax()
 
+    @uncollected
     def _relax(self) -> None:
         self._sort()
         self.extend(self._giving)
@@ -149,6 +151,7 @@ class _Constrained(GraphScheduler):
         self._due = self._step = self._left = 1
         self.__class__ = GraphScheduler  # type: ignore[assignment]
 
+    @uncollected
     def _pause(self) -> Thread:
         self._end_sample()
         self._look_around()
@@ -167,6 +170,7 @@ class _Constrained(GraphScheduler):
         super()._end_sample()
         self._due = min(self._due, EVERY)
 
+    @uncollected
     def _sort(self) -> None:
         """Have what was pushed meanwhile take its place."""
         while deque.__len__(self):

@@ -2,12 +2,18 @@
 
 `ObservedFifo` is ``fifo`` with one Python call more for each switch; `Observed` stands before any
 other scheduler.  Neither is there unless the graph is asked for.
+
+To look at a move allocates, with a thread in hand that is not in the queue: the collector does not
+run then (`uncollected`), because a finalizer that waited there might wait for that thread.
 """
 
 from __future__ import annotations
 
+import gc
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.thread import Thread
@@ -16,7 +22,26 @@ from ..graph.recorder import Recorder
 if TYPE_CHECKING:
     from ..kernel.core import Kernel
 
-__all__ = ["Observed", "ObservedFifo"]
+__all__ = ["Observed", "ObservedFifo", "uncollected"]
+
+_Result = TypeVar("_Result")
+
+
+def uncollected(method: Callable[[Any], _Result]) -> Callable[[Any], _Result]:
+    """`method`, during which the collector does not run."""
+    isenabled, disable, enable = gc.isenabled, gc.disable, gc.enable
+
+    @wraps(method)
+    def call(self: Any) -> _Result:
+        if not isenabled():
+            return method(self)
+        disable()
+        try:
+            return method(self)
+        finally:
+            enable()
+
+    return call
 
 
 class ObservedFifo(deque[Thread]):
@@ -54,6 +79,7 @@ class ObservedFifo(deque[Thread]):
             return self.popleft()
         return self._pause()
 
+    @uncollected
     def _pause(self) -> Thread:
         """`pop`, when there is something to look at."""
         self._end_sample()
@@ -108,6 +134,11 @@ class Observed:
         self._left -= 1
         if self._left > 0:
             return self._scheduler.pop()
+        return self._pause()
+
+    @uncollected
+    def _pause(self) -> Thread:
+        """`pop`, when there is something to look at."""
         if self._sampling:
             self._sampling = False
             self.recorder.end()

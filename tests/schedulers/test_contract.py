@@ -72,7 +72,7 @@ def test_a_finalizer_in_the_middle_of_a_pop(scheduler: Scheduler) -> None:
     threshold = gc.get_threshold()
     gc.collect()
     try:
-        while len(scheduler) > 1:
+        while scheduler:
             gc.set_threshold(0)
             Finalized()
             gc.set_threshold(1)
