@@ -45,7 +45,7 @@ from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from . import finalizers, forks, interrupts, lifecycle
 from .slices import POLL_INTERVAL, SLICE_LIMIT, Slices
-from .state import TURN, KernelState
+from .state import TURN, KernelState, let_finalizers_come
 
 __all__ = ["TURN", "Kernel"]
 
@@ -191,17 +191,17 @@ class Kernel(KernelState):
             self._base.switch()
 
     def _exchange(self, me: Thread, new: Thread) -> Thread:
-        """Put away what C holds for `me` and install what it held for `new`, which is `_chosen`.
-
-        Returns who is to be switched to: another one, if a finalizer has waited in between.
-        """
+        """Exchange what C holds for `me` and for `new`, the chosen one; returns whom to switch to:
+        another one, if a finalizer has waited in between."""
         finalizer = self.finalizer
         finalizer.host = me
         self.current = finalizer
         self.c_state.save(me)
+        let_finalizers_come()
         while self._chosen is not new:
             new = self._next()
             self._chosen = new
+            let_finalizers_come()
         self.c_state.restore(new)
         return new
 
@@ -224,11 +224,10 @@ class Kernel(KernelState):
                     break
             self._switch(me)
         self._chosen = None
-        self.current = me
-        if me.trace is not None:
-            self.c_state.restore_trace(me)
         for thread in others:  # they were below
             self.push(thread)
+        if me.trace is not None:
+            self.c_state.restore_trace(me)
         return error
 
     def resume(self, thread: Thread) -> None:
@@ -290,12 +289,13 @@ class Kernel(KernelState):
                 new.greenlet.switch()
             else:
                 self._base.switch()
+        error = None
         if self._chosen is not me or me.interrupt is not None:
             error = self._go_on(me)
-            if error is not None:
-                raise error
         self._chosen = None
         self.current = me
+        if error is not None:
+            raise error
 
     def sleep_until(self, deadline: float) -> None:
         """Park until `deadline`, in seconds of the kernel's clock."""

@@ -16,7 +16,7 @@ from greenlet import getcurrent, greenlet
 from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from . import interrupts
-from .state import KernelState
+from .state import KernelState, let_finalizers_come
 
 __all__ = ["end", "make_run_thread", "start_base"]
 
@@ -130,6 +130,9 @@ def _base_loop(kernel: KernelState, level: int) -> None:
             finalizer = kernel.finalizer
             finalizer.host = thread
             kernel.current = finalizer
+            let_finalizers_come()
+            if kernel._chosen is not thread:
+                continue
             if thread.c_state is not None:
                 kernel.c_state.restore(thread)
         if not thread.started:

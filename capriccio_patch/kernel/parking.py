@@ -31,8 +31,9 @@ from typing import Any
 from ..contracts.thread import Slot, Thread, WaitQueue
 from ..cpython import originals
 from .core import Kernel
+from .state import let_finalizers_come
 
-__all__ = ["Lot", "first_of", "let_finalizers_come"]
+__all__ = ["Lot", "first_of"]
 
 
 class Lot:
@@ -234,7 +235,3 @@ def first_of(slot: Thread | WaitQueue) -> Thread:
         for thread in slot:
             return thread
     return slot  # type: ignore[return-value]
-
-
-def let_finalizers_come() -> None:
-    """A call: those that the last allocation has made due run now, and not a moment later."""

@@ -27,7 +27,7 @@ from ..cpython import originals
 from .thread_locals import CState
 from .timers import Timers
 
-__all__ = ["TURN", "KernelState"]
+__all__ = ["TURN", "KernelState", "let_finalizers_come"]
 
 TURN = 64
 """Switches between two polls at most."""
@@ -207,3 +207,7 @@ def _ignore(events: Iterable[tuple[int, int]]) -> None:
 
 def _no(fd: int) -> bool:
     return False
+
+
+def let_finalizers_come() -> None:
+    """A call: those that the last allocation has made due run now, and not a moment later."""

@@ -25,6 +25,7 @@ Scheduler's OS thread only, but for `CState.frame`.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any, Protocol
 
@@ -128,11 +129,24 @@ class CState:
             holder.c_state = saved
 
     def restore(self, holder: Holder) -> None:
-        """Install the state that was saved for `holder`; the current one must be empty."""
+        """Install the state that was saved for `holder`; the current one must be empty.
+
+        The collector does not run meanwhile: a finalizer that waited would have others run, and the
+        state of `holder` would be in two halves.
+        """
         saved = holder.c_state
         if saved is None:
             return
-        holder.c_state = None
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            holder.c_state = None
+            self._install(saved)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _install(self, saved: dict[str, Any]) -> None:
         local = saved.pop(_OUR_LOCAL, None)
         hooks = saved.pop(_OUR_HOOKS, None)
         depth = saved.pop(_OUR_DEPTH, 0)

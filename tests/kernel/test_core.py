@@ -445,6 +445,34 @@ class TestFinalizers:
         assert kernel.park(me)
         assert sim.log == ["chosen", "finalized"]
 
+    def test_one_that_comes_when_the_base_greenlet_has_chosen(
+        self, sim: Simulation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who was chosen may be what the finalizer waits for, and have ended when it returns."""
+        kernel = sim.kernel
+        me = kernel.begin()
+
+        def finalize() -> None:
+            monkeypatch.undo()
+            waiter = kernel.begin()
+            kernel.spawn(lambda: (sim.log.append("later"), kernel.resume(me)))
+            waiters.append(waiter)
+            kernel.park(waiter)
+            sim.log.append("finalized")
+
+        def first() -> None:
+            monkeypatch.setattr("capriccio_patch.kernel.lifecycle.let_finalizers_come", finalize)
+
+        def chosen() -> None:
+            sim.log.append("chosen")
+            kernel.resume(waiters[0])
+
+        waiters: list[Thread] = []
+        kernel.spawn(first)
+        kernel.spawn(chosen)
+        assert kernel.park(me)
+        assert sorted(sim.log) == ["chosen", "finalized", "later"]
+
     def test_one_that_is_resumed_before_it_parks(self, sim: Simulation) -> None:
         kernel = sim.kernel
 

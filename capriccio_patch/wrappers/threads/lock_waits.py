@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 from ...contracts.thread import Thread, WaitQueue
 from ...cpython import originals
 from ...kernel.core import Kernel
-from ...kernel.parking import Lot, first_of, let_finalizers_come
+from ...kernel.parking import Lot, first_of
+from ...kernel.state import let_finalizers_come
 
 __all__ = ["LockOperations", "LockWaits", "lock_waits"]
 
