@@ -3,11 +3,13 @@
 1. What is registered is a complete subclass of its contract, so whoever chooses it gets no error of
    an abstract class.
 2. An entry point is loaded when it is asked for, and not before.
-3. ``auto`` is no scheme's name: it chooses one.
+3. What is built in is imported when it is asked for: every patched program would pay for all.
+4. ``auto`` is no scheme's name: it chooses one.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import BackendUnavailable, ConfigError
@@ -36,14 +38,15 @@ S = TypeVar("S", bound=Scheme)
 class Registry(Generic[S]):
     """The schemes of one kind, by name.  Any OS thread."""
 
-    def __init__(self, kind: str, contract: type[S], group: str, built_in: dict[str, type[S]]):
-        """`kind` is what an error calls them, `group` the one of their entry points."""
+    def __init__(self, kind: str, contract: type[S], group: str, built_in: dict[str, str]):
+        """`kind` is what an error calls them, `group` the one of their entry points; `built_in` has
+        the class of each name, as ``module:Class`` of this package.
+        """
         self._kind = kind
         self._contract = contract
         self._group = group
         self.classes: dict[str, type[S]] = {}
-        for name, cls in built_in.items():
-            self.register(name, cls)
+        self._built_in = built_in
 
     def register(self, name: str, cls: Any) -> None:
         """Make a scheme available under `name`.
@@ -68,7 +71,7 @@ class Registry(Generic[S]):
         Those of entry points are loaded.
         """
         found: dict[str, str | None] = {}
-        for name in dict.fromkeys([*self.classes, *self._entry_points()]):
+        for name in dict.fromkeys([*self._built_in, *self.classes, *self._entry_points()]):
             try:
                 found[name] = self.find(name).is_available()
             except ConfigError as error:
@@ -91,10 +94,13 @@ class Registry(Generic[S]):
 
     def find(self, name: str) -> type[S]:
         """The scheme of a name.  ConfigError for an unknown one, or one that can't be loaded."""
+        if name not in self.classes and name in self._built_in:
+            module, _, cls = self._built_in[name].partition(":")
+            self.register(name, getattr(import_module(f"{__package__}.{module}"), cls))
         if name not in self.classes:
             entries = self._entry_points()
             if name not in entries:
-                known = ", ".join([AUTO, *self.classes, *entries])
+                known = ", ".join(dict.fromkeys([AUTO, *self._built_in, *self.classes, *entries]))
                 raise ConfigError(f"unknown {self._kind} {name!r}: known are {known}")
             self._load(entries[name])
         return self.classes[name]

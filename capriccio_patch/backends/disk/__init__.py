@@ -10,10 +10,6 @@ from __future__ import annotations
 
 from ...contracts.disk_backend import DiskBackend
 from ..registry import AUTO, Registry
-from .blocking import BlockingBackend
-from .io_uring import IoUringBackend
-from .nowait import NowaitBackend
-from .workers import WorkersBackend
 
 __all__ = [
     "REGISTRY",
@@ -23,18 +19,18 @@ __all__ = [
     "register_disk_backend",
 ]
 
-_BUILT_IN: tuple[type[DiskBackend], ...] = (
-    NowaitBackend,
-    IoUringBackend,
-    WorkersBackend,
-    BlockingBackend,
-)
+_BUILT_IN = {
+    "nowait": "disk.nowait:NowaitBackend",
+    "io_uring": "disk.io_uring:IoUringBackend",
+    "workers": "disk.workers:WorkersBackend",
+    "blocking": "disk.blocking:BlockingBackend",
+}
 
 REGISTRY: Registry[DiskBackend] = Registry(
     "disk I/O scheme",
     DiskBackend,  # type: ignore[type-abstract]  # what it registers is complete
     "capriccio_patch.disk_backends",
-    {cls.kind: cls for cls in _BUILT_IN},
+    _BUILT_IN,
 )
 
 
@@ -62,6 +58,8 @@ def create_disk_backend(name: str = AUTO) -> DiskBackend:
     here.
     """
     if name == AUTO:
-        _, slow = REGISTRY.first((IoUringBackend.kind, WorkersBackend.kind))
+        from .nowait import NowaitBackend
+
+        _, slow = REGISTRY.first(("io_uring", "workers"))
         return slow() if NowaitBackend.is_available() is not None else NowaitBackend(slow())
     return REGISTRY.first((name,))[1]()

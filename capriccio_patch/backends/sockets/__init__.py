@@ -13,12 +13,6 @@ from __future__ import annotations
 from ...contracts.socket_backend import Backend
 from ...io.reserved import standard_kept_free
 from ..registry import AUTO, Registry
-from .epoll import EpollBackend
-from .io_uring import IoUringBackend
-from .kqueue import KqueueBackend
-from .poll import PollBackend
-from .select import SelectBackend
-from .thread import ThreadBackend
 
 __all__ = [
     "PREFERRED",
@@ -32,20 +26,20 @@ __all__ = [
 
 PREFERRED = ("epoll", "kqueue", "poll", "select")
 
-_BUILT_IN: tuple[type[Backend], ...] = (
-    EpollBackend,
-    KqueueBackend,
-    PollBackend,
-    SelectBackend,
-    IoUringBackend,
-    ThreadBackend,
-)
+_BUILT_IN = {
+    "epoll": "sockets.epoll:EpollBackend",
+    "kqueue": "sockets.kqueue:KqueueBackend",
+    "poll": "sockets.poll:PollBackend",
+    "select": "sockets.select:SelectBackend",
+    "io_uring": "sockets.io_uring:IoUringBackend",
+    "thread": "sockets.thread:ThreadBackend",
+}
 
 REGISTRY: Registry[Backend] = Registry(
     "socket I/O scheme",
     Backend,  # type: ignore[type-abstract]  # what it registers is complete
     "capriccio_patch.backends",
-    {cls.name: cls for cls in _BUILT_IN},
+    _BUILT_IN,
 )
 
 

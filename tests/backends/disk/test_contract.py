@@ -15,6 +15,9 @@ import pytest
 import capriccio_patch
 from capriccio_patch.backends import disk as schemes
 from capriccio_patch.backends.disk import io_uring, nowait
+from capriccio_patch.backends.disk.blocking import BlockingBackend
+from capriccio_patch.backends.disk.io_uring import IoUringBackend
+from capriccio_patch.backends.disk.workers import WorkersBackend
 from capriccio_patch.cpython import originals
 from capriccio_patch.errors import BackendUnavailable, ConfigError
 from capriccio_patch.io.disk import CHUNK, Disk
@@ -297,9 +300,7 @@ def test_an_unknown_scheme_is_an_error() -> None:
 
 
 def test_a_scheme_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        schemes.IoUringBackend, "is_available", classmethod(lambda _: "it is forbidden")
-    )
+    monkeypatch.setattr(IoUringBackend, "is_available", classmethod(lambda _: "it is forbidden"))
     with pytest.raises(BackendUnavailable, match="io_uring: it is forbidden"):
         schemes.create_disk_backend("io_uring")
     auto = schemes.create_disk_backend("auto")
@@ -307,7 +308,7 @@ def test_a_scheme_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_registered_schemes_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Tape(schemes.BlockingBackend):
+    class Tape(BlockingBackend):
         kind = "tape"
 
     monkeypatch.setattr(schemes.REGISTRY, "classes", dict(schemes.REGISTRY.classes))
@@ -380,7 +381,7 @@ def test_a_kernel_whose_io_uring_can_empty_no_file(
             assert not disk.backend.empties
 
 
-class Recorder(schemes.WorkersBackend):
+class Recorder(WorkersBackend):
     """Counts the requests."""
 
     def __init__(self) -> None:
