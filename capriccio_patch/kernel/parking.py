@@ -118,15 +118,17 @@ class Lot:
         waiting = self.waiting
         key = self._key(thing)
         while key in waiting:
-            slot = waiting[key]
-            thread = first_of(slot)
-            if slot is thread:
+            thread: Any
+            slot: Any = waiting[key]
+            if slot.__class__ is not WaitQueue:
+                thread = slot
                 del waiting[key]
             else:
+                thread = first_of(slot)
                 let_finalizers_come()
-                if key not in waiting or waiting[key] is not slot or thread not in slot:  # type: ignore[operator]
+                if key not in waiting or waiting[key] is not slot or thread not in slot:
                     continue
-                del slot[thread]  # type: ignore[union-attr]
+                del slot[thread]
                 if not slot:
                     del waiting[key]
             kernel.resume(thread)
@@ -229,9 +231,8 @@ def _listed(slot: Slot) -> list[Thread]:
     return list(slot) if type(slot) is WaitQueue else [slot]  # type: ignore[list-item]
 
 
-def first_of(slot: Thread | WaitQueue) -> Thread:
-    """The thread that has waited longest.  Allocates, if there are several."""
-    if type(slot) is WaitQueue:
-        for thread in slot:
-            return thread
-    return slot  # type: ignore[return-value]
+def first_of(queue: WaitQueue) -> Thread | None:
+    """The thread that has waited longest; None if a finalizer, as this allocates, has all woken."""
+    for thread in queue:
+        return thread
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -307,6 +307,34 @@ def test_the_queue_changes_while_it_is_read(
 
     sim.run([partial(wait, number) for number in range(waiters)] + [wake])
     assert sim.log == list(range(waiters))
+
+
+def test_the_queue_is_emptied_while_it_is_read(
+    sim: Simulation, lot: Lot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finalizer, where the reader allocates, wakes all."""
+    thing = Record()
+
+    class Queue(WaitQueue):
+        def __iter__(self) -> Iterator[Thread]:
+            if armed:
+                armed.clear()
+                lot.wake_all(thing)
+            return super().__iter__()
+
+    def wait(number: int) -> None:
+        lot.park(thing)
+        sim.log.append(number)
+
+    def wake() -> None:
+        armed.append(True)
+        sim.log.append(lot.wake_one(thing))
+
+    armed: list[bool] = []
+    monkeypatch.setattr("capriccio_patch.kernel.parking.WaitQueue", Queue)
+    sim.run([partial(wait, 0), partial(wait, 1), wake])
+    assert sim.log == [False, 0, 1]
+    assert not lot.waiters(thing)
 
 
 def test_the_only_waiter_is_woken_while_a_second_one_queues(

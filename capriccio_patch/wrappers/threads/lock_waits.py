@@ -151,7 +151,11 @@ def lock_waits(kernel: Kernel, kind: str, operations: LockOperations) -> LockWai
         key = id(lock)
         while key in waiting:
             slot = waiting[key]
-            thread = first_of(slot)
+            thread: Any = slot
+            if slot.__class__ is WaitQueue:
+                thread = first_of(slot)
+                if thread is None:
+                    continue
             starves = thread in starving
             if not starves:
                 let_finalizers_come()
