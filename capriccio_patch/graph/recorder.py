@@ -327,3 +327,5 @@ else:
     count_descriptors = _count_descriptors_by_psutil
 """How many descriptors this process has open."""
 _memory = _memory_of_statm if _works(_memory_of_statm) else _memory_by_psutil
+if _memory_by_psutil is _memory or _count_descriptors_by_psutil is count_descriptors:
+    _process()  # it imports, which is nothing to do in a critical section

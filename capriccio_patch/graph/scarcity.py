@@ -11,8 +11,11 @@ Scheduler's OS thread only.
 
 from __future__ import annotations
 
+import resource
 from enum import IntEnum
 from typing import Any
+
+import psutil
 
 from ..cpython import originals
 from ..io import os_threads
@@ -102,27 +105,19 @@ def _level(left: float, little: float, none: float, before: Level, back: float) 
 
 
 def _descriptor_limit() -> int:
-    import resource
-
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1 << 30 if limit == resource.RLIM_INFINITY else limit
 
 
 def memory_left() -> float:
     """The share of the memory that may be used which is not.  Any OS thread but the scheduler's."""
-    import psutil
-
     machine = psutil.virtual_memory()
     shares = [machine.available / machine.total]
     process: Any = psutil.Process()
-    try:
-        import resource
-
+    if hasattr(resource, "RLIMIT_AS"):
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit != resource.RLIM_INFINITY:
             shares.append(1.0 - process.memory_info().vms / limit)
-    except (ImportError, AttributeError):
-        pass
     group = _group_left()
     if group is not None:
         shares.append(group)

@@ -27,15 +27,11 @@ Nothing is said of ``accept`` here: opening files, connecting, starting processe
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from ..contracts.thread import Thread
 from ..graph.model import Place
 from ..graph.scarcity import Level, Scarcity
 from .recording import ObservedFifo, uncollected
-
-if TYPE_CHECKING:
-    from ..kernel.core import Kernel
 
 __all__ = ["CHECKPOINTS", "GraphScheduler"]
 
@@ -82,12 +78,6 @@ class GraphScheduler(ObservedFifo):
         self._held: dict[Thread, tuple[Place, float]] = {}
         """By thread: where it is, and since when it is held; in order."""
         self.scarcity = Scarcity()
-
-    def attach(self, kernel: Kernel) -> None:
-        """`kernel` is whose threads these are."""
-        import psutil  # noqa: F401  # for `scarcity`, before imports are taken over
-
-        super().attach(kernel)
 
     def _start(self) -> None:
         super()._start()

@@ -77,6 +77,32 @@ def test_memory_is_read_on_an_os_thread(run_script: Any) -> None:
     assert done.stdout == "LITTLE False\n"
 
 
+def test_nothing_is_imported_when_it_looks(run_script: Any) -> None:
+    """What the runtime alone has imported is found by a search of the path, which reads files."""
+    done = run_script(
+        """
+        import sys, threading, time
+        import capriccio_patch
+        from capriccio_patch.graph import scarcity
+        scarcity.EVERY = 0.0
+        looked = []
+        class Finder:
+            def find_spec(self, name, path=None, target=None):
+                looked.append(name)
+        capriccio_patch.patch_all(scheduler="graph")
+        sys.meta_path.insert(0, Finder())
+        threads = [threading.Thread(target=time.sleep, args=(0.001,)) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        time.sleep(0.05)
+        print(looked)
+        """
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_a_control_group(tmp_path: Any) -> None:
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("900\n")
