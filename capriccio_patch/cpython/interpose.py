@@ -77,8 +77,6 @@ _api = ctypes.pythonapi
 _new_builtin = ctypes.PYFUNCTYPE(
     ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 )(("PyCFunction_NewEx", _api))
-_incref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_IncRef", _api))
-_decref = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("Py_DecRef", _api))
 _type_modified = ctypes.PYFUNCTYPE(None, ctypes.py_object)(("PyType_Modified", _api))
 _vectorcall_address = ctypes.cast(_api.PyObject_Vectorcall, ctypes.c_void_p).value
 
@@ -152,7 +150,7 @@ class Redirect:
         self._module = kind(builtin.__module__ or "builtins")
         self.builtin = builtin
         self._saved = (fields.ml, fields.self, fields.vectorcall)
-        _incref(id(self._module))
+        retain(id(self._module))
         fields.self = id(self._module)
         fields.vectorcall = _fastcall_address
         fields.ml = ctypes.addressof(definition)
@@ -161,7 +159,7 @@ class Redirect:
         """Make the builtin what it was."""
         fields = _fields(self.builtin)
         fields.ml, fields.self, fields.vectorcall = self._saved
-        _decref(id(self._module))
+        release(id(self._module))
 
 
 class MethodRedirect:
@@ -180,11 +178,11 @@ class MethodRedirect:
         self._ml = fields.ml
         self._vectorcall = fields.vectorcall
         owner = fields.self
-        _incref(id(replacement))
+        retain(id(replacement))
         fields.self = id(replacement)
         fields.vectorcall = _fastcall_address
         fields.ml = ctypes.addressof(definition)
-        _decref(owner)
+        release(owner)
 
     def undo(self) -> None:
         """Make the method what it was, if it still exists."""
@@ -193,11 +191,11 @@ class MethodRedirect:
             return
         replacement = method.__self__
         fields = _fields(method)
-        _incref(id(replacement.__self__))
+        retain(id(replacement.__self__))
         fields.self = id(replacement.__self__)
         fields.vectorcall = self._vectorcall
         fields.ml = self._ml
-        _decref(id(replacement))
+        release(id(replacement))
 
 
 def _flags_field(cls: type) -> ctypes.c_ulong:
@@ -267,14 +265,46 @@ def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
     return found, methods
 
 
+class _Slot:
+    """An object with one field that owns a reference, whose word can be written as well."""
+
+    __slots__ = ("held",)
+
+
+_spare: list[tuple[_Slot, Any]] = []
+"""Slots that are empty, with their words.  Whoever takes one has it alone."""
+
+
+def _take_slot() -> tuple[_Slot, Any]:
+    try:
+        return _spare.pop()
+    except IndexError:
+        slot = _Slot()
+        word = (ctypes.c_size_t * 1).from_address(id(slot) + _HEADER)
+        return slot, memoryview(word).cast("B").cast("P")
+
+
+# References are counted by an object's own field.  A call of a C function by ctypes is an event for
+# audit hooks from CPython 3.14: the program would run while its state is exchanged.
+
+
 def retain(address: int) -> None:
     """Take one more reference to what a word read from the interpreter's memory refers to."""
-    _incref(address)
+    slot, word = taken = _take_slot()
+    word[0] = address
+    value = slot.held
+    word[0] = 0
+    slot.held = value
+    word[0] = 0
+    _spare.append(taken)
 
 
 def release(address: int) -> None:
     """Give up the reference that a word read from the interpreter's memory owns."""
-    _decref(address)
+    slot, word = taken = _take_slot()
+    word[0] = address
+    del slot.held
+    _spare.append(taken)
 
 
 def poll_registrations(poller: Any) -> dict[int, int]:
@@ -331,4 +361,4 @@ def word_finder(sample: Any, value: int) -> Callable[[Any], Any] | None:
 
 def leak(value: Any) -> None:
     """Keep `value` alive for ever, beyond the interpreter's finalization."""
-    _incref(id(value))
+    retain(id(value))

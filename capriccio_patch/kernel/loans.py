@@ -22,7 +22,6 @@ in audit hooks borrows nothing unless there are any (`is_audited`).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVar
@@ -30,14 +29,14 @@ from typing import Any, TypeVar
 from greenlet import getcurrent
 
 from ..cpython import originals, thread_state
+from ..cpython.audit_hooks import is_audited
 from .core import Kernel
 from .thread_locals import CState
 
-__all__ = ["Loan", "if_audited", "is_audited"]
+__all__ = ["Loan", "if_audited"]
 
 T = TypeVar("T")
 
-_audit: Any = sys.audit
 _states: dict[int, CState] = {}
 """Of OS threads that borrow, by identifier."""
 
@@ -67,6 +66,8 @@ class Loan:
         if self._kernel.is_mine():  # there is no other OS thread
             return function(*args)
         state = _state_here(ident)
+        if state.current or state.has_locals:
+            state.discard()  # of audit hooks that this OS thread has called by itself
         proxies[ident] = self._ident
         state.restore(self)
         with thread_state.Within(self._context):
@@ -92,15 +93,6 @@ class Loan:
 def if_audited(kernel: Kernel) -> Loan | None:
     """What a call needs that calls the program back in audit hooks alone.  Green threads."""
     return Loan(kernel) if is_audited() else None
-
-
-def is_audited() -> bool:
-    """Whether there are audit hooks: without any, C does not look at the event.  Any OS thread."""
-    try:
-        _audit(0)
-    except TypeError:
-        return True
-    return False
 
 
 def _state_here(ident: int) -> CState:

@@ -291,17 +291,6 @@ def test_audit_hooks(run_script: RunScript, diskio: str) -> None:
     assert done.stderr == ""
 
 
-def test_whether_there_are_audit_hooks(run_script: RunScript) -> None:
-    script = """
-    import sys
-    from capriccio_patch.kernel.loans import is_audited
-    before = is_audited()
-    sys.addaudithook(lambda *args: None)
-    print(before, is_audited())
-    """
-    assert run_script(script).stdout == "False True\n"
-
-
 def test_a_recursive_lock_of_the_lender_s(away: None) -> None:
     lock = threading.RLock()
     condition = threading.Condition(lock)
