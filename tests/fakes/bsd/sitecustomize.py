@@ -13,6 +13,8 @@ import os
 import posix
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -55,13 +57,25 @@ def _hide() -> None:
             delattr(module, name)
 
 
+@contextmanager
+def _standard_numbers_held() -> Iterator[None]:
+    """As the package imports `ctypes`: some builds of libffi keep a file open."""
+    held: list[int] = []
+    while not held or min(held[-2:]) < 3:
+        held += os.pipe()
+    yield
+    for fd in held:
+        os.close(fd)
+
+
 def _install() -> None:
     path = Path(__file__).parent.parent / "kqueue.py"
     spec = importlib.util.spec_from_file_location("fake_kqueue", path)
     assert spec is not None
     assert spec.loader is not None
     fake = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fake)
+    with _standard_numbers_held():
+        spec.loader.exec_module(fake)
     fake.install(select)
 
 
