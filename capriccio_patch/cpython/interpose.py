@@ -269,6 +269,7 @@ class _Slot:
     """An object with one field that owns a reference, whose word can be written as well."""
 
     __slots__ = ("held",)
+    held: Any
 
 
 _spare: list[tuple[_Slot, Any]] = []
