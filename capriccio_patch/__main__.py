@@ -177,7 +177,7 @@ def _run_text(text: str, namespace: dict[str, Any]) -> None:
     if sys.version_info >= (3, 13):  # whose tracebacks show its lines; those of older ones do not
         import linecache
 
-        if hasattr(linecache, "_interactive_cache"):
+        if sys.version_info >= (3, 14):
             linecache._register_code(code, text, "<string>")
         else:
             linecache.cache["<string>"] = (len(text), None, text.splitlines(True), "<string>")

@@ -85,7 +85,11 @@ class _Applied(Application):
                 kernel, slice_for(settings, policy), *blocked_for(settings, policy)
             )
             self.outcome = Outcome(kernel)
-            self.table = Table(self.runtime, self.watchdog, self.executed)
+            try:
+                self.table = Table(self.runtime, self.watchdog, self.executed)
+            except (AttributeError, KeyError) as error:
+                raise SystemError(f"names: {error!r}") from error
+            self.failed |= self.table.failed
             self.offload = Offload(
                 self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
             )
@@ -108,11 +112,12 @@ class _Applied(Application):
             return
         for late in self.table.late:
             if late.module == module.__name__:
-                rows = late.patches()
+                rows = late.rows(self.failed)
                 for row in rows:
                     self.selection.add(row)
                 for row in self._wanted(rows):
                     self.apply(row)
+        self.warn_of_failures(stacklevel=1)
 
     def close(self) -> None:
         """Put everything back, and close what the runtime has opened."""
@@ -149,7 +154,8 @@ def patch_all(
 
     Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
     here, PatchError on an OS thread that is not the main one, and in a Python that fails one of
-    `cpython.checks`, which it names.
+    `cpython.checks`, which it names.  A single function that can't be taken over is one for a
+    CapriccioWarning, and `status` tells why.
     """
     global _applied, _exit, _hooked
     if originals.get_ident() != _main_ident():
@@ -188,6 +194,7 @@ def patch_all(
     if not _hooked:
         _hooked = True
         register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
+    applied.warn_of_failures(stacklevel=3)
 
 
 @contextmanager
@@ -303,6 +310,7 @@ def status() -> dict[str, Any]:
     kernel = _applied.runtime.kernel
     return {
         "patched": True,
+        "gil": checks.has_gil(),
         "sockio": kernel.backend.name,
         "diskio": _applied.runtime.disk.backend.name,
         "scheduler": _applied.settings.scheduler,

@@ -20,12 +20,19 @@ from typing import Any
 
 from . import interpose, originals, thread_state
 
-__all__ = ["CHECKS", "refusal"]
+__all__ = ["CHECKS", "has_gil", "refusal"]
 
 CHECKS: dict[str, Callable[[], str | None]] = {}
 """By name: returns what is wrong, or None.  They are made in this order."""
 
 _passed: set[str] = set()
+
+
+def has_gil() -> bool:
+    """Whether one OS thread at a time runs Python code.  Any OS thread."""
+    has: Any = getattr(sys, "_is_gil_enabled", None)
+    return has is None or bool(has())
+
 
 _HAVE_GC = 1 << 14
 _MUTEX = 1

@@ -18,6 +18,7 @@ Nothing here calls the program's code.  Any OS thread, signal handlers.
 from __future__ import annotations
 
 import opcode
+import sys
 from collections.abc import Callable
 from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
@@ -49,8 +50,8 @@ _STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__cod
 """Known by the names of its arguments."""
 
 _CACHES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
-_RESUME_CACHES: int = _CACHES.get("RESUME", 0) if hasattr(_CACHES, "get") else 0
-"""By name from CPython 3.13; before, by number, and RESUME has none."""
+_RESUME_CACHES: int = _CACHES["RESUME"] if sys.version_info >= (3, 15) else 0
+"""Before CPython 3.15 RESUME has none."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -283,9 +283,10 @@ def _asyncio() -> Any:
 def _swap_task(loop: Any, task: Any) -> Any:
     """Put in the task that runs on the running `loop`; the one that was there.
 
-    Until CPython 3.13 a loop has its task in a dictionary: there is nothing to exchange.
+    Until CPython 3.13, and without the C module, a loop has its task in a dictionary: there is
+    nothing to exchange.
     """
-    asyncio = _asyncio()
-    if hasattr(asyncio, "_current_tasks"):
+    asyncio: Any = sys.modules.get("_asyncio")
+    if asyncio is None or hasattr(asyncio, "_current_tasks"):
         return None
     return asyncio._swap_current_task(loop, task)

@@ -21,7 +21,8 @@ from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
 from ..cpython import interpose
-from ..cpython.modules import is_standard
+from ..cpython.modules import is_standard, standard
+from ..errors import CapriccioWarning
 from ..wrappers.base import Existing, Patch
 
 __all__ = ["Application", "find", "found_at", "when_imported"]
@@ -78,6 +79,7 @@ class Application:
         """By name of a row: the way in which it was applied."""
         self.failed: dict[str, str] = {}
         """By name of a row: why it could not be applied."""
+        self._told: set[str] = set()
         self.originals: dict[int, Any] = {}
         """By id of what is found at a path now: the callable that was there."""
 
@@ -104,6 +106,17 @@ class Application:
         self._take_over(row)
         if row.install is not None and row.name in self.how:
             self.undo.append(row.install())
+
+    def warn_of_failures(self, stacklevel: int) -> None:
+        """One CapriccioWarning for what could not be taken over since the last.
+
+        `stacklevel` as in `warnings.warn`, for the caller.  Main OS thread.
+        """
+        failed = [f"{name} ({self.failed[name]})" for name in self.failed.keys() - self._told]
+        if failed:
+            self._told.update(self.failed)
+            text = f"not taken over, so that it may keep all threads waiting: {', '.join(failed)}"
+            standard("warnings").warn(text, CapriccioWarning, stacklevel)
 
     def put_back(self) -> None:
         """Undo everything, last first."""

@@ -68,6 +68,14 @@ class Late(NamedTuple):
     patches: Callable[[], list[Patch]]
     """Makes them; it is called once for each patch, when the module is there."""
 
+    def rows(self, failed: dict[str, str]) -> list[Patch]:
+        """`patches`; if they lack a private name, none, and why is noted in `failed`."""
+        try:
+            return self.patches()
+        except (AttributeError, KeyError) as error:
+            failed[self.module] = f"{type(error).__name__}: {error}"
+            return []
+
 
 class Method:
     """A method of a C type that is decided upon when it is looked up.

@@ -75,6 +75,8 @@ class Table:
             used.late(),
         )
         """The rows of modules that many programs never import."""
+        self.failed: dict[str, str] = {}
+        """By module: why there are no rows for it."""
         self.rows: list[Patch] = [
             *time.patches(runtime),
             *used.patches(),
@@ -102,7 +104,7 @@ class Table:
             *signal.patches(runtime, watchdog.preemption),
             *wait.patches(runtime),
             *semlock.patches(runtime),
-            *(row for late in self.late if imported(late.module) for row in late.patches()),
+            *(row for late in self.late if imported(late.module) for row in late.rows(self.failed)),
         ]
         """The rows of everything that is there now."""
 

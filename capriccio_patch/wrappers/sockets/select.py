@@ -26,6 +26,8 @@ from ..base import Patch, Runtime, seconds
 __all__ = ["patches"]
 
 _INT_MIN, _INT_MAX = -(1 << 31), (1 << 31) - 1
+_LONGEST = ((1 << 63) - 1) / 1e6
+"""Milliseconds in a PyTime_t."""
 # Beyond it (292 years) the originals raise OverflowError.
 _MAX_SECONDS = 9223372036.85
 
@@ -132,6 +134,17 @@ def _drop_hung_up(wanted: dict[int, int]) -> None:
 # -- poll ----------------------------------------------------------------------------------------
 
 
+def _is_exact(poller: Any) -> bool:
+    """Whether poll() takes any time rather than milliseconds in a C int: from CPython 3.15, where
+    the system has ppoll()."""
+    poller.register(_INT_MAX)  # is not open, which is an event
+    try:
+        originals.poll_poll(poller, _INT_MAX + 1)
+    except OverflowError:
+        return False
+    return True
+
+
 def _make_poll(runtime: Runtime) -> Callable[..., Any]:
     kernel = runtime.kernel
     observe = runtime.descriptors.observe
@@ -141,6 +154,8 @@ def _make_poll(runtime: Runtime) -> Callable[..., Any]:
     original = originals.poll_poll
     new_poller = originals.poll
     assert new_poller is not None
+    is_exact = _is_exact(new_poller())
+    least, most = (-_LONGEST, _LONGEST) if is_exact else (_INT_MIN, _INT_MAX)
     polling: set[int] = set()
     kernel.on_fork(polling.clear)
 
@@ -151,10 +166,10 @@ def _make_poll(runtime: Runtime) -> Callable[..., Any]:
         limit = -1.0
         if timeout is not None:
             limit = seconds(timeout, lambda: original(self, timeout))
-            if not _INT_MIN <= limit <= _INT_MAX:
+            if not least <= limit <= most:
                 return original(self, timeout)  # raises
             if limit >= 0:
-                deadline = clock() + ceil(limit) / 1000
+                deadline = clock() + (limit if is_exact else ceil(limit)) / 1000
         if id(self) in polling:
             raise RuntimeError("concurrent poll() invocation")
         found = original(self, 0)

@@ -22,6 +22,8 @@ def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module.  Imports ``_asyncio``."""
     import _asyncio
 
+    if not hasattr(_asyncio, "_current_tasks"):  # AttributeError here rather than at a switch
+        _asyncio._swap_current_task  # type: ignore[attr-defined]  # noqa: B018
     kernel = runtime.kernel
     get_ident = originals.get_ident
     original = interpose.clone(_asyncio._set_running_loop)

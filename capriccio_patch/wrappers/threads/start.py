@@ -207,7 +207,7 @@ def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]
 
     # OS threads that were started before the patch.
     for thread in list(threading._active.values()):  # type: ignore[attr-defined]
-        if thread.ident != kernel.os_ident and getattr(thread, "_tstate_lock", None):
+        if thread.ident != kernel.os_ident and thread._tstate_lock:
             c_released.add(thread._tstate_lock)
     rows = [Patch("threading", "_thread", "_set_sentinel", set_sentinel)]
     if hasattr(threading, "_maintain_shutdown_locks"):

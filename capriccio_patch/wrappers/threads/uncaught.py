@@ -75,7 +75,6 @@ def _walks() -> list[Patch]:
     return [
         Patch(_GROUP, "traceback", name, _walk(getattr(traceback, name)))
         for name in ("walk_tb", "_walk_tb_with_full_positions")
-        if hasattr(traceback, name)
     ]
 
 

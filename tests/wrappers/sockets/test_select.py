@@ -6,6 +6,7 @@ import math
 import os
 import select
 import selectors
+import signal
 import socket
 import tempfile
 import threading
@@ -263,6 +264,7 @@ BAD_TIMEOUTS: list[Any] = [
     1 << 64,
     -(1 << 64),
     1e30,
+    1e10,
     -1e10,
     object(),
 ]
@@ -292,7 +294,26 @@ def as_in_stock(calls: list[Callable[[], Any]]) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_errors_of_timeouts(patched: None, call: Callable[[Any], Any]) -> None:
-    as_in_stock([lambda bad=bad: call(bad) for bad in BAD_TIMEOUTS])
+    as_in_stock([lambda bad=bad: _unless_it_waits(call, bad) for bad in BAD_TIMEOUTS])
+
+
+class Waits(Exception):
+    """It does not return at once."""
+
+
+def _unless_it_waits(call: Callable[[Any], Any], timeout: Any) -> Any:
+    """From CPython 3.15 poll() waits for as long as 1e10 ms, and for ever with less than none."""
+
+    def handler(*_: object) -> None:
+        raise Waits
+
+    before = signal.signal(signal.SIGALRM, handler)
+    was_left, _ = signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        return call(timeout)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, was_left)
+        signal.signal(signal.SIGALRM, before)
 
 
 @needs_poll
@@ -315,7 +336,7 @@ def test_errors_of_arguments(patched: None) -> None:
             lambda: select.select([1 << 40], [], []),
             lambda: select.select([closed_fd], [], [], 1),
             lambda: select.select([], [], [], -1),
-            lambda: select.poll().poll(1 << 31),
+            lambda: select.poll().poll(1 << 63),
             lambda: select.epoll().poll(1 << 22),
             lambda: select.epoll().poll(1, 0),
             lambda: select.epoll().poll(1, "x"),
