@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import threading
 
@@ -26,12 +27,14 @@ def thread_handle_name() -> str:
 
 
 def system_name(ident: int | None) -> str:
-    """The name of the Thread with an identifier, as far as the system takes one for an OS thread;
-    "" without such a Thread.  From CPython 3.14 OS threads have the names of their Threads.
+    """The name of the Thread with an identifier, as the system tells that of an OS thread: as many
+    bytes as it takes, and none after a null; "" without such a Thread.
+
+    From CPython 3.14 OS threads have the names of their Threads.
     """
     thread = threading._active.get(ident)  # type: ignore[attr-defined]
     if thread is None:
         return ""
-    most: int = getattr(_thread, "_NAME_MAXLEN", 0)
-    encoding = sys.getfilesystemencoding()
-    return str(thread.name).encode(encoding, "replace")[:most].decode(encoding, "ignore")
+    most: int | None = getattr(_thread, "_NAME_MAXLEN", None)
+    name = str(thread.name).encode(sys.getfilesystemencoding(), "replace")
+    return os.fsdecode(name.partition(b"\0")[0][:most])
