@@ -42,6 +42,7 @@ _OUR_HOOKS = "capriccio_patch.hooks"
 _OUR_DEPTH = "capriccio_patch.depth"
 _OUR_LOCAL = "capriccio_patch.local"
 _OURS = frozenset({_LOOP, _REPR, _OUR_LOOP, _OUR_HOOKS, _OUR_DEPTH, _OUR_LOCAL})
+_HAS_TASK: bool = sys.version_info >= (3, 14)
 _NO_HOOKS = (None, None)
 _NO_LOCAL = (0, 0)
 _NO_TRACE = (0, 0, 0, 0)
@@ -287,6 +288,6 @@ def _swap_task(loop: Any, task: Any) -> Any:
     nothing to exchange.
     """
     asyncio: Any = sys.modules.get("_asyncio")
-    if asyncio is None or hasattr(asyncio, "_current_tasks"):
+    if asyncio is None or not _HAS_TASK:
         return None
     return asyncio._swap_current_task(loop, task)

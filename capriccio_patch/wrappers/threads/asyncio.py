@@ -8,6 +8,7 @@ where it is not, it is noted there as well.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from ...cpython import interpose, originals, thread_state
@@ -22,7 +23,7 @@ def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module.  Imports ``_asyncio``."""
     import _asyncio
 
-    if not hasattr(_asyncio, "_current_tasks"):  # AttributeError here rather than at a switch
+    if sys.version_info >= (3, 14):  # AttributeError here rather than at a switch
         _asyncio._swap_current_task  # type: ignore[attr-defined]  # noqa: B018
     kernel = runtime.kernel
     get_ident = originals.get_ident
