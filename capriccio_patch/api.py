@@ -21,6 +21,7 @@ from .cpython import checks, interpose, originals
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
+from .cpython.names import needed
 from .cpython.thread_names import thread_name
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
@@ -85,11 +86,8 @@ class _Applied(Application):
                 kernel, slice_for(settings, policy), *blocked_for(settings, policy)
             )
             self.outcome = Outcome(kernel)
-            try:
-                self.table = Table(self.runtime, self.watchdog, self.executed)
-            except (AttributeError, KeyError) as error:
-                raise SystemError(f"names: {error!r}") from error
-            self.failed |= self.table.failed
+            with needed():
+                self.table = Table(self.runtime, self.watchdog, self.executed, self.failed)
             self.offload = Offload(
                 self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
             )
@@ -110,13 +108,12 @@ class _Applied(Application):
         that is called so."""
         if not is_standard(vars(module)):
             return
-        for late in self.table.late:
-            if late.module == module.__name__:
-                rows = late.rows(self.failed)
-                for row in rows:
-                    self.selection.add(row)
-                for row in self._wanted(rows):
-                    self.apply(row)
+        for late in (each for each in self.table.late if each.module == module.__name__):
+            rows = late.rows(self.failed)
+            for row in rows:
+                self.selection.add(row)
+            for row in self._wanted(rows):
+                self.apply(row)
         self.warn_of_failures(stacklevel=1)
 
     def close(self) -> None:
@@ -154,8 +151,7 @@ def patch_all(
 
     Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
     here, PatchError on an OS thread that is not the main one, and in a Python that fails one of
-    `cpython.checks`, which it names.  A single function that can't be taken over is one for a
-    CapriccioWarning, and `status` tells why.
+    `cpython.checks`, which it names; a function that can't be taken over gets a CapriccioWarning.
     """
     global _applied, _exit, _hooked
     if originals.get_ident() != _main_ident():

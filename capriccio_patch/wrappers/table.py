@@ -47,9 +47,16 @@ class Table:
     """What one patch takes over."""
 
     def __init__(
-        self, runtime: Runtime, watchdog: Watchdog, executed: Callable[[Any], Any]
+        self,
+        runtime: Runtime,
+        watchdog: Watchdog,
+        executed: Callable[[Any], Any],
+        failed: dict[str, str],
     ) -> None:
-        """`executed` is called with each C module that is executed while the patch is in force."""
+        """`executed` is called with each C module that is executed while the patch is in force.
+
+        In `failed` is noted, by module, why there are no rows for it.
+        """
         c_released: WeakSet[Any] = WeakSet()
         used = cpu_time.CpuTime(runtime)
         plain = locks.locks(runtime, c_released)
@@ -75,8 +82,6 @@ class Table:
             used.late(),
         )
         """The rows of modules that many programs never import."""
-        self.failed: dict[str, str] = {}
-        """By module: why there are no rows for it."""
         self.rows: list[Patch] = [
             *time.patches(runtime),
             *used.patches(),
@@ -104,7 +109,7 @@ class Table:
             *signal.patches(runtime, watchdog.preemption),
             *wait.patches(runtime),
             *semlock.patches(runtime),
-            *(row for late in self.late if imported(late.module) for row in late.rows(self.failed)),
+            *(row for late in self.late if imported(late.module) for row in late.rows(failed)),
         ]
         """The rows of everything that is there now."""
 
