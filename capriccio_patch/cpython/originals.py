@@ -23,6 +23,8 @@ import sys
 import time
 from typing import Any
 
+from greenlet import greenlet
+
 from .interpose import clone
 
 try:
@@ -62,6 +64,9 @@ LockType = _thread.LockType
 RLockType = _thread.RLock
 SimpleQueueType = _queue.SimpleQueue
 SocketType = _socket.socket
+
+greenlet_switch: Any = greenlet.__dict__["switch"]
+greenlet_throw: Any = greenlet.__dict__["throw"]
 
 lock_acquire = LockType.__dict__["acquire"]
 lock_release = LockType.__dict__["release"]

@@ -26,8 +26,7 @@ Threads that wait for the same thing queue in a `parking.Lot`, which does this f
 6. Calls that are complete at once don't park: a thread that makes one after the other asks after
    each whether others are due (`yield_if_due`, `yield_after_calls`).
 
-`begin`, `park`, `resume` and the switch are inlined where the call would be felt; each copy says so
-where it stands, and docs/hot_paths.md lists them.
+Where a call would be felt it is inlined; docs/hot_paths.md lists these copies.
 
 Scheduler's OS thread, but for `has_slice` and what `state` says.
 """
@@ -48,6 +47,8 @@ from .slices import POLL_INTERVAL, SLICE_LIMIT, Slices
 from .state import TURN, KernelState, let_finalizers_come
 
 __all__ = ["TURN", "Kernel"]
+
+_switch_to = originals.greenlet_switch
 
 
 class Kernel(KernelState):
@@ -94,10 +95,9 @@ class Kernel(KernelState):
         """A new thread that calls `run`; it starts when its turn comes."""
         thread = Thread()
         thread.run = run
-        if self.spare:
-            thread.greenlet = self.spare.pop()
-            thread.started = True
-        else:
+        thread.greenlet = spare = self.spare and lifecycle.take_spare(self)
+        thread.started = bool(spare)
+        if not spare:
             thread.greenlet = greenlet(self._run_thread, self._base)
         self.threads[thread.ident] = thread
         self.push(thread)
@@ -156,9 +156,9 @@ class Kernel(KernelState):
             finalizer.host = new
             self.current = finalizer
             if new.started:
-                new.greenlet.switch()
+                _switch_to(new.greenlet)
             else:
-                self._base.switch()
+                _switch_to(self._base)
         error = None
         if self._chosen is not me or me.interrupt is not None:
             error = self._go_on(me)
@@ -186,9 +186,9 @@ class Kernel(KernelState):
         finalizer.host = new
         self.current = finalizer
         if new.started:
-            new.greenlet.switch()
+            _switch_to(new.greenlet)
         else:
-            self._base.switch()
+            _switch_to(self._base)
 
     def _exchange(self, me: Thread, new: Thread) -> Thread:
         """Exchange what C holds for `me` and for `new`, the chosen one; returns whom to switch to:
@@ -286,9 +286,9 @@ class Kernel(KernelState):
             finalizer.host = new
             self.current = finalizer
             if new.started:
-                new.greenlet.switch()
+                _switch_to(new.greenlet)
             else:
-                self._base.switch()
+                _switch_to(self._base)
         error = None
         if self._chosen is not me or me.interrupt is not None:
             error = self._go_on(me)

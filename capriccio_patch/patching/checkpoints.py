@@ -32,7 +32,7 @@ _ABOUT_ONESELF = frozenset(
         "_socket.socket.getblocking",
     }
 )
-_NOT_CONCERNED = frozenset({"asyncio", "ctypes", "importlib", "signal", "sys"})
+_NOT_CONCERNED = frozenset({"asyncio", "greenlet", "ctypes", "importlib", "signal", "sys"})
 """Groups of what belongs to the interpreter or to an event loop, not between threads."""
 
 
