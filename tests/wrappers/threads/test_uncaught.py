@@ -55,13 +55,15 @@ CALLS = {
         """,
     "raw thread": """
         import _thread
-        _thread.start_new_thread(recv, ()); time.sleep(0.05)
+        _thread.start_new_thread(recv, ()); time.sleep(0.1)
+        while _thread._count(): time.sleep(0.01)
         """,
     "hook of a raw thread": """
         import _thread
         def hook(args): recv()
         sys.unraisablehook = hook
-        _thread.start_new_thread(recv, ()); time.sleep(0.05)
+        _thread.start_new_thread(recv, ()); time.sleep(0.1)
+        while _thread._count(): time.sleep(0.01)
         """,
     "finalizer": """
         class Finalized:
