@@ -347,11 +347,20 @@ def _report_uncaught(thread: Thread) -> None:
     except BaseException as raised:
         text = "Exception ignored in sys.unraisablehook"
         frames.hide(raised)
+        _forget_context(raised, error)
         args = (type(raised), raised, raised.__traceback__, text, hook)
         try:
             sys.__unraisablehook__(_unraisable_type()(args))
         except BaseException:
             pass  # as in C: whoever switched to this thread must not get what it can't print
+
+
+def _forget_context(raised: BaseException, handled: BaseException | None) -> None:
+    """C calls a hook when it handles nothing: from CPython 3.15 contexts are printed."""
+    last = raised
+    while last.__context__ is not None and last.__context__ is not handled:
+        last = last.__context__
+    last.__context__ = None
 
 
 @cache
