@@ -1,6 +1,7 @@
 # make demo   shows the main job, in an environment of its own (.venv)
 # make test   runs the tests on every supported Python found (.venv-X.Y), and the linters
 #             PYTHONS="python3.12 /opt/python3.13/bin/python" chooses the Pythons
+# make again  runs what failed in the last `make test` once more
 # make lint   runs the linters alone
 # make conformance  runs CPython's own tests (core and network), stock and patched: an hour
 #             TESTS="core test_ssl" chooses sets or modules, MODE=late or undone when to patch
@@ -23,7 +24,7 @@ ifeq ($(VERSIONS),)
 $(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
 endif
 
-.PHONY: demo test lint conformance fuzz bench clean
+.PHONY: demo test again lint conformance fuzz bench clean
 .SECONDARY:
 
 demo: .venv/.stamp
@@ -43,9 +44,21 @@ bench: bench-$(NEWEST)
 bench-%: .venv-bench-%/.stamp
 	$(<D)/bin/python -m capriccio_patch.bench peers --json bench-$*.json --plots bench-$* $(ARGS)
 
+# How it ended is kept for `again`, which runs what failed once more: 1 is failed tests, more a crash.
 test-%: .venv-%/.stamp
 	@echo "== Python $*"
-	$(<D)/bin/python -m pytest
+	@$(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache; \
+	  ended=$$?; echo $$ended >$(<D)/.ended; exit $$ended
+
+again: lint $(VERSIONS:%=again-%)
+
+again-%: .venv-%/.stamp
+	@case $$(cat $(<D)/.ended) in \
+	  0) ;; \
+	  1) echo "== Python $*, again, what failed"; \
+	     $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache --last-failed ;; \
+	  *) exit 1 ;; \
+	esac
 
 conformance: $(VERSIONS:%=conformance-%)
 
