@@ -314,11 +314,11 @@ class Kernel(KernelState):
         return pop()
 
     def _begin_turn(self) -> None:
-        """Take in what descriptors, timers and other OS threads have brought; wait for it if no
-        thread can run."""
+        """Take in what descriptors, timers, other OS threads bring; wait if no thread can run."""
         self.budget = TURN
         ready = self.ready
         idle = not ready
+        below = self.polling  # and on top of it a finalizer waits
         slices = self._slices
         overtaken = slices.overtaken() if slices.is_over else -1
         while True:
@@ -331,13 +331,15 @@ class Kernel(KernelState):
             if not ready and not self.deferred:
                 deadline = self.timers.next_deadline()
                 timeout = None if deadline is None else max(0.0, deadline - self.clock())
-                self.blocking = True
+                self.begin_polling()
                 if self._inbox or ready:
                     timeout = 0.0
             try:
                 events = self.backend.poll(timeout)
             finally:
                 self.blocking = False
+                if self.polling and not below:
+                    self.end_polling()
             self.now = self.clock()
             if timeout != 0.0 and self.wake_watchdog is not None:
                 self.wake_watchdog()
@@ -354,29 +356,27 @@ class Kernel(KernelState):
             else:
                 slices.is_over = False
             if ready:
+                if below:
+                    self.backend.notify()  # this poll has taken what was to end the one below
                 return
 
     # -- letting others run ------------------------------------------------------------------
 
     @frames.wait("preempted")
     def preempt(self) -> None:
-        """Have the current thread, which has used its slice, let others run, if any can.
-
-        Only at a safe point (`preemption.safe_point`).  Raises what an interrupt raises.
-        """
+        """Have the current thread, which has used its slice, let others run, if any can.  Only at a
+        safe point (`preemption.safe_point`).  Raises what an interrupt raises."""
         self._step_aside(SLICE_LIMIT)
 
     def yield_if_due(self) -> None:
         """The current thread has made a call that it might have had to wait for: let others run if
-        nothing was polled for `POLL_INTERVAL`.  Raises what an interrupt raises.
-        """
+        nothing was polled for `POLL_INTERVAL`.  Raises what an interrupt raises."""
         if self.clock() - self.now > POLL_INTERVAL and len(self.threads) > 1:
             self._step_aside(POLL_INTERVAL)
 
     def yield_after_calls(self) -> None:
         """As `yield_if_due`; the time counts from the second such call in a run (most make one)."""
         if self._calls_run != self.budget or self._calls_turn != self.now:
-            # These two tell one run from all others.
             self._calls_turn, self._calls_run, self._calls_due = self.now, self.budget, 0.0
         elif not self._calls_due:
             self._calls_due = self.clock() + POLL_INTERVAL

@@ -91,6 +91,7 @@ def keep_the_current(kernel: KernelState, backend: Backend) -> bool:
     me.timer = me.deadline = None  # its entry was in the parent's heap
     kernel._inbox.clear()
     kernel.blocking = kernel.polled_outside = False
+    kernel.end_polling()
     kernel._chosen = None
     kernel.unfinished.clear()
     while kernel.ready:

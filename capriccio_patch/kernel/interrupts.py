@@ -36,7 +36,7 @@ def interrupt(kernel: KernelState, thread: Thread, action: Action) -> None:
         thread.parked = False
         thread.by_interrupt = True
         kernel.push_first(thread)
-        if kernel.blocking:
+        if kernel.polling:
             kernel.backend.notify()
     elif thread in kernel.deferred:
         kernel.deferred.remove(thread)

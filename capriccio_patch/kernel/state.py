@@ -42,6 +42,7 @@ class KernelState:
         "_chosen",
         "_ended",
         "_inbox",
+        "_plain_push",
         "_pop",
         "after_fork_hooks",
         "around_fork_hooks",
@@ -65,6 +66,7 @@ class KernelState:
         "os_ident",
         "passed_over",
         "polled_outside",
+        "polling",
         "proxies",
         "push",
         "push_first",
@@ -86,7 +88,7 @@ class KernelState:
         """When the last poll ended, in seconds of the clock.  Any OS thread."""
         self.backend = backend
         self.scheduler = self.ready = scheduler
-        self.push = scheduler.push
+        self.push = self._plain_push = scheduler.push
         self.push_first = Abilities(scheduler).push_first
         self._pop = scheduler.pop
         self.budget = TURN
@@ -100,6 +102,9 @@ class KernelState:
         """Called when there may be something to watch; None while the watchdog is awake."""
         self.blocking = False
         """In a poll that waits: `Backend.notify` ends it.  Any OS thread."""
+        self.polling = False
+        """A poll that waits has begun, perhaps with a finalizer on top that lets others run: what
+        these and other OS threads bring has to end it.  Any OS thread."""
         self.polled_outside = False
         """The watchdog waits for what a poll would report: `Backend.notify` ends that too."""
         self.after_fork_hooks: list[Callable[[], None]] = []
@@ -166,8 +171,22 @@ class KernelState:
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
         self._inbox.append((call, args))
-        if self.blocking or self.polled_outside:
+        if self.polling or self.polled_outside:
             self.backend.notify()
+
+    def begin_polling(self) -> None:
+        """A poll is to wait for what comes; a finalizer, or a signal handler, may come as well."""
+        self.blocking = self.polling = True
+        self.push = self._push_and_notify
+
+    def end_polling(self) -> None:
+        """It is over."""
+        self.polling = False
+        self.push = self._plain_push
+
+    def _push_and_notify(self, thread: Thread) -> None:
+        self._plain_push(thread)
+        self.backend.notify()
 
     def call_next(self, call: Callable[..., object], *args: Any) -> None:
         """As `call_soon`, and before another thread runs.  Scheduler's OS thread."""

@@ -473,6 +473,40 @@ class TestFinalizers:
         assert kernel.park(me)
         assert sorted(sim.log) == ["chosen", "finalized", "later"]
 
+    def test_one_that_wakes_a_thread_ends_the_poll(self, sim: Simulation) -> None:
+        """The poll has begun, with nobody to run: it would wait in spite of the thread."""
+        kernel = sim.kernel
+        me = kernel.begin()
+
+        def finalize() -> None:
+            kernel.resume(me)
+            assert sim.backend.notified == 1
+
+        sim.during_polls(finalize)
+        kernel.park(me)
+        assert sim.backend.notified == 1
+        kernel.yield_()
+        assert sim.backend.notified == 1
+
+    def test_one_that_waits_ends_the_poll_below(self, sim: Simulation) -> None:
+        """A poll on top may have taken what was to end it."""
+        kernel = sim.kernel
+        me = kernel.begin()
+        backend = sim.backend
+        notified: list[int] = []
+
+        def finalize() -> None:
+            sim.during_polls(lambda: notified.append(backend.notified))  # and the time passes
+            kernel.sleep_until(sim.clock())
+            notified.append(backend.notified)
+            kernel.call_soon(kernel.resume, me)
+            notified.append(backend.notified)
+
+        sim.during_polls(finalize)
+        kernel.park(me)
+        within, after, called = notified
+        assert within < after < called
+
     def test_one_that_is_resumed_before_it_parks(self, sim: Simulation) -> None:
         kernel = sim.kernel
 
