@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import BuiltinFunctionType, ModuleType
 from typing import Any
 
@@ -90,6 +91,9 @@ class Application:
 
         `again` makes the rows for another module of the name that given rows have.
         """
+        for module in dict.fromkeys(row.module for row in rows if row.owner is None):
+            if module not in sys.modules:
+                _import(module)  # not by locks of which half are taken over
         for row in rows:
             self.apply(row)
         _rehash()
@@ -209,6 +213,13 @@ class Application:
                     break
         if again:
             self._adopt(again)
+
+
+def _import(module: str) -> None:
+    try:
+        import_module(module)
+    except ImportError:
+        pass  # its rows will say so
 
 
 def find(row: Patch) -> tuple[Any, str, Any]:
