@@ -562,16 +562,23 @@ def test_asyncio_signal_handlers_run_once_each(patched: None) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         handled = asyncio.Event()
+        sent: list[int] = []
 
         def handler() -> None:
             calls.append(1)
             handled.set()
 
+        def send_one() -> None:
+            send()
+            sent.append(1)
+
         loop.add_signal_handler(USR1, handler)
         for _ in range(count):
             handled.clear()
-            os_thread(send)
+            os_thread(send_one)
             await asyncio.wait_for(handled.wait(), 60)
+        while len(sent) < count:  # or the last would end the tests
+            await asyncio.sleep(0.001)
         loop.remove_signal_handler(USR1)
 
     asyncio.run(main())
