@@ -88,6 +88,14 @@ def sim() -> Simulation:
     return Simulation()
 
 
+@pytest.fixture(autouse=True)
+def switch_interval() -> Iterator[None]:
+    """What a test sets is put back: with a long one an OS thread would wait for the GIL for ever."""
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture
 def signal_dispositions() -> Iterator[None]:
     """What a test sets for the signals that tests use is put back after it."""
