@@ -90,7 +90,7 @@ def sim() -> Simulation:
 
 @pytest.fixture(autouse=True)
 def switch_interval() -> Iterator[None]:
-    """What a test sets is put back: with a long one an OS thread would wait for the GIL for ever."""
+    """What a test sets is put back: with a long one OS threads would wait for the GIL for ever."""
     before = sys.getswitchinterval()
     yield
     sys.setswitchinterval(before)
