@@ -93,6 +93,32 @@ def test_lazy_imports_in_progress_are_each_threads_own(
 
 
 @needs_lazy
+def test_lazy_imports_are_found_whatever_the_collector_does(run_script: RunScript) -> None:
+    program = """
+        import gc, sys
+        from capriccio_patch.cpython import thread_state
+        gc.set_threshold(1)
+        class Collects:
+            @staticmethod
+            def find_spec(*_):
+                gc.collect()
+        sys.meta_path.insert(0, Collects)
+        held = []
+        def during(lazy):
+            gc.collect()
+            found(lazy)
+        made = thread_state._import_lazily
+        def import_lazily(call):
+            global found
+            found = call
+            made(during)
+        thread_state._import_lazily = import_lazily
+        print(thread_state.lazy_imports())
+    """
+    assert run_script(program).stdout == "set()\n"
+
+
+@needs_lazy
 def test_a_circle_of_lazy_imports_is_told_as_by_stock(
     run_script: RunScript, tmp_path: Path
 ) -> None:

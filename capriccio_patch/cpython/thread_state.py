@@ -136,15 +136,15 @@ def _find_imports(done: Any, errors: list[BaseException]) -> None:
     """On an OS thread that is new: note where its set of lazy imports is."""
 
     def find(lazy: list[Any]) -> None:
-        found = [
-            offset
-            for each in gc.get_objects(generation=0)
-            if type(each) is set and lazy[0] in each
-            for offset in [_find_in_state([id(each)], _WHOLE)]
-        ]
+        # It is among the youngest objects, unless a collection has just been.
+        young = (each for each in gc.get_objects(generation=0) if type(each) is set)
+        sets = [each for each in young if lazy[0] in each]
+        if not sets:
+            sets = [each for each in gc.get_referrers(lazy[0]) if type(each) is set]
+        found = {_find_in_state([id(each)], _WHOLE) for each in sets}
         if len(found) != 1:
             raise SystemError("the lazy imports of a thread were not found")
-        _offsets[_IMPORTS] = found[0]
+        _offsets[_IMPORTS] = found.pop()
 
     try:
         _import_lazily(find)
