@@ -120,13 +120,18 @@ def test_accepted(seconds: Any) -> None:
     ids=repr,
 )
 def test_refused_as_by_stock(args: tuple[Any, ...]) -> None:
-    with pytest.raises((ValueError, TypeError, OverflowError)) as expected:
+    try:
         originals.sleep(*args)
+    except (ValueError, TypeError, OverflowError) as error:
+        expected = error
+    else:
+        assert time.sleep(*args) is None  # a real number, which CPython 3.15 takes
+        return
     with pytest.raises((ValueError, TypeError, OverflowError)) as found:
         time.sleep(*args)
-    assert type(found.value) is type(expected.value)
+    assert type(found.value) is type(expected)
     if len(args) == 1:
-        assert str(found.value) == str(expected.value)
+        assert str(found.value) == str(expected)
 
 
 def test_keywords_are_refused() -> None:
