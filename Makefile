@@ -57,7 +57,8 @@ again-%: .venv-%/.stamp
 	  0) ;; \
 	  1) echo "== Python $*, again, what failed"; \
 	     $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache --last-failed ;; \
-	  *) exit 1 ;; \
+	  *) echo "== Python $*, again, all of it: the run was broken off"; \
+	     $(<D)/bin/python -m pytest ;; \
 	esac
 
 conformance: $(VERSIONS:%=conformance-%)
