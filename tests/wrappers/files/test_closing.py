@@ -73,9 +73,15 @@ def test_a_number_that_is_closed_and_reused(scheme: None, patched: None) -> None
 def test_a_number_that_is_closed_on_another_os_thread(patched: None, pipe: Ends) -> None:
     reading = in_thread(lambda: os.read(pipe.reader, 1))
     time.sleep(0)
-    capriccio_patch.original("_thread.start_new_thread")(os.close, (pipe.reader,))
+    closed: list[None] = []
+    capriccio_patch.original("_thread.start_new_thread")(
+        lambda: closed.append(os.close(pipe.reader)),
+        (),  # type: ignore[func-returns-value]
+    )
     with pytest.raises(OSError, match="Bad file"):
         reading()
+    while not closed:  # before the number may stand for something else
+        time.sleep(0.001)
 
 
 def test_dup2_onto_itself_and_failing(patched: None, pipe: Ends) -> None:
