@@ -54,13 +54,19 @@ def test_whoever_waits_for_what_is_closed(
 
 def test_a_number_that_is_closed_and_reused(scheme: None, patched: None) -> None:
     """Whoever waited for the old file must not take what is in the new one."""
-    for _ in range(200):
+    reused = 0
+    while reused < 200:
         reader, writer = os.pipe()
         old = in_thread(lambda fd=reader: os.read(fd, 1))
         time.sleep(0)
         os.close(reader)
         os.close(writer)
-        assert os.pipe() == (reader, writer)
+        again = os.pipe()
+        if again != (reader, writer):  # the watchdog had one of the numbers for a moment
+            for fd in again:
+                os.close(fd)
+            continue
+        reused += 1
         new = in_thread(lambda fd=reader: os.read(fd, 1))
         os.write(writer, b"x")
         assert new() == b"x"
