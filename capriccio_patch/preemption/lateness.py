@@ -46,7 +46,10 @@ def cpu_delay(native_id: int) -> float | None:
     except (OSError, IndexError, ValueError):
         return None
     finally:
-        originals.close(fd)
+        try:
+            originals.close(fd)
+        except OSError:
+            pass  # the program has closed all numbers
 
 
 class Lateness:
