@@ -125,9 +125,9 @@ _applied: _Applied | None = None
 _awaited: set[str] = set()
 """Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
 _hooked = False
+"""Whether the interpreter has our fork hooks, which it never gives back."""
 _exit: Last | None = None
 """What is done at exit, while a patch is in force."""
-"""Whether the interpreter has our fork hooks, which it never gives back."""
 
 
 def patch_all(

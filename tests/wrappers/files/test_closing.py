@@ -82,7 +82,7 @@ def test_a_number_that_is_closed_on_another_os_thread(patched: None, pipe: Ends)
     closed: list[None] = []
     capriccio_patch.original("_thread.start_new_thread")(
         lambda: closed.append(os.close(pipe.reader)),
-        (),  # type: ignore[func-returns-value]
+        (),
     )
     with pytest.raises(OSError, match="Bad file"):
         reading()
