@@ -14,8 +14,11 @@ How one waits is in `io.waits`; this module says what a number stands for: when 
 to be another file's, and closed.
 
 1. A record is in ``table`` from when its number is first waited for, or is a socket's, until the
-   number is about to be closed; then it is marked ``closed`` and belongs to those who wait.
-2. Who waits for a number that another file has taken over meanwhile gets EBADF, and nothing of what
+   number is about to be closed; then it belongs to those who wait.  It is marked ``closed`` when
+   the number is free: a thread that has EBADF may close it again, and close nobody else's file.
+2. On other OS threads a close lets green threads run.  One that comes to wait meanwhile makes a
+   record of its own, which is looked at when the number is closed.
+3. Who waits for a number that another file has taken over meanwhile gets EBADF, and nothing of what
    belongs to the other file's readers.
 
 Scheduler's OS thread only, where nothing else is said.
@@ -85,21 +88,36 @@ class Descriptors(Waits):
         which it must stand anyway.
         """
         descriptor = self.table.pop(fd, None)
-        if descriptor is not None:
-            descriptor.closed = True
-            if self._kernel.is_mine():
-                self._kernel.backend.forget(descriptor)
+        if descriptor is not None and self._kernel.is_mine():
+            self._kernel.backend.forget(descriptor)
         return descriptor
 
     def closed(self, descriptor: Descriptor | None) -> None:
         """The descriptor is closed: who waits for it finds out by trying.  Any OS thread."""
         if descriptor is None:
             return
+        # Not before the call: who is told EBADF takes the number for free.
+        descriptor.closed = True
         if self._kernel.is_mine():
             self._wake_all(descriptor)
             self._gave_up(descriptor)
+            newer = self.table.get(descriptor.fd)
+            if newer is not None:
+                self._look_again(newer)
         else:
             self._kernel.call_soon(self.closed, descriptor)
+
+    def _look_again(self, newer: Descriptor) -> None:
+        """A record was made while its number was being closed: for the old file or for the next."""
+        file = identity_if_open(newer.fd)
+        if file is None:
+            del self.table[newer.fd]
+            newer.closed = True
+        elif newer.file is not None and newer.file != file:
+            newer.is_another_file()
+            self._abandon(newer)
+            return
+        self._wake_all(newer)
 
     def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
         """``close(*args)``, which closes `fd`; who waits for it finds out.  Any OS thread."""

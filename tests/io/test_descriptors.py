@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from errno import EBADF
 from typing import Any
 
 import pytest
@@ -263,9 +264,10 @@ def test_closing_wakes_everybody(world: World, d: Descriptor) -> None:
     world.start(lambda: world.log.append(("o", world.descriptors.observe({FD: READ}, None))))
     closing = world.descriptors.closing(FD)
     assert closing is d
-    assert d.closed
+    assert not d.closed
     assert world.backend.forgotten == [FD]
     world.descriptors.closed(closing)
+    assert d.closed
     world.settle()
     assert sorted(name for name, _ in world.log) == ["o", "r1", "r2", "w"]
     assert world.descriptors.get(FD) is None
@@ -284,11 +286,67 @@ def test_a_close_on_another_os_thread_does_not_touch_the_scheme(world: World) ->
     while not elsewhere:
         time.sleep(0.001)
     assert elsewhere == [d]
-    assert d.closed
+    assert not d.closed
     assert world.backend.forgotten == []
     world.descriptors.closed(d)
     world.settle()
+    assert d.closed
     assert world.log == [("a", True)]
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_others_run_while_a_number_is_being_closed(world: World, reused: bool) -> None:
+    """They are told of nothing before it is free, and who comes meanwhile is told then."""
+    reader, writer = os.pipe()
+    other = os.open(os.devnull, os.O_RDONLY)
+    d = world.descriptors.record(reader)
+    world.reader("before", d)
+    begun = originals.allocate_lock()
+    go = originals.allocate_lock()
+    over = originals.allocate_lock()
+    for lock in (begun, go, over):
+        lock.acquire()
+
+    def close() -> None:
+        begun.release()
+        go.acquire()
+        if reused:
+            os.dup2(other, reader)
+        else:
+            os.close(reader)
+
+    def run() -> None:
+        world.descriptors.close(reader, close)
+        over.release()
+
+    originals.start_new_thread(run, ())
+    begun.acquire()
+    world.settle()
+    assert not d.closed
+    assert world.log == []
+    newer = world.descriptors.record(reader)
+    assert newer is not d
+
+    def come() -> None:
+        newer.can_read = False
+        try:
+            world.descriptors.wait_read(newer, None, False)
+        except OSError as error:
+            world.log.append(error.errno)
+        else:
+            world.log.append(("meanwhile", newer.closed))
+
+    world.start(come)
+    go.release()
+    over.acquire()
+    world.report()
+    assert d.closed
+    told = EBADF if reused else ("meanwhile", True)
+    assert len(world.log) == 2
+    assert all(each in world.log for each in (("before", True), told))
+    assert world.descriptors.get(reader) is (newer if reused else None)
+    for fd in (writer, other, *([reader] if reused else [])):
+        os.close(fd)
 
 
 def test_a_new_socket_voids_what_was_known(world: World, d: Descriptor) -> None:
