@@ -78,10 +78,9 @@ def test_an_excused_test_is_counted_as_such() -> None:
     assert (found.lost, found.excused) == ([], ["test_x.a"])
 
 
-def test_an_excused_test_is_not_waited_for_long_and_not_run_again() -> None:
+def test_an_excused_test_is_not_run_again() -> None:
     options = runner.Options("python", "patched", [], excused=frozenset({"excused"}))
     module = runner.Module("test_x", options)
-    assert module._patience("excused") < module._patience("other") == options.hang
     asked: list[Any] = []
     module._one = lambda only, started: asked.append(only) or runner.Run("limit")
     module.tests = {"excused": ["hang", None]}
@@ -191,6 +190,20 @@ class Tests(unittest.TestCase):
         "_4_fails": "fail",
         "5_passes": "ok",
     }
+
+
+def test_how_the_process_of_an_excused_test_ends_does_not_count(run: Any) -> None:
+    pytest.importorskip("test.support")
+    source = """
+import threading, unittest
+class Tests(unittest.TestCase):
+    def leave(self): threading.Thread(target=threading.Event().wait).start()
+    def test_1_leaves_a_thread(self): self.leave(); self.fail("so")
+    def test_2_passes(self): pass
+"""
+    found = run("test_given", source, excused="Tests.test_1_leaves_a_thread")
+    assert [table.outcome(found, name)[:4] for name in found["tests"]] == ["fail", "ok"]
+    assert "exit" not in found
 
 
 def test_some_tests_are_run_again_by_themselves(run: Any, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@
 2. What failed, or hung, is run once more, alone with its like: who passes then is ``again``.
 3. The process that runs a module becomes the subreaper of all that the module leaves behind, and,
    as root, has a network of its own with nothing but loopback.
+4. Each excused test has a child of its own, whose end does not count: it may leave a thread that
+   waits for a day.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from table import EXIT, PASSED
 __all__ = ["Options", "repeat_module", "run_module"]
 
 EXCUSED_HANG = 10.0
-"""Seconds without a word that an excused test is given."""
+"""Seconds without a word that an excused test, and the end of its process, are given."""
 _CHILD = Path(__file__).with_name("child.py")
 _GIVE_UP = 12
 """Hangs and crashes of one module."""
@@ -65,6 +67,8 @@ class Run:
     current: str | None = None
     phase: tuple[str, str] = ("start", "")
     outcomes: dict[str, list[Any]] = field(default_factory=dict)
+    exit: int | str = 0
+    """``hang``, or its status, where it ended otherwise than by 0 after all tests."""
 
 
 class Module:
@@ -86,6 +90,8 @@ class Module:
         while troubles < _GIVE_UP:
             run = self._one(None, started)
             self.tests.update(run.outcomes)
+            if run.exit:
+                self.record["exit"] = run.exit
             if run.why == "done" or (run.why == "limit" and run.current is None):
                 break
             if run.current is not None:
@@ -95,6 +101,7 @@ class Module:
             if run.why == "limit":
                 break
             troubles += 1
+        self._excused(started)
         self._fill_in()
         self._again(started)
         self.record["seconds"] = round(time.monotonic() - started, 1)
@@ -121,6 +128,12 @@ class Module:
         }
         self.record["seconds"] = round(time.monotonic() - started, 1)
         return self.record
+
+    def _excused(self, started: float) -> None:
+        for each in self.ids or ():
+            if each in self.options.excused and each not in self.tests:
+                run = self._one([each], started)
+                self.tests[each] = run.outcomes.get(each, [run.why, run.detail])
 
     def _lose_phase(self, run: Run) -> bool:
         """The child ended between tests: what that takes with it; whether to go on."""
@@ -183,7 +196,7 @@ class Module:
                 "modules": options.modules,
                 "resources": RESOURCES + (["network"] if self.name in LOOPBACK else []),
                 "only": only,
-                "done": [] if only is not None else list(self.tests),
+                "done": [] if only is not None else [*self.tests, *options.excused],
                 "passed_over": self.passed_over + self.lost_classes,
             }
             (folder / "config").write_text(json.dumps(config))
@@ -199,11 +212,13 @@ class Module:
                     stderr=log,
                     start_new_session=True,
                 )
-                return self._watch(child, events, started + options.limit)
+                excused = only is not None and options.excused.issuperset(only)
+                hang = min(options.hang, EXCUSED_HANG) if excused else options.hang
+                return self._watch(child, events, started + options.limit, hang)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _watch(self, child: subprocess.Popen[bytes], events: Path, end: float) -> Run:
+    def _watch(self, child: subprocess.Popen[bytes], events: Path, end: float, hang: float) -> Run:
         run = Run()
         ended: dict[int, int] = {}
         rest = b""
@@ -224,13 +239,13 @@ class Module:
                     run.why = "done" if done else "crash"
                     run.detail = f"status {status}"
                     if done and status:
-                        self.record["exit"] = status
-                elif now - last > self._patience(run.current):
+                        run.exit = status
+                elif now - last > hang:
                     os.kill(child.pid, signal.SIGUSR1)
                     time.sleep(1.0)
                     run.why = "done" if done else "hang"
                     if done:
-                        self.record["exit"] = "hang"
+                        run.exit = "hang"
                 elif now > end and not done:
                     run.why = "limit"
                 else:
@@ -238,10 +253,6 @@ class Module:
         _kill_all(child.pid, ended)
         child.returncode = ended.get(child.pid, -9)
         return run
-
-    def _patience(self, test: str | None) -> float:
-        hang = self.options.hang
-        return min(hang, EXCUSED_HANG) if test in self.options.excused else hang
 
     def _take(self, run: Run, event: dict[str, Any]) -> bool:
         kind = event["e"]
