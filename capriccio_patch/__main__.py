@@ -23,7 +23,7 @@ from importlib.util import MAGIC_NUMBER
 
 import capriccio_patch
 
-from .api import program_failed
+from . import api
 from .cpython.frames import entry, hide, register, unseen
 from .cpython.modules import entries_of_option_m, put_aside
 from .errors import CapriccioError
@@ -52,6 +52,7 @@ options, before the program:
   --graph FILE      draw where threads wait, at exit: FILE.svg, .html, .dot or .json
   --only A,B        apply only these patches
   --exclude A,B     do not apply these patches
+  --no-children     leave interpreters that the program starts unpatched
   --status          print as JSON, on standard error, what was patched and how
   -h, --help        print this text and exit
   -V, --version     print the version and exit
@@ -67,7 +68,10 @@ _LIST_OPTIONS = ("--only", "--exclude")
 def main(args: list[str]) -> None:
     """Patch this process, run the program that `args` name, and return or raise as it does."""
     settings, show_status, kind, target = _parse(args)
+    if not os.environ.get("CAPRICCIO_CHILDREN"):
+        settings.setdefault("children", True)
     del sys.path[: entries_of_option_m()]  # there for our own sake; the program gets its own
+    api.patched_by = "python -m capriccio_patch"
     try:
         capriccio_patch.patch_all(**settings)
     except CapriccioError as error:
@@ -82,7 +86,7 @@ def main(args: list[str]) -> None:
         _RUN[kind](target, _fresh_main())
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code not in (None, 0):
-            program_failed()
+            api.program_failed()
         if sys.flags.inspect or not isinstance(error, SystemExit):
             _hide_own_frames()
         raise
@@ -107,6 +111,8 @@ def _parse(args: list[str]) -> tuple[dict[str, Any], bool, str, str]:
             settings[option[2:]] = value.split(",") if option in _LIST_OPTIONS else value
         elif args[0] == "--status":
             show_status = True
+        elif args[0] == "--no-children":
+            settings["children"] = False
         elif args[0] in ("-h", "--help"):
             print(_USAGE, end="")
             raise SystemExit(0)

@@ -34,6 +34,7 @@ from .kernel import lifecycle
 from .kernel.core import Kernel
 from .patching.apply import Application, found_at, when_imported
 from .patching.checkpoints import with_checkpoints
+from .patching.children import set_environment
 from .patching.offload import Offload
 from .patching.outcome import Outcome, draw, recorded
 from .patching.policy import blocked_for, create_policy, slice_for
@@ -97,6 +98,7 @@ class _Applied(Application):
             self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
             self.undo.append(self.watchdog.stop)
             self.watchdog.start()
+            self.undo.append(set_environment(settings))
             self._opened = opened.pop_all()
 
     def _wanted(self, rows: list[Patch]) -> list[Patch]:
@@ -126,6 +128,8 @@ _awaited: set[str] = set()
 """Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
 _hooked = False
 """Whether the interpreter has our fork hooks, which it never gives back."""
+patched_by = "patch_all()"
+"""What called `patch_all`: ``python -m`` and the start-up hook say so before they do."""
 _exit: Last | None = None
 """What is done at exit, while a patch is in force."""
 
@@ -142,34 +146,26 @@ def patch_all(
     slice: float | None = None,  # noqa: A002
     blocked: float | str | None = None,
     offload: Iterable[str] | None = None,
+    children: bool | str | None = None,
 ) -> None:
     """Take over everything that blocks; from now on `threading`'s threads are green threads.
 
     May be called at any time, on the main thread, and twice: the second call does nothing.  `only`
     and `exclude` name modules (``"socket"``) or single functions (``"time.sleep"``); what is left
-    unset is read from the environment (``CAPRICCIO_SOCKIO``, ...).
+    unset is read from the environment (``CAPRICCIO_SOCKIO``, ...).  `children` has interpreters
+    that this process starts patched with the same settings, or not.
 
     Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
     here, PatchError on an OS thread that is not the main one, and in a Python that fails one of
     `cpython.checks`, which it names; a function that can't be taken over gets a CapriccioWarning.
     """
     global _applied, _exit, _hooked
+    arguments = locals()
     if originals.get_ident() != _main_ident():
         raise PatchError("patch_all() must be called on the main thread")
     if _applied is not None:
         return
-    settings = Settings.load(
-        only=only,
-        exclude=exclude,
-        sockio=sockio,
-        diskio=diskio,
-        scheduler=scheduler,
-        seed=seed,
-        graph=graph,
-        slice=slice,
-        blocked=blocked,
-        offload=offload,
-    )
+    settings = Settings.load(**arguments)
     if (refusal := checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
@@ -306,6 +302,7 @@ def status() -> dict[str, Any]:
     kernel = _applied.runtime.kernel
     return {
         "patched": True,
+        "patched_by": patched_by,
         "gil": checks.has_gil(),
         "sockio": kernel.backend.name,
         "diskio": _applied.runtime.disk.backend.name,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PREFIX = "CAPRICCIO_"
 _BLOCKED_MODES = ("off", "warn", "raise")
 _BLOCKED_SECONDS = 0.1
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _DRAWINGS = (".svg", ".dot", ".json", ".html")
 
 
@@ -83,6 +84,13 @@ def _drawing(value: object) -> str:
     return path
 
 
+def _switch(value: object) -> bool:
+    text = str(value).strip().lower()
+    if text not in _ON + _OFF:
+        raise ValueError("1 or 0")
+    return text in _ON
+
+
 # field: (environment variable, reader that raises ValueError(what is allowed), default)
 _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "sockio": ("CAPRICCIO_SOCKIO", _name, "auto"),
@@ -95,6 +103,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
     "only": ("CAPRICCIO_ONLY", _names, None),
     "exclude": ("CAPRICCIO_EXCLUDE", _names, ()),
+    "children": ("CAPRICCIO_CHILDREN", _switch, None),
 }
 # CAPRICCIO_PATCH is read by the start-up hook of an environment, before this module is loaded.
 _VARIABLES = frozenset({"CAPRICCIO_PATCH", *(row[0] for row in _FIELDS.values())})
@@ -126,6 +135,9 @@ class Settings:
     """Names of the only patches to apply; None: all of them."""
     exclude: tuple[str, ...]
     """Names of patches not to apply."""
+    children: bool | None
+    """Whether interpreters that this process starts are to be patched; None: as the environment
+    has it."""
 
     @classmethod
     def load(
@@ -142,6 +154,7 @@ class Settings:
         offload: Names | None = None,
         only: Names | None = None,
         exclude: Names | None = None,
+        children: bool | str | None = None,
         stacklevel: int = 2,
     ) -> Settings:
         """Merge the arguments that are not None over `environ` over the defaults.
@@ -182,6 +195,26 @@ class Settings:
     def as_dict(self) -> dict[str, Any]:
         """All settings by name, in a fresh dict."""
         return {field: getattr(self, field) for field in _FIELDS}
+
+    def variables(self) -> dict[str, str]:
+        """The environment by which another process loads these settings; defaults are left out.
+
+        Each process draws to a file of its own: ``%p`` in its name stands for the process.
+        """
+        found = {}
+        for field, (variable, _, default) in _FIELDS.items():
+            value = getattr(self, field)
+            if value == default or field == "children":
+                continue
+            if field == "blocked":
+                value = "off" if value[1] == "off" else f"{value[0]}:{value[1]}"
+            elif field == "graph":
+                path, suffix = os.path.splitext(os.path.abspath(value))
+                value = path + suffix if "%p" in path else f"{path}.%p{suffix}"
+            elif isinstance(value, tuple):
+                value = ",".join(value) or ","  # empty would be absent
+            found[variable] = str(value)
+        return found
 
     def __repr__(self) -> str:
         pairs = ", ".join(f"{field}={value!r}" for field, value in self.as_dict().items())

@@ -21,6 +21,7 @@ DEFAULTS = {
     "offload": (),
     "only": None,
     "exclude": (),
+    "children": None,
 }
 
 
@@ -58,6 +59,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("offload", "a.b, c.d,,", ("a.b", "c.d")),
         ("only", "socket", ("socket",)),
         ("exclude", "time.sleep,socket", ("time.sleep", "socket")),
+        ("children", "1", True),
+        ("children", "off", False),
     ],
 )
 def test_the_same_text_means_the_same_in_environment_and_argument(
@@ -95,6 +98,7 @@ def test_only_nothing_is_not_the_same_as_everything() -> None:
         ("blocked", "raise:0.1", "off, warn, raise"),
         ("only", 7, "a list of names"),
         ("exclude", [7], "a list of names"),
+        ("children", "perhaps", "1 or 0"),
     ],
 )
 def test_a_bad_argument_says_name_value_and_what_is_allowed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -28,9 +29,11 @@ def recorded(kernel: Kernel) -> BlockingGraph:
 
 
 def draw(kernel: Kernel, path: str) -> None:
-    """At exit: write the blocking graph to a file; a warning if that can't be done."""
+    """At exit: write the blocking graph to a file, in whose name ``%p`` stands for the number of
+    this process; a warning if that can't be done."""
     from ..graph.drawing import drawn
 
+    path = path.replace("%p", str(os.getpid()))
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(drawn(recorded(kernel), path.rpartition(".")[2]))
