@@ -7,9 +7,8 @@ in force.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
 
@@ -32,7 +31,8 @@ from .io.mounts import Mounts
 from .io.workers import Workers
 from .kernel import lifecycle
 from .kernel.core import Kernel
-from .patching.apply import Application, found_at, when_imported
+from .libraries.rules import Libraries, known
+from .patching.apply import Application, found_at, no_collections, when_imported
 from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
 from .patching.offload import Offload
@@ -93,10 +93,18 @@ class _Applied(Application):
                 self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
             )
             rows = [*self.table.rows, *self.outcome.patches()]
-            self.selection = Selection(settings, rows, self.table.awaited())
+            self.selection = Selection(settings, rows, self.table.awaited(), known())
+            self.libraries = Libraries(
+                self.runtime,
+                settings.native,
+                self.selection.wants,
+                self.apply,
+                self.offload.take_over,
+                self.table.offloaded,
+            )
             opened.callback(self.put_back)
             self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
-            self.undo.append(self.watchdog.stop)
+            self.undo += [self.watchdog.stop, self.libraries.end]
             self.watchdog.start()
             self.undo.append(set_environment(settings))
             self._opened = opened.pop_all()
@@ -147,6 +155,7 @@ def patch_all(
     blocked: float | str | None = None,
     offload: Iterable[str] | None = None,
     children: bool | str | None = None,
+    native: Iterable[str] | None = None,
 ) -> None:
     """Take over everything that blocks; from now on `threading`'s threads are green threads.
 
@@ -169,7 +178,7 @@ def patch_all(
     if (refusal := checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
-        with Importing(), _no_collections():
+        with Importing(), no_collections():
             _applied = applied = _Applied(settings)
     except SystemError as error:
         raise PatchError(f"this Python can't be patched: {error}") from error
@@ -179,6 +188,7 @@ def patch_all(
             when_imported(_imported, late.module)
     try:
         applied.offload.add(settings.offload)
+        applied.libraries.begin(when_imported)
     except BaseException:
         unpatch_all()
         raise
@@ -187,18 +197,6 @@ def patch_all(
         _hooked = True
         register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
     applied.warn_of_failures(stacklevel=3)
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """What is made is kept: to look through it, and all else, takes a tenth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def unpatch_all() -> None:
@@ -315,6 +313,7 @@ def status() -> dict[str, Any]:
         "how": dict(_applied.how),
         "failed": dict(_applied.failed),
         "offload": dict(_applied.offload.names),
+        "libraries": _applied.libraries.status(),
     }
 
 

@@ -44,6 +44,13 @@ def _names(value: object) -> tuple[str, ...]:
         raise ValueError("a list of names; in the environment, separated by commas") from None
 
 
+def _native(value: object) -> tuple[str, ...]:
+    names = _names(value)
+    if "off" in names and len(names) > 1:
+        raise ValueError("off, or a list of names")
+    return names
+
+
 def _seconds(value: object) -> float:
     try:
         seconds = float(value)  # type: ignore[arg-type]
@@ -101,6 +108,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "slice": ("CAPRICCIO_SLICE", _seconds, 0.010),
     "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
+    "native": ("CAPRICCIO_NATIVE", _native, ()),
     "only": ("CAPRICCIO_ONLY", _names, None),
     "exclude": ("CAPRICCIO_EXCLUDE", _names, ()),
     "children": ("CAPRICCIO_CHILDREN", _switch, None),
@@ -131,6 +139,8 @@ class Settings:
     (0.0, "off"): not watched."""
     offload: tuple[str, ...]
     """Names of functions to run on worker threads."""
+    native: tuple[str, ...]
+    """Names of C libraries that are left alone, each with a "-" before it; ("off",): all are."""
     only: tuple[str, ...] | None
     """Names of the only patches to apply; None: all of them."""
     exclude: tuple[str, ...]
@@ -152,6 +162,7 @@ class Settings:
         slice: float | str | None = None,  # noqa: A002
         blocked: float | str | None = None,
         offload: Names | None = None,
+        native: Names | None = None,
         only: Names | None = None,
         exclude: Names | None = None,
         children: bool | str | None = None,

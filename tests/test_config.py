@@ -19,6 +19,7 @@ DEFAULTS = {
     "slice": 0.010,
     "blocked": (0.1, "warn"),
     "offload": (),
+    "native": (),
     "only": None,
     "exclude": (),
     "children": None,
@@ -57,6 +58,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("blocked", "2:off", (0.0, "off")),
         ("blocked", "0:raise", (0.0, "off")),
         ("offload", "a.b, c.d,,", ("a.b", "c.d")),
+        ("native", "-psycopg2, -curses", ("-psycopg2", "-curses")),
+        ("native", "off", ("off",)),
         ("only", "socket", ("socket",)),
         ("exclude", "time.sleep,socket", ("time.sleep", "socket")),
         ("children", "1", True),
@@ -99,6 +102,7 @@ def test_only_nothing_is_not_the_same_as_everything() -> None:
         ("only", 7, "a list of names"),
         ("exclude", [7], "a list of names"),
         ("children", "perhaps", "1 or 0"),
+        ("native", ["off", "-curses"], "off, or a list of names"),
     ],
 )
 def test_a_bad_argument_says_name_value_and_what_is_allowed(

@@ -14,6 +14,7 @@ put off until wrapt wants them.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from ..cpython.modules import is_standard, standard
 from ..errors import CapriccioWarning
 from ..wrappers.base import Existing, Patch
 
-__all__ = ["Application", "find", "found_at", "when_imported"]
+__all__ = ["Application", "find", "found_at", "no_collections", "when_imported"]
 
 
 class _Deferred(ModuleType):
@@ -213,6 +214,18 @@ class Application:
                     break
         if again:
             self._adopt(again)
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """What is made is kept: to look through it, and all else, takes a tenth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _import(module: str) -> None:

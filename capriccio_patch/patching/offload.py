@@ -77,6 +77,12 @@ class Offload:
         for target in targets:
             self._take_over(target)
 
+    def take_over(self, name: str, offloader: Offloader) -> None:
+        """Have what `name` leads to called as `offloader` has it; ConfigError if that can't be."""
+        target = _Target(name)
+        target.resolve()
+        self._put_in_force(target, offloader)
+
     def _try(self, target: _Target) -> None:
         module = target.awaited()
         if module is None:
@@ -91,19 +97,22 @@ class Offload:
             self._try(target)
 
     def _take_over(self, target: _Target) -> None:
-        """Put a resolved target in force."""
+        """Put a resolved target that the program has named in force."""
         self.names[target.name] = True
+        offloaded = self._offloaded
+        if isinstance(target.parent, type):
+            for cls in target.parent.__mro__:
+                offloaded = self._offloaders.get(cls, offloaded)
+        self._put_in_force(target, offloaded)
+
+    def _put_in_force(self, target: _Target, offloaded: Offloader) -> None:
         function = target.function
         if id(function) in self._in_force:
             return
         self._in_force[id(function)] = function
         if isinstance(function, FunctionType):
-            self._undo.append(_exchange_code(function, self._offloaded))
+            self._undo.append(_exchange_code(function, offloaded))
             return
-        offloaded = self._offloaded
-        if isinstance(target.parent, type):
-            for cls in target.parent.__mro__:
-                offloaded = self._offloaders.get(cls, offloaded)
         replacement: Any = offloaded(interpose.clone(function))
         self._in_force[id(replacement)] = replacement
         if isinstance(target.found, (classmethod, _ClassMethodOfC)):

@@ -14,18 +14,26 @@ __all__ = ["Selection"]
 class Selection:
     """What one patch is to take over of what can be."""
 
-    def __init__(self, settings: Settings, rows: Iterable[Patch], late: Sequence[Late]) -> None:
-        """ConfigError if `settings` name what is in neither `rows` nor `late`."""
+    def __init__(
+        self,
+        settings: Settings,
+        rows: Iterable[Patch],
+        late: Sequence[Late],
+        others: Iterable[str] = (),
+    ) -> None:
+        """ConfigError if `settings` name what is in neither `rows` nor `late` nor `others`, which
+        are names of libraries and modules."""
         self._only = settings.only
         self._exclude = settings.exclude
         self._groups: dict[str, list[str]] = {}
         for row in rows:
             self.add(row)
-        self._check(rows, late)
+        self._check(rows, late, others)
 
-    def _check(self, rows: Iterable[Patch], late: Sequence[Late]) -> None:
+    def _check(self, rows: Iterable[Patch], late: Sequence[Late], others: Iterable[str]) -> None:
         known = [*self._groups, *(name for row in rows for name in _names(row))]
         coming = tuple(f"{each}." for it in late for each in (it.group, it.module))
+        coming += tuple(f"{each}." for each in others)
         for name in (*(self._only or ()), *self._exclude):
             if not (_within(known, name) or f"{name}.".startswith(coming)):
                 groups = ", ".join(self._groups)

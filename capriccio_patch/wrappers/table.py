@@ -68,7 +68,7 @@ class Table:
         self._runtime = runtime
         self.existing: tuple[Existing, ...] = (recursive.existing, mode.existing)
         """What is done with objects that exist already."""
-        self.offloaded: Offloader = call.maker(runtime)
+        self.offloaded = call.maker(runtime)
         """How a function is offloaded of which nothing is known."""
         self.offloaders: dict[type, Offloader] = {}
         """By class: how its methods are, where that takes care."""

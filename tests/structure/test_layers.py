@@ -26,6 +26,7 @@ LAYERS = (
     {"wrappers.processes", "wrappers.offloaded"},
     {"wrappers.table"},
     {"patching"},
+    {"libraries"},
     {"api"},
     {""},
     {"__main__", "sitecustomize"},

@@ -17,24 +17,31 @@ from ...io import off_thread, os_threads
 from ...io.workers import Job, Workers
 from ...kernel.core import Kernel
 from ...kernel.loans import Loan
-from ..base import Offloader, Runtime
+from ..base import Runtime
 
 __all__ = ["call_to_the_end", "maker"]
 
 
-def maker(runtime: Runtime) -> Offloader:
-    """Returns what makes an offloaded function of an original one."""
+def maker(runtime: Runtime) -> Callable[..., Callable[..., Any]]:
+    """Returns what makes an offloaded function of an original one.
+
+    It may be told which calls need not be offloaded, because they don't wait: those for whose
+    arguments ``waits`` is false; and, with ``to_the_end``, to let no interrupt take the caller away
+    before the call is over.
+    """
     kernel = runtime.kernel
     get_ident = originals.get_ident
     pool = Workers(kernel)
     kernel.on_fork(pool.after_fork)
 
-    def offloaded(original: Any) -> Callable[..., Any]:
+    def offloaded(
+        original: Any, *, waits: Callable[..., bool] | None = None, to_the_end: bool = False
+    ) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            if get_ident() != kernel.os_ident:
+            if get_ident() != kernel.os_ident or not (waits is None or waits(*args, **kwargs)):
                 return original(*args, **kwargs)
             begun = _begun(kernel, pool, original, args, kwargs)
-            return off_thread.wait(kernel, begun, what=original)
+            return off_thread.wait(kernel, begun, what=original, to_the_end=to_the_end)
 
         return call
 

@@ -1,0 +1,141 @@
+"""Doing for each library what its row of the `table` says, when it is imported.
+
+1. Nothing is imported for a library before the program imports it; until then a name in the table
+   of import hooks is all there is.
+2. A patch that is applied late serves what is imported already; its undo puts everything back.
+3. ``only`` and ``exclude`` know the libraries by name, and calls by theirs.  CAPRICCIO_NATIVE is
+   ``off``, or names with a ``-`` before them: these libraries are left alone.
+4. A failure is never raised into the program's import: it is in `status`.
+
+Main OS thread, but for `status`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from ..errors import ConfigError
+from ..wrappers.base import Offloader, Patch, Runtime
+from .table import TABLE, Calls, Library
+
+__all__ = ["Libraries", "known"]
+
+OFF = "off"
+
+TakeOver = Callable[[str, Offloader], object]
+"""Has what a dotted name leads to called as an offloader says; ConfigError if there is none."""
+
+_awaited: set[str] = set()
+"""Modules for whose import there is a hook, which is never given back."""
+_in_force: list[Libraries] = []
+"""The one of the patch in force, if any."""
+
+
+def known() -> list[str]:
+    """What ``only`` and ``exclude`` may name: libraries, and the modules of their calls."""
+    return [name for each in TABLE for name in (each.name, *sorted(each.modules()))]
+
+
+class Libraries:
+    """What one patch does for the libraries that the program imports."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        native: Iterable[str],
+        wants: Callable[[Patch], bool],
+        apply: Callable[[Patch], None],
+        take_over: TakeOver,
+        offloader: Callable[..., Offloader],
+    ) -> None:
+        """`native` is the setting, `wants` says which rows the program wants.
+
+        `offloader` makes what makes calls on OS threads, with ``waits`` and ``to_the_end``.
+        """
+        self._runtime = runtime
+        self._left_out = {name[1:] for name in native if name.startswith("-")}
+        self._off = OFF in native
+        self._wants = wants
+        self._apply = apply
+        self._take_over = take_over
+        self._offloader = offloader
+        self._served: dict[str, list[str]] = {}
+        """By library: the calls that are taken over."""
+        self._why_not: dict[str, str] = {}
+
+    def begin(self, when_imported: Callable[[Callable[[Any], None], str], None]) -> None:
+        """Serve what is imported, and wait for the import of the rest."""
+        if self._off:
+            return
+        _in_force[:] = [self]
+        for library in TABLE:
+            for name in sorted(library.modules()):
+                if name not in _awaited:
+                    _awaited.add(name)
+                    when_imported(_imported, name)  # at once, if it is imported
+                elif (module := sys.modules.get(name)) is not None:
+                    self.imported(module)
+
+    def end(self) -> None:
+        """The patch is undone."""
+        _in_force.clear()
+
+    def imported(self, module: Any) -> None:
+        """A module of the table is there."""
+        name = module.__name__
+        for library in TABLE:
+            if name in library.modules() and self._is_wanted(library, name):
+                try:
+                    self._serve(library, name, module)
+                except Exception as error:  # the program's import goes on without us
+                    self._why_not[library.name] = f"{type(error).__name__}: {error}"
+
+    def _is_wanted(self, library: Library, module: str) -> bool:
+        if library.name in self._left_out:
+            self._why_not[library.name] = "CAPRICCIO_NATIVE leaves it out"
+        elif not self._wants(Patch(library.name, module, "", None)):
+            self._why_not[library.name] = "only or exclude leave it out"
+        else:
+            return True
+        return False
+
+    def _serve(self, library: Library, name: str, module: Any) -> None:
+        served = self._served.setdefault(library.name, [])
+        if name == library.adapted:
+            adapter = import_module(f".{library.adapter}", __package__)
+            for row in adapter.patches(self._runtime, module):
+                if row.name not in served and self._wants(row):
+                    self._apply(row)
+                    served.append(row.name)
+        for calls in library.calls:
+            if calls.module == name:
+                served += self._offload(library, calls, served)
+
+    def _offload(self, library: Library, calls: Calls, served: list[str]) -> list[str]:
+        offloader = partial(self._offloader, waits=calls.waits, to_the_end=not calls.leaves)
+        names = []
+        for path in calls.names:
+            row = Patch(library.name, calls.module, path, None)
+            if row.name not in served and self._wants(row):
+                try:
+                    self._take_over(row.name, offloader)
+                except ConfigError:
+                    continue  # this version has none
+                names.append(row.name)
+        return names
+
+    def status(self) -> dict[str, str]:
+        """By library that the program has imported: what is done for it, or why nothing."""
+        told = {
+            name: "parks in " + ", ".join(served) for name, served in self._served.items() if served
+        }
+        return told | self._why_not
+
+
+def _imported(module: Any) -> None:
+    for libraries in _in_force:
+        libraries.imported(module)

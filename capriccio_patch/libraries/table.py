@@ -1,0 +1,243 @@
+"""The libraries that are known to wait in C, and what is done for each: one table.
+
+Facts.  A library whose system calls are made in C can't be seen by what is taken over in Python.
+While it waits so do all green threads, and where the one it waits for is one of them, that is for
+ever.
+
+Decision.  What is done is a row here, and is done when the library is imported; the program sets
+nothing.  There are two ways.  *Calls on OS threads*: the calls that may wait, by name
+(`Calls`).  *An adapter*: a module of this room that has the library wait by the kernel, where it
+has an interface for that.
+
+Cost.  30-60 us for each call on an OS thread; a call that `conditions` knows not to wait is made at
+once.
+
+1. A call on an OS thread that is interrupted goes on to its end, and the interrupt is raised then,
+   as in stock, where signal handlers run when a C function has returned.  `Calls.leaves`: the
+   interrupt is raised at once, as by a library that asks for signals while it waits.
+2. A name that a version of the library does not have is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import conditions as when
+
+__all__ = ["TABLE", "Calls", "Library"]
+
+
+class Calls(NamedTuple):
+    """Calls of one module that OS threads make while their callers park."""
+
+    module: str
+    """At whose import they are taken over."""
+    names: tuple[str, ...]
+    """Functions of it, and methods: ``Class.method``."""
+    waits: Callable[..., bool] = when.always
+    """Whether a call with these arguments may wait."""
+    leaves: bool = False
+    """Whether an interrupt takes the caller away while the call goes on."""
+
+
+class Library(NamedTuple):
+    """What is done for one library."""
+
+    name: str
+    """As users know it: for ``only``, ``exclude``, CAPRICCIO_NATIVE and ``status()``."""
+    calls: tuple[Calls, ...] = ()
+    adapter: str = ""
+    """The module of this room that adapts it."""
+    adapted: str = ""
+    """The module of the library at whose import the adapter is called."""
+
+    def modules(self) -> set[str]:
+        """The modules at whose import there is something to do."""
+        return {each.module for each in self.calls} | ({self.adapted} if self.adapted else set())
+
+
+def _of(cls: str, *methods: str) -> tuple[str, ...]:
+    return tuple(f"{cls}.{method}" for method in methods)
+
+
+_PSYCOPG2 = "psycopg2._psycopg"
+_CYGRPC = "grpc._cython.cygrpc"
+_TPC = ("tpc_begin", "tpc_prepare", "tpc_commit", "tpc_rollback", "tpc_recover")
+
+TABLE: tuple[Library, ...] = (
+    Library(
+        "psycopg2",
+        (
+            Calls(
+                _PSYCOPG2,
+                (
+                    "_connect",
+                    *_of("connection", "commit", "rollback", "close", "reset", "cancel", "lobject"),
+                    *_of("connection", "set_session", "set_isolation_level", *_TPC),
+                    *_of("connection", "set_client_encoding"),
+                    *_of("cursor", "execute", "executemany", "callproc"),
+                    *_of("cursor", "copy_from", "copy_to", "copy_expert"),
+                    *_of("lobject", "read", "write", "seek", "tell", "close", "unlink"),
+                    *_of("lobject", "export", "truncate"),
+                    *_of("ReplicationCursor", "start_replication_expert", "consume_stream"),
+                ),
+                when.psycopg2_connection,
+            ),
+            Calls(
+                _PSYCOPG2,
+                _of("cursor", "fetchone", "fetchmany", "fetchall", "__next__", "scroll", "close"),
+                when.psycopg2_named,
+            ),
+        ),
+    ),
+    Library("psycopg", adapter="psycopg", adapted="psycopg.waiting"),
+    Library(
+        "mysqlclient",
+        (
+            Calls("MySQLdb.connections", ("Connection.__init__",)),
+            Calls(
+                "MySQLdb._mysql",
+                (
+                    *_of("connection", "query", "send_query", "read_query_result", "next_result"),
+                    *_of("connection", "store_result", "commit", "rollback", "autocommit", "ping"),
+                    *_of("connection", "change_user", "select_db", "set_character_set", "close"),
+                    *_of("connection", "set_server_option", "shutdown", "kill", "stat"),
+                    "result.fetch_row",
+                ),
+            ),
+        ),
+    ),
+    Library(
+        "oracledb",
+        (
+            Calls(
+                "oracledb.connection",
+                (
+                    *_of("Connection", "__init__", "begin", "commit", "rollback", "ping", "close"),
+                    *_of("Connection", "changepassword", "tpc_end", "tpc_forget", *_TPC),
+                ),
+                when.oracledb_thick,
+            ),
+            Calls(
+                "oracledb.cursor",
+                (
+                    *_of("Cursor", "execute", "executemany", "callproc", "callfunc"),
+                    *_of("Cursor", "parse", "fetchmany", "fetchall", "scroll"),
+                ),
+                when.oracledb_thick,
+            ),
+        ),
+    ),
+    Library(
+        "pyodbc",
+        (
+            Calls(
+                "pyodbc",
+                (
+                    "connect",
+                    *_of("Connection", "execute", "commit", "rollback", "close", "__exit__"),
+                    *_of("Cursor", "execute", "executemany", "fetchmany", "fetchall", "nextset"),
+                    *_of("Cursor", "commit", "rollback", "close", "__exit__", "tables", "columns"),
+                    *_of("Cursor", "statistics", "primaryKeys", "foreignKeys", "procedures"),
+                    *_of("Cursor", "procedureColumns", "rowIdColumns", "rowVerColumns"),
+                    *_of("Cursor", "getTypeInfo"),
+                ),
+            ),
+        ),
+    ),
+    Library(
+        "pymssql",
+        (
+            Calls(
+                "pymssql",
+                (
+                    "connect",
+                    *_of("Connection", "commit", "rollback", "autocommit", "close", "bulk_copy"),
+                    *_of("Cursor", "execute", "executemany", "callproc", "nextset"),
+                    *_of("Cursor", "fetchmany", "fetchall", "close"),
+                ),
+            ),
+            Calls(
+                "pymssql._mssql",
+                (
+                    "connect",
+                    *_of("MSSQLConnection", "execute_query", "execute_non_query", "execute_row"),
+                    *_of("MSSQLConnection", "execute_scalar", "executemany", "nextresult"),
+                    *_of("MSSQLConnection", "select_db", "cancel", "close"),
+                ),
+            ),
+        ),
+    ),
+    Library(
+        "pyzmq",
+        (
+            Calls("zmq", ("proxy", "proxy_steerable", "Context.term"), leaves=True),
+            Calls("zmq.devices", ("proxy", "basedevice.proxy"), leaves=True),
+        ),
+        adapter="pyzmq",
+        adapted="zmq",
+    ),
+    Library(
+        "pyopenssl",
+        (
+            Calls(
+                "OpenSSL.SSL",
+                _of("Connection", "do_handshake", "send", "sendall", "shutdown"),
+                when.pyopenssl_blocking,
+            ),
+            Calls("OpenSSL.SSL", _of("Connection", "recv", "recv_into"), when.pyopenssl_reading),
+        ),
+    ),
+    Library(
+        "grpcio",
+        (
+            Calls(
+                _CYGRPC,
+                (
+                    "CompletionQueue.poll",
+                    "SegregatedCall.next_event",
+                    *_of("Channel", "next_call_event", "watch_connectivity_state"),
+                ),
+                leaves=True,
+            ),
+        ),
+    ),
+    Library(
+        "confluent-kafka",
+        (
+            Calls(
+                "confluent_kafka.cimpl",
+                (*_of("Producer", "poll", "flush"), *_of("Consumer", "poll")),
+                when.timeout_not_zero,
+            ),
+            Calls(
+                "confluent_kafka.cimpl",
+                (
+                    *_of("Producer", "close", "list_topics", "init_transactions"),
+                    *_of("Producer", "commit_transaction", "abort_transaction"),
+                    *_of("Producer", "send_offsets_to_transaction"),
+                    *_of("Consumer", "consume", "commit", "committed", "close", "unsubscribe"),
+                    *_of("Consumer", "get_watermark_offsets", "offsets_for_times", "list_topics"),
+                ),
+            ),
+        ),
+    ),
+    Library(
+        "pycurl",
+        (
+            Calls("pycurl", _of("Curl", "perform", "perform_rb", "perform_rs")),
+            Calls("pycurl", _of("CurlMulti", "select"), when.timeout_not_zero),
+        ),
+    ),
+    Library(
+        "curses",
+        (
+            Calls(
+                "_curses",
+                ("napms", *_of("window", "getch", "getkey", "get_wch", "getstr")),
+                leaves=True,
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,62 @@
+"""Libraries and servers that the tests of this folder use where they are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from glob import glob
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+
+def needs(*modules: str) -> pytest.MarkDecorator:
+    """Skip a test where a library is not installed."""
+    missing = [name for name in modules if find_spec(name) is None]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+
+
+def _programs() -> Path | None:
+    found = [*glob("/usr/lib/postgresql/*/bin/initdb"), shutil.which("initdb")]
+    return Path(found[0]).parent if found[0] is not None else None
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The DSN of a PostgreSQL server of the tests' own; skipped where there is none."""
+    programs = _programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed")
+    user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        data = Path(folder) / "data"
+        if user is not None:
+            shutil.chown(folder, user)
+        run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
+        initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N"]
+        run(initdb, check=True, stdout=subprocess.DEVNULL, user=user, cwd=folder)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        options = ["-p", str(port), "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
+        server = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-k", folder, *options],
+            user=user,
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            while run(
+                [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+            ).returncode:
+                assert server.poll() is None
+                time.sleep(0.05)
+            yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
+        finally:
+            server.terminate()
+            server.wait()

@@ -1,0 +1,153 @@
+"""Libraries that are served by OS threads, as they are used: gRPC, pyOpenSSL, curses."""
+
+from __future__ import annotations
+
+import os
+import pty
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.libraries.conftest import needs
+
+
+@needs("grpc")
+def test_a_grpc_server_and_its_clients_in_one_program(run_script: Any) -> None:
+    run_script(
+        """
+        import threading
+        from concurrent.futures import ThreadPoolExecutor
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        import grpc
+        together = threading.Barrier(8)
+        def handle(request, context):
+            together.wait()
+            return request + b"!"
+        def stream(requests, context):
+            for each in requests:
+                yield each * 2
+        handlers = {
+            "U": grpc.unary_unary_rpc_method_handler(handle),
+            "B": grpc.stream_stream_rpc_method_handler(stream),
+        }
+        server = grpc.server(ThreadPoolExecutor(8))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("S", handlers),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/S/U")
+            answers = []
+            threads = [
+                threading.Thread(target=lambda n=n: answers.append(call(b"%d" % n, timeout=50)))
+                for n in range(8)
+            ]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+            assert sorted(answers) == [b"%d!" % n for n in range(8)]
+            both = channel.stream_stream("/S/B")
+            assert list(both(iter([b"a", b"b"]), timeout=50)) == [b"aa", b"bb"]
+        server.stop(0).wait()
+        """
+    )
+
+
+@needs("OpenSSL", "cryptography")
+def test_pyopenssl_on_both_ends(run_script: Any) -> None:
+    run_script(
+        """
+        import datetime, socket, threading
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        from cryptography import x509
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509.oid import NameOID
+        from OpenSSL import SSL, crypto
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        day = datetime.timedelta(1)
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).serial_number(1)
+        builder = builder.public_key(key.public_key())
+        builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.use_privatekey(crypto.PKey.from_cryptography_key(key))
+        context.use_certificate(crypto.X509.from_cryptography(builder.sign(key, hashes.SHA256())))
+        def server(sock):
+            tls = SSL.Connection(context, sock)
+            tls.set_accept_state()
+            tls.do_handshake()
+            tls.sendall(tls.recv(100) + b"!")
+        def client(sock, n):
+            tls = SSL.Connection(SSL.Context(SSL.TLS_METHOD), sock)
+            tls.set_connect_state()
+            tls.do_handshake()
+            tls.sendall(b"%d" % n)
+            answers.append(tls.recv(100))
+        answers, threads = [], []
+        for n in range(10):
+            a, b = socket.socketpair()
+            threads.append(threading.Thread(target=server, args=(a,)))
+            threads.append(threading.Thread(target=client, args=(b, n)))
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert sorted(answers) == [b"%d!" % n for n in range(10)]
+        """
+    )
+
+
+CURSES = """
+import curses, os, sys, threading, time
+import capriccio_patch
+capriccio_patch.patch_all()
+def main(screen):
+    seen = threading.Event()
+    def tick():
+        for _ in range(20):
+            time.sleep(0.005)
+        print("ticked", flush=True)
+        seen.set()
+    threading.Thread(target=tick).start()
+    key = getattr(screen, sys.argv[1])()
+    assert seen.is_set()
+    return key
+print("key", repr(curses.wrapper(main)), flush=True)
+"""
+
+
+@needs("curses")
+@pytest.mark.parametrize("how", ["getch", "getkey", "get_wch", "getstr"])
+def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: str) -> None:
+    """The key comes when a thread that runs meanwhile has said so."""
+    script = tmp_path / "script.py"
+    script.write_text(CURSES)
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(
+            sys.executable,
+            [sys.executable, str(script), how],
+            environ | {"TERM": "xterm"},
+        )
+    seen = b""
+    sent = False
+    while True:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not data:
+            break
+        seen += data
+        if b"ticked" in seen and not sent:
+            sent = True
+            os.write(terminal, b"q\n")
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0, seen
+    assert b"key" in seen
