@@ -75,6 +75,8 @@ def named() -> list[str]:
 
 def _is_there(name: str) -> bool:
     module, _, attribute = name.partition(".")
+    if module == "_asyncio":
+        importlib.import_module("asyncio")  # the other way round it gets half of the C functions
     return hasattr(importlib.import_module(module), attribute)
 
 
