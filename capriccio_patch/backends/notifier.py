@@ -35,7 +35,7 @@ def notice_reuse(descriptor: Descriptor, status: os.stat_result | None = None) -
 class Notifier:
     """A pipe that makes a waiting system call return."""
 
-    __slots__ = ("_moved", "_own", "_writer", "reader")
+    __slots__ = ("_moved", "_own", "_told", "_writer", "reader")
 
     def __init__(self, moved: Callable[[int], None] | None = None) -> None:
         """``moved(old)`` is called when `reader` has become another number (`Own`); a scheme that
@@ -44,6 +44,7 @@ class Notifier:
         originals.set_blocking(self.reader, False)
         originals.set_blocking(self._writer, False)
         self._moved = moved
+        self._told: Callable[[int], object] | None = None
         self._own = (Own(self.reader, self._reader_moved), Own(self._writer, self._writer_moved))
 
     def _reader_moved(self, old: int) -> None:
@@ -53,6 +54,14 @@ class Notifier:
 
     def _writer_moved(self, old: int) -> None:
         self._writer = self._own[1].fd
+        if self._told is not None:
+            self._told(self._writer)
+
+    def written_by(self, moved: Callable[[int], object]) -> int:
+        """The number that is to be written to; ``moved(fd)`` when it has become another one, and
+        with -1 when it is about to be closed."""
+        self._told = moved
+        return self._own[1].fd
 
     def notify(self) -> None:
         """Make `reader` readable.  Any OS thread, signal handlers."""
@@ -70,6 +79,8 @@ class Notifier:
 
     def close(self) -> None:
         """Close both ends."""
+        if self._told is not None:
+            self._told(-1)
         for own in self._own:
             originals.close(own.release())
 
@@ -84,3 +95,7 @@ class NotifiedBackend(Backend):
     def notify(self) -> None:
         """Make its pipe readable."""
         self._notifier.notify()
+
+    def notified_by(self, moved: Callable[[int], object]) -> int:
+        """The end of its pipe that is written to."""
+        return self._notifier.written_by(moved)

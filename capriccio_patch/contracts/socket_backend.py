@@ -22,7 +22,9 @@ threads make necessary.
 6. ``withdraw(descriptor)``: nobody waits for it any longer.  It is called where ``holds_files``
    says that an unanswered request keeps the file open, and for what the runtime itself has watched.
 7. ``notify`` ends a `poll` that waits, from any OS thread or signal handler; else the next one.
-8. ``close`` gives everything back.  A forked child calls it too, on its copy of the object.
+8. ``notified_by`` names a descriptor by which CPython's own signal handler does what `notify` does,
+   if there is one: what comes on another OS thread, or just before a `poll`, does not end that.
+9. ``close`` gives everything back.  A forked child calls it too, on its copy of the object.
 
 Events are poll(2)'s: ``contracts.descriptor``.  All but `notify` is for the scheduler's OS thread.
 """
@@ -30,7 +32,7 @@ Events are poll(2)'s: ``contracts.descriptor``.  All but `notify` is for the sch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from .descriptor import Descriptor
@@ -71,6 +73,14 @@ class Backend(ABC):
     def waitable(self) -> int:
         """A descriptor that is readable as soon as `poll` has something to report; -1: there is
         none.  Any OS thread."""
+        return -1
+
+    def notified_by(self, moved: Callable[[int], object]) -> int:
+        """A non-blocking descriptor to which a byte is written to do what `notify` does; -1: none.
+
+        ``moved(fd)`` is called when it has become another number, before the old one is closed, and
+        with -1 when it is about to be closed itself.
+        """
         return -1
 
     @abstractmethod

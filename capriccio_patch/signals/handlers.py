@@ -221,7 +221,7 @@ class Signals:
         self._batch = None
         self._pending.clear()
         self.paused.clear()
-        self.wakeup.close()
+        self.wakeup.after_fork(kernel.backend)
         if kernel.main is not self.acting_main or not self._suspended:
             self._suspended.clear()
             self.acting_main = kernel.main
@@ -265,14 +265,12 @@ class Signals:
             handler = originals.get_signal(signum)
             if callable(handler) and handler is not self.deliver:
                 self.install(signum, handler)
-        fd = originals.set_wakeup_fd(-1)
-        if fd != -1:
-            originals.set_wakeup_fd(fd)
-            self.wakeup.set(fd, True)
+        self.wakeup.adopt()
+        self.wakeup.follow(self._kernel.backend)
         return self._release
 
     def _release(self) -> None:
         for signum, handler in list(self.handlers.items()):
             if originals.get_signal(signum) is self.deliver:
                 originals.set_signal(signum, handler)
-        self.wakeup.close()
+        self.wakeup.release()

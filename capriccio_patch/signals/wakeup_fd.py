@@ -9,6 +9,11 @@ That is ``interrupt_main``.  Two facts make it delicate:
   twice for one signal (asyncio runs a callback for each).  While it runs that descriptor is a pipe
   of ours.  A signal that comes in those microseconds writes there too, and is passed on.
 
+A signal that comes just before the kernel's poll, or on another OS thread, does not end it.  So
+where the program has set no wakeup descriptor, CPython is given one whose bytes end the poll
+(`Backend.notified_by`); the program is told that there is none.  A descriptor of the program's is
+there to end the wait of the one who reads it.
+
 The kernel's own number, by which it has busy threads step aside, takes the same way.
 
 Scheduler's OS thread only, but for `Wakeup.trip`.
@@ -18,9 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
-from operator import call
+from operator import call, index
 from typing import Any
 
+from ..contracts.socket_backend import Backend
 from ..cpython import interpose, originals, thread_state
 from ..io.reserved import Own, standard_kept_free
 
@@ -52,22 +58,63 @@ interpose.leak(_request)  # it may be asked after all else is gone
 class Wakeup:
     """The program's wakeup descriptor (``signal.set_wakeup_fd``) and how to spare it."""
 
-    __slots__ = ("_aside", "_back", "_pipe", "fd")
+    __slots__ = ("_aside", "_back", "_follows", "_notifies", "_pipe", "fd")
 
     def __init__(self) -> None:
         self.fd = -1
         """What the program has set; -1 for none."""
+        self._follows = False
+        self._notifies = -1
+        """What CPython has instead of none."""
         self._pipe: tuple[Own, Own] | None = None
         self._aside: Callable[[], Any] | None = None
         self._back: Callable[[], Any] | None = None
 
-    def set(self, fd: int, warn_on_full_buffer: bool) -> None:
-        """The program has set its wakeup descriptor to `fd`."""
-        self.fd = fd
+    def adopt(self) -> None:
+        """Take over what the program has set."""
+        fd = originals.set_wakeup_fd(-1)
         if fd != -1:
+            self.set(fd, True)
+
+    def follow(self, backend: Backend) -> None:
+        """Have each signal end the poll of `backend`."""
+        self._follows = True
+        self._notify_by(backend.notified_by(self._notify_by))
+
+    def after_fork(self, backend: Backend) -> None:
+        """In the child, whose I/O scheme is `backend`."""
+        self.close()
+        if self._follows:
+            self.follow(backend)
+
+    def release(self) -> None:
+        """Leave CPython what the program has set."""
+        self._follows = False
+        self._notify_by(-1)
+        self.close()
+
+    def _notify_by(self, fd: int) -> None:
+        self._notifies = fd
+        if self.fd == -1:
+            originals.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+    def set(self, fd: Any, warn_on_full_buffer: Any) -> int:
+        """What ``signal.set_wakeup_fd`` does, in the main thread."""
+        before = self.fd, self._back
+        try:
+            # Signals that come before it is set are given back as if it were.
+            self.fd = index(fd)
             self._back = partial(
                 originals.set_wakeup_fd, fd, warn_on_full_buffer=warn_on_full_buffer
             )
+            old: int = self._back()
+        except BaseException:
+            self.fd, self._back = before
+            raise
+        known = self._notifies
+        if self.fd == -1:
+            self._notify_by(known)
+        return -1 if old == known else old
 
     def give_back(self, signums: Collection[int]) -> None:
         """Have CPython call the handlers of `signums` again.  The caller returns at once."""
@@ -135,7 +182,7 @@ class Wakeup:
     def _closed(self) -> None:
         """The program has closed the descriptor without a word."""
         self.fd = -1
-        originals.set_wakeup_fd(-1)
+        self._notify_by(self._notifies)
         self.close()
 
     def _pass_on(self, written: bytes, expected: bytes) -> None:

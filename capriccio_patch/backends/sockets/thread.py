@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...contracts.descriptor import Descriptor
 from ...contracts.socket_backend import Backend
@@ -79,7 +79,7 @@ class ThreadBackend(Backend):
                 events = wait(None)
                 if events:
                     found.append(events)
-                    notify()
+                notify()  # for nothing, if something was written to `notified_by`
         finally:
             originals.lock_release(self._over)
 
@@ -114,6 +114,10 @@ class ThreadBackend(Backend):
             originals.lock_release(self._wakeup)
         except RuntimeError:
             pass  # it has been released, and is about to be acquired
+
+    def notified_by(self, moved: Callable[[int], object]) -> int:
+        """That of the scheme that waits: its OS thread releases the lock."""
+        return self._waiter.notified_by(moved)
 
     def close(self) -> None:
         """End the OS thread, which a forked child does not have, and close what it waited with."""

@@ -61,9 +61,9 @@ def _handler_patches(kernel: Kernel, signals: Signals) -> list[Patch]:
     def set_wakeup_fd(fd: Any, /, *, warn_on_full_buffer: Any = True) -> Any:
         if kernel.is_mine() and not is_main():
             raise ValueError("set_wakeup_fd only works in main thread of the main interpreter")
-        old = originals.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
-        signals.wakeup.set(operator.index(fd), bool(warn_on_full_buffer))
-        return old
+        if not kernel.is_mine():
+            return originals.set_wakeup_fd(fd)  # raises
+        return signals.wakeup.set(fd, warn_on_full_buffer)
 
     def siginterrupt(signalnum: Any, flag: Any, /) -> None:
         originals.siginterrupt(signalnum, flag)

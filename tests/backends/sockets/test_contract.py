@@ -18,6 +18,7 @@ from capriccio_patch import BackendUnavailable
 from capriccio_patch.backends.sockets import available_backends, create_backend
 from capriccio_patch.contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
 from capriccio_patch.contracts.socket_backend import Backend
+from capriccio_patch.io.reserved import RESERVED
 
 AVAILABLE = [name for name, reason in available_backends().items() if reason is None]
 SCHEMES = [*AVAILABLE, *(name for name in ["kqueue"] if name not in AVAILABLE)]
@@ -391,6 +392,24 @@ def test_notify_before_a_poll_ends_it(backend: Backend) -> None:
         if not backend.poll(0):
             return
     pytest.fail("the notification is never taken")
+
+
+def test_a_byte_written_to_what_it_names_notifies(backend: Backend) -> None:
+    told: list[int] = []
+    fd = backend.notified_by(told.append)
+    assert not os.get_blocking(fd)
+    os.write(fd, b"x")
+    assert [fd for fd, events in backend.poll(None) if events & ~READ] == []
+    with socket.socket() as reused:
+        RESERVED[fd].move()
+        (moved,) = told
+        os.dup2(reused.fileno(), fd)
+        os.write(moved, b"x")
+        backend.poll(None)
+        os.close(fd)
+    backend.close()
+    assert told == [moved, -1]
+    backend.init()
 
 
 def test_closing_gives_every_descriptor_back(scheme: str) -> None:
