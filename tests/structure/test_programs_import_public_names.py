@@ -1,4 +1,5 @@
-"""The audit and the benchmarks are programs on top of the package: they use its public names alone.
+"""The audit, the benchmarks and the integrations are programs on top of the package: they use its
+public names alone.
 
 A program may import its own folder, and of the package the names in ``__all__``.  The test looks
 for other ways to the same end as well: an import by name, attributes of the package, and code or
@@ -18,7 +19,7 @@ import capriccio_patch
 
 PACKAGE = Path(capriccio_patch.__file__).parent
 NAME = PACKAGE.name
-PROGRAMS = ("audit", "bench")
+PROGRAMS = ("audit", "bench", "integrations")
 FILES = sorted(path for program in PROGRAMS for path in (PACKAGE / program).rglob("*.py"))
 PUBLIC = {*capriccio_patch.__all__, "__init__"}
 OWN_NAMES = ("__package__", "__name__")

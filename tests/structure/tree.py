@@ -10,7 +10,7 @@ from pathlib import Path
 import capriccio_patch
 
 PACKAGE = Path(capriccio_patch.__file__).parent
-PROGRAMS = ("audit", "bench")
+PROGRAMS = ("audit", "bench", "integrations")
 """They use the package as any program does."""
 
 
