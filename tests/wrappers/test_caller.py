@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import io
 import os
 import sqlite3
 import sys
@@ -83,6 +84,8 @@ CALLS = {
     "fstat": lambda: os.fstat(True),
     "fsync": lambda: os.fsync(True),
     "rename": lambda: os.rename("none", "nothing", src_dir_fd=True),
+    "FileIO": lambda: io.FileIO(False, closefd=False),
+    "a stream": lambda: open(False, closefd=False).detach(),  # noqa: SIM115
     "open": lambda: os.open("none", os.O_RDONLY, dir_fd=True),
     "read": lambda: os.read(True, 0),
     "write": lambda: os.write(True, b""),

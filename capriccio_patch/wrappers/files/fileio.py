@@ -24,6 +24,7 @@ from ...io.buffers import as_bytes
 from ...io.disk import CHUNK
 from ...kernel.core import Kernel
 from ..base import Patch, Runtime, is_path
+from ..caller import as_caller
 from . import buffered
 from .opening import Opening, Way
 from .pollable import is_stream
@@ -296,22 +297,11 @@ def _make_init(runtime: Runtime) -> Any:
                 way = opening.after(found, empties)
             opening.call(way, file, None, original, self, file, mode, closefd)
         elif isinstance(file, bool):
-            _call_warning_of_caller(original, self, file, mode, closefd, opener)
+            as_caller(original, self, file, mode, closefd, opener)  # it warns
         else:
             original(self, file, mode, closefd, opener)
 
     return init
-
-
-def _call_warning_of_caller(function: Any, *args: Any) -> None:
-    """Call `function`, whose warnings are about the caller's caller."""
-    import warnings
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        function(*args)
-    for each in caught:
-        warnings.warn(each.message, each.category, stacklevel=3)
 
 
 def _make_close(runtime: Runtime) -> Any:

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import tty
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -274,6 +275,15 @@ def test_files_behave_as_stock(scheme: None, ticker: Any, tmp_path: Path) -> Non
         with pytest.raises(FileExistsError):
             open(path, "x")
         assert path.read_bytes()[10:] == BIG
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="it does not warn of a bool")
+def test_a_refused_descriptor_stays_open(patched: None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(RuntimeWarning, match="bool"):
+            io.FileIO(True)
+    os.fstat(1)
 
 
 @pytest.mark.parametrize(
