@@ -10,12 +10,17 @@
 # make bench  measures this runtime beside its peers; ARGS="--quick" and the like are passed on
 # make clean  removes the environments
 #
-# Needs only Python and make; the environments are made again when pyproject.toml changes.
+# Needs only Python and make; a C compiler builds the core. The
+# environments are made again when pyproject.toml or the core changes.  Tests run over the compiled
+# core where there is one, on the versions in IN_PYTHON over the Python that it stands for.
 
 FOUND := $(shell PYTHONS="$(PYTHONS)" sh .ci/pythons)
 VERSIONS := $(foreach found,$(FOUND),$(firstword $(subst =, ,$(found))))
 python = $(patsubst $(1)=%,%,$(filter $(1)=%,$(FOUND)))
 NEWEST := $(lastword $(VERSIONS))
+IN_PYTHON = 3.12
+FORM = auto
+form = $(if $(filter $(1),$(IN_PYTHON)),python,$(FORM))
 TESTS = core network
 MODE = patched
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
@@ -23,6 +28,8 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 ifeq ($(VERSIONS),)
 $(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
 endif
+
+CORE = setup.py $(wildcard capriccio_patch/core/*.c capriccio_patch/core/*.h)
 
 .PHONY: demo test again lint conformance fuzz bench clean
 .SECONDARY:
@@ -47,7 +54,10 @@ bench-%: .venv-bench-%/.stamp
 # How it ended is kept for `again`, which runs what failed once more: 1 is failed tests, more a crash.
 test-%: .venv-%/.stamp
 	@echo "== Python $*"
-	@$(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache; \
+	@$(if $(filter $*,$(IN_PYTHON)),CAPRICCIO_CORE=$(FORM) $(<D)/bin/python -m pytest \
+	  -p no:cacheprovider tests/core tests/kernel,true)
+	@CAPRICCIO_CORE=$(call form,$*) \
+	  $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache; \
 	  ended=$$?; echo $$ended >$(<D)/.ended; exit $$ended
 
 again: lint $(VERSIONS:%=again-%)
@@ -56,9 +66,10 @@ again-%: .venv-%/.stamp
 	@case $$(cat $(<D)/.ended) in \
 	  0) ;; \
 	  1) echo "== Python $*, again, what failed"; \
+	     CAPRICCIO_CORE=$(call form,$*) \
 	     $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache --last-failed ;; \
 	  *) echo "== Python $*, again, all of it: the run was broken off"; \
-	     $(<D)/bin/python -m pytest ;; \
+	     CAPRICCIO_CORE=$(call form,$*) $(<D)/bin/python -m pytest ;; \
 	esac
 
 conformance: $(VERSIONS:%=conformance-%)
@@ -73,14 +84,14 @@ fuzz-%: .venv-%/.stamp
 	@echo "== random programs on Python $*"
 	$(<D)/bin/python tests/fuzz $(ARGS)
 
-.venv/.stamp: pyproject.toml
+.venv/.stamp: pyproject.toml $(CORE)
 	$(call python,$(NEWEST)) -m venv --clear .venv
 	.venv/bin/python $(PIP_INSTALL) --editable .
 	.venv/bin/python -m compileall -q capriccio_patch
 	touch $@
 
 # Peers that can't be installed here are left out; without plots there are tables.
-.venv-bench-%/.stamp: pyproject.toml
+.venv-bench-%/.stamp: pyproject.toml $(CORE)
 	$(call python,$*) -m venv --clear .venv-bench-$*
 	.venv-bench-$*/bin/python $(PIP_INSTALL) --editable .
 	.venv-bench-$*/bin/python $(PIP_INSTALL) --editable '.[bench]' || \
@@ -90,11 +101,11 @@ fuzz-%: .venv-%/.stamp
 	.venv-bench-$*/bin/python -m compileall -q capriccio_patch
 	touch $@
 
-.venv-%/.stamp: pyproject.toml
+.venv-%/.stamp: pyproject.toml $(CORE)
 	$(call python,$*) -m venv --clear .venv-$*
 	.venv-$*/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
 	.venv-$*/bin/python -m compileall -q capriccio_patch
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* bench-* *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* build capriccio_patch/core/*.so bench-* *.egg-info .mypy_cache .pytest_cache .ruff_cache

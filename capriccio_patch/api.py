@@ -16,6 +16,7 @@ from .backends.disk import create_disk_backend
 from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
 from .contracts.scheduler import Abilities
+from .core.binding import Core
 from .cpython import checks, interpose, originals
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
@@ -30,7 +31,6 @@ from .io.disk_services import DiskServices
 from .io.mounts import Mounts
 from .io.workers import Workers
 from .kernel import lifecycle
-from .kernel.core import Kernel
 from .libraries.rules import Libraries, known
 from .patching.apply import Application, found_at, no_collections, when_imported
 from .patching.checkpoints import with_checkpoints
@@ -73,9 +73,12 @@ class _Applied(Application):
             scheme = create_disk_backend(settings.diskio)
             backend = create_backend(settings.sockio)
             opened.callback(backend.close)
-            kernel = Kernel(backend, policy)
+            self.core = core = Core(settings.core)
+            opened.callback(core.close)
+            kernel = core.kernel(backend, policy)
             opened.callback(lifecycle.end, kernel)
             descriptors = Descriptors(kernel)
+            core.bind(descriptors)
             Abilities(policy).attach(kernel)
             workers = Workers(kernel)
             mounts = Mounts()
@@ -111,7 +114,7 @@ class _Applied(Application):
 
     def _wanted(self, rows: list[Patch]) -> list[Patch]:
         wanted = [row for row in rows if self.selection.wants(row)]
-        return with_checkpoints(self.runtime.kernel, wanted)
+        return self.core.rows(with_checkpoints(self.runtime.kernel, wanted))
 
     def imported(self, module: ModuleType) -> None:
         """A module is there whose rows were put off until its import, or one of the program's own
@@ -302,6 +305,7 @@ def status() -> dict[str, Any]:
         "patched": True,
         "patched_by": patched_by,
         "gil": checks.has_gil(),
+        "core": _applied.core.form,
         "sockio": kernel.backend.name,
         "diskio": _applied.runtime.disk.backend.name,
         "scheduler": _applied.settings.scheduler,

@@ -27,6 +27,7 @@ _PREFIX = "CAPRICCIO_"
 _BLOCKED_MODES = ("off", "warn", "raise")
 _BLOCKED_SECONDS = 0.1
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_CORES = ("auto", "compiled", "python")
 _DRAWINGS = (".svg", ".dot", ".json", ".html")
 
 
@@ -77,6 +78,12 @@ def _blocked(value: object) -> tuple[float, str]:
     return (seconds, mode) if seconds and mode != "off" else (0.0, "off")
 
 
+def _core(value: object) -> str:
+    if value not in _CORES:
+        raise ValueError(", ".join(_CORES))
+    return str(value)
+
+
 def _int(value: object) -> int:
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]
@@ -109,6 +116,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
     "native": ("CAPRICCIO_NATIVE", _native, ()),
+    "core": ("CAPRICCIO_CORE", _core, "auto"),
     "only": ("CAPRICCIO_ONLY", _names, None),
     "exclude": ("CAPRICCIO_EXCLUDE", _names, ()),
     "children": ("CAPRICCIO_CHILDREN", _switch, None),
@@ -141,6 +149,8 @@ class Settings:
     """Names of functions to run on worker threads."""
     native: tuple[str, ...]
     """Names of C libraries that are left alone, each with a "-" before it; ("off",): all are."""
+    core: str
+    """Which form the hot paths have: "python", "compiled", or "auto": compiled if it is built."""
     only: tuple[str, ...] | None
     """Names of the only patches to apply; None: all of them."""
     exclude: tuple[str, ...]
@@ -163,6 +173,7 @@ class Settings:
         blocked: float | str | None = None,
         offload: Names | None = None,
         native: Names | None = None,
+        core: str | None = None,
         only: Names | None = None,
         exclude: Names | None = None,
         children: bool | str | None = None,

@@ -70,9 +70,11 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def environ() -> dict[str, str]:
-    """An environment for child interpreters: this tree importable, nothing of CAPRICCIO_* set."""
+    """An environment for child interpreters: this tree importable, and of CAPRICCIO_* only set
+    which form of the core is tested."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
-    return environ | {"PYTHONPATH": str(ROOT)}
+    form = {k: v for k, v in os.environ.items() if k == "CAPRICCIO_CORE"}
+    return environ | form | {"PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from capriccio_patch.kernel.core import Kernel
+from capriccio_patch.core.binding import Core
 from capriccio_patch.schedulers.fifo import FifoScheduler
 
 Event = Callable[[], Any]
@@ -64,9 +65,11 @@ class Simulation:
     def __init__(self, scheduler: Any = None) -> None:
         self.clock = Clock()
         self.backend = ScriptedBackend(self.clock)
-        self.kernel = Kernel(
+        core = Core(os.environ.get("CAPRICCIO_CORE", "auto"))
+        self.kernel = core.kernel(
             self.backend, FifoScheduler() if scheduler is None else scheduler, self.clock
         )
+        core.bind(None)
         self.log: list[Any] = []
 
     def during_polls(self, *events: Event) -> None:

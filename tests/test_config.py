@@ -20,6 +20,7 @@ DEFAULTS = {
     "blocked": (0.1, "warn"),
     "offload": (),
     "native": (),
+    "core": "auto",
     "only": None,
     "exclude": (),
     "children": None,

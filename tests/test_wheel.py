@@ -17,7 +17,7 @@ pytest.importorskip("build.__main__")
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "capriccio_patch"
-SOURCES = ("capriccio_patch", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("capriccio_patch", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 STATE = "import capriccio_patch; print(capriccio_patch.is_patched('time.sleep'))"
 
 
@@ -36,7 +36,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in SOURCES:
         path = ROOT / name
         if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            left_out = shutil.ignore_patterns("__pycache__", "*.so")
+            shutil.copytree(path, source / name, ignore=left_out)
         else:
             shutil.copyfile(path, source / name)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", cwd=source)
@@ -65,12 +66,33 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     expected = {
         str(path.relative_to(ROOT))
         for path in PACKAGE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so"
     }
     with ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert found == expected
+    built = {name for name in found if name.endswith(".so")}
+    assert found - built == expected
+    assert len(built) == (shutil.which("cc") is not None)
     assert "capriccio_patch/py.typed" in found
+
+
+def test_without_a_compiler_it_is_built_all_the_same(tmp_path: Path) -> None:
+    for name in SOURCES:
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = ("setup.py", "-q", "build", "--build-base", str(tmp_path / "b"))
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env=os.environ | {"CC": "no-such-compiler"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "no compiled core" in line]
+    assert len(told) == 1
+    assert "no-such-compiler" in told[0]
+    assert not list((tmp_path / "b").rglob("*.so"))
+    assert list((tmp_path / "b").rglob("kernel.c"))
 
 
 def test_it_runs_a_program(python: str, tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ _fastcall_address = _fields(print).vectorcall
 
 _definitions: dict[int, _MethodDef] = {}
 """By the address of the original: call sites point at them for the life of the process."""
+_direct: dict[tuple[int, int], _MethodDef] = {}
+"""By the addresses of the original and of the function of C that it calls: the same."""
 _copies: dict[int, _MethodDef] = {}
 """By the address of the original and of the copy itself: what clones point at."""
 
@@ -146,8 +148,11 @@ class Redirect:
     def __init__(self, builtin: Any, replacement: Callable[..., Any]) -> None:
         fields = _fields(builtin)
         definition = _definition(builtin)
+        if isinstance(replacement, BuiltinFunctionType):
+            self._call_directly(builtin, replacement, definition)
+            return
         kind = type("module", (ModuleType,), {"__call__": staticmethod(replacement)})
-        self._module = kind(builtin.__module__ or "builtins")
+        self._module: Any = kind(builtin.__module__ or "builtins")
         self.builtin = builtin
         self._saved = (fields.ml, fields.self, fields.vectorcall)
         retain(id(self._module))
@@ -155,11 +160,26 @@ class Redirect:
         fields.vectorcall = _fastcall_address
         fields.ml = ctypes.addressof(definition)
 
+    def _call_directly(self, builtin: Any, replacement: Any, definition: _MethodDef) -> None:
+        """Have `builtin` call the C function of another one, which does not use its ``self``."""
+        fields, theirs = _fields(builtin), _fields(replacement)
+        method = _MethodDef.from_address(theirs.ml)
+        direct = _direct.get((fields.ml, theirs.ml))
+        if direct is None:
+            direct = _MethodDef(definition.name, method.meth, method.flags, definition.doc)
+            _direct[fields.ml, theirs.ml] = direct
+        self._module = None
+        self.builtin = builtin
+        self._saved = (fields.ml, fields.self, fields.vectorcall)
+        fields.vectorcall = theirs.vectorcall
+        fields.ml = ctypes.addressof(direct)
+
     def undo(self) -> None:
         """Make the builtin what it was."""
         fields = _fields(self.builtin)
         fields.ml, fields.self, fields.vectorcall = self._saved
-        release(id(self._module))
+        if self._module is not None:
+            release(id(self._module))
 
 
 class MethodRedirect:

@@ -325,8 +325,7 @@ class Kernel(KernelState):
             if self._inbox:
                 self._drain_inbox()
             if self.unfinished:
-                for what, finish in list(self.unfinished.items()):
-                    finish(what)
+                self.finish_wake_ups()
             timeout: float | None = 0.0
             if not ready and not self.deferred:
                 deadline = self.timers.next_deadline()

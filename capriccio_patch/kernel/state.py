@@ -199,6 +199,11 @@ class KernelState:
             call, args = inbox.popleft()
             call(*args)
 
+    def finish_wake_ups(self) -> None:
+        """Finish the wake-ups that finalizers have interrupted."""
+        for what, finish in list(self.unfinished.items()):
+            finish(what)
+
     def _expire(self) -> None:
         """Make the threads runnable whose deadlines have passed."""
         # Threads that use files may all be runnable at once (their sleep is over, say).

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from types import BuiltinFunctionType, ModuleType
+from types import BuiltinFunctionType, MethodDescriptorType, ModuleType
 from typing import Any
 
 from ..cpython import interpose
@@ -158,7 +158,8 @@ class Application:
     def _apply_to_class(self, row: Patch, cls: type, attribute: str, found: Any) -> None:
         own = attribute in vars(cls)
         replacement = row.replacement
-        if callable(replacement) and hasattr(replacement, "__name__"):
+        in_c = type(replacement) is MethodDescriptorType  # which has all of it
+        if callable(replacement) and hasattr(replacement, "__name__") and not in_c:
             replacement.__name__ = attribute
             replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
             replacement.__doc__ = found.__doc__

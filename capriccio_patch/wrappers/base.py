@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -57,6 +58,13 @@ class Patch(NamedTuple):
     def name(self) -> str:
         """The dotted name: ``time.sleep``."""
         return f"{self.module}.{self.path}"
+
+    def parent(self) -> Any:
+        """The class or module that has it as an attribute; None if it is not to be found."""
+        found = sys.modules.get(self.module) if self.owner is None else self.owner
+        for name in self.path.split(".")[:-1] if self.owner is None else ():
+            found = getattr(found, name, None)
+        return found
 
 
 class Late(NamedTuple):

@@ -25,7 +25,7 @@ LAYERS = (
     {"wrappers.time", "wrappers.threads", "wrappers.sockets", "wrappers.files"},
     {"wrappers.processes", "wrappers.offloaded"},
     {"wrappers.table"},
-    {"patching"},
+    {"core", "patching"},
     {"libraries"},
     {"api"},
     {""},

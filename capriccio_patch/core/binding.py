@@ -1,0 +1,197 @@
+"""Putting the compiled core in place of the Python functions that it stands for.
+
+1. C is used if it was built, is not switched off, and finds everything where it looks for it; each
+   layout is looked up in living objects.  Otherwise `Core.form` says why not, and Python is used.
+2. The kernel is a `Kernel` whose hot methods are C's.  Until `bind`, and after `close`, each of
+   them calls the Python method.  After `close` any other function of C that a program has kept
+   calls what there was before the patch.
+3. Under a scheduler that is asked before calls (`Abilities.checkpoint`) the rows stay Python's.
+4. A forked child binds again before any other hook of the kernel's: its OS thread, scheme and
+   timers may be others.
+
+Main OS thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..backends.notifier import Notifier
+from ..contracts.descriptor import Descriptor
+from ..contracts.scheduler import Abilities, Scheduler
+from ..contracts.socket_backend import Backend
+from ..contracts.thread import Finalizer, Thread
+from ..cpython import interpose, originals
+from ..errors import PatchError
+from ..io.waits import Waits
+from ..kernel.core import Kernel
+from ..kernel.slices import Slices
+from ..kernel.timers import Timers
+from ..wrappers.base import Patch
+from . import table
+
+__all__ = ["COMPILED", "Core"]
+
+COMPILED = "compiled"
+
+
+class CompiledKernel(Kernel):
+    """A kernel whose hot methods are in C."""
+
+    __slots__ = ()
+
+
+class Core:
+    """What one patch uses of the compiled core."""
+
+    def __init__(self, wanted: str) -> None:
+        """`wanted`: ``auto``, ``python`` (no C) or ``compiled`` (PatchError where it can't be)."""
+        self.form = "CAPRICCIO_CORE=python" if wanted == "python" else COMPILED
+        """`COMPILED`, or why it is not."""
+        self._module: Any = None
+        self._waits: Waits | None = None
+        self._is_bound = False
+        self._kernel: Kernel | None = None
+        if self.form == COMPILED:
+            try:
+                self._load()
+            except ImportError:
+                self.form = "not built"
+            except (KeyError, SystemError) as error:
+                self.form = f"it does not fit: {error}"
+        if wanted == COMPILED != self.form:
+            raise PatchError(f"there is no compiled core: {self.form}")
+
+    def _load(self) -> None:
+        from . import _core  # type: ignore[attr-defined]
+
+        before = originals.monotonic()
+        if not before <= _core.now() <= originals.monotonic():
+            raise SystemError("its clock is not that of time.monotonic")
+        for name in table.KERNEL:
+            slow = Kernel.__dict__[name]
+            setattr(CompiledKernel, name, _core.method(CompiledKernel, name, slow, slow, name, ""))
+        self._module = _core
+
+    def kernel(
+        self,
+        backend: Backend,
+        scheduler: Scheduler,
+        clock: Callable[[], float] = originals.monotonic,
+    ) -> Kernel:
+        """A new kernel."""
+        if self._module is None:
+            return Kernel(backend, scheduler, clock)
+        kernel = self._kernel = CompiledKernel(backend, scheduler, clock)
+        kernel.on_fork(self._bind_kernel)
+        return kernel
+
+    def bind(self, waits: Waits | None) -> None:
+        """Have C work for the kernel, whose descriptors are `waits`; without, it has none."""
+        if self._module is None:
+            return
+        self._waits = waits
+        self._is_bound = True
+        try:
+            self._bind_kernel()
+        except (KeyError, SystemError) as error:
+            self.close()
+            self.form = f"it does not fit: {error}"
+
+    def rows(self, rows: list[Patch]) -> list[Patch]:
+        """`rows`, with C's functions where there are any."""
+        kernel = self._kernel
+        if self._module is None or kernel is None or Abilities(kernel.scheduler).checkpoint:
+            return rows
+        return [self._row(row) for row in rows]
+
+    def close(self) -> None:
+        """The patch is undone, or C is not to be used after all."""
+        if self._module is not None:
+            self._module.unbind()
+            self._module = self._waits = self._kernel = None
+
+    def _row(self, row: Patch) -> Patch:
+        slow, name = row.replacement, row.path.rpartition(".")[2]
+        owner: Any = row.parent()
+        stock = vars(owner).get(name) if owner is not None else None
+        if stock is None:
+            return row
+        if row.name in table.BUILTINS:
+            made = self._module.builtin(
+                table.BUILTINS[row.name], slow, interpose.clone(stock), name, ""
+            )
+        elif row.name in table.METHODS:
+            which = table.METHODS[row.name]
+            made = self._module.method(owner, which, slow, stock, name, _text(stock))
+        else:
+            return row
+        return row._replace(replacement=made)
+
+    def _bind_kernel(self) -> None:
+        kernel, waits = self._kernel, self._waits
+        if kernel is None or not self._is_bound:
+            return
+        backend: Any = kernel.backend
+        scheme = _epoll(backend)
+        has_local = kernel.has_locals
+        notifier: Any = None if scheme is None else backend._notifier
+        self._module.bind(
+            "kernel",
+            {
+                "kernel": kernel,
+                "Thread": Thread,
+                "Finalizer": Finalizer,
+                "Descriptor": Descriptor,
+                "EpollBackend": scheme,
+                "Notifier": Notifier,
+                "Timers": Timers,
+                "Slices": Slices,
+                "table": {} if waits is None else waits.table,
+                "append": deque.append,
+                "popleft": deque.popleft,
+                "own_turn": scheme is not None and kernel.clock is originals.monotonic,
+                "traced": ctypes.addressof(kernel.is_traced),
+                "profiled": ctypes.addressof(kernel.is_profiled),
+                "has_local": 0 if has_local is None else ctypes.addressof(has_local),
+            },
+            {
+                "_exchange": Kernel._exchange,
+                "_go_on": Kernel._go_on,
+                "_drain_inbox": Kernel._drain_inbox,
+                "_expire": Kernel._expire,
+                "_push_and_notify": kernel._push_and_notify,
+                "finish_wake_ups": kernel.finish_wake_ups,
+                "restore_trace": kernel.c_state.restore_trace,
+                "next_deadline": kernel.timers.next_deadline,
+                "add_timer": kernel.timers.add,
+                "grant": kernel._slices.grant,
+                "dispatch": kernel.dispatch,
+                "pass_on": kernel.dispatch if waits is None else waits.pass_on,
+                "notify": backend.notify,
+                "drain_notifier": _nothing if notifier is None else notifier.drain,
+            },
+        )
+
+
+def _epoll(backend: Any) -> type | None:
+    """The class of `backend`, if it is this package's for epoll."""
+    if backend.name != "epoll":
+        return None
+    from ..backends.sockets.epoll import EpollBackend
+
+    return EpollBackend if type(backend) is EpollBackend else None
+
+
+def _nothing() -> None:
+    """The scheme has no notifier that C would know."""
+
+
+def _text(found: Any) -> str:
+    """What C has for the doc string of the method `found`, signature included."""
+    doc = getattr(found, "__doc__", None) or ""
+    signature = getattr(found, "__text_signature__", None)
+    return f"{found.__name__}{signature}\n--\n\n{doc}" if signature else doc

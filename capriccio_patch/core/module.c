@@ -1,0 +1,240 @@
+/* The module `_core`: makes the methods that stand for Python's, and binds C to the patch in force.
+ *
+ * 1. It is loaded in the main interpreter alone, whose objects its statics hold.
+ * 2. A method descriptor points at its definition for ever, so definitions are never freed; the same
+ *    one is used for the same function, name and text. */
+#include "core.h"
+
+#include <string.h>
+
+static const Stand_in *const stand_ins[] = {kernel_stand_ins};
+
+typedef struct {
+    const char *name;
+    int (*bind)(PyObject *objects, PyObject *slow);
+} Subject;
+static const Subject subjects[] = {{"kernel", kernel_bind}};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* ---- for the subjects ------------------------------------------------------------------------- */
+
+PyCFunction function_of(PyObject *found, int flags)
+{
+    if (Py_TYPE(found) == &PyMethodDescr_Type) {
+        PyMethodDef *method = ((PyMethodDescrObject *)found)->d_method;
+        if ((method->ml_flags & ~METH_COEXIST) == flags) return method->ml_meth;
+    }
+    PyErr_Format(PyExc_SystemError, "%R is not the method of C that is known", found);
+    return NULL;
+}
+
+/* Where `take` has put something. */
+static PyObject **taken[256];
+static size_t n_taken;
+
+static void set(PyObject **where, PyObject *value)
+{
+    PyObject *old = *where;
+    *where = Py_NewRef(value);
+    Py_XDECREF(old);
+}
+
+int take(PyObject *from, const char *name, PyObject **where)
+{
+    PyObject *found = PyDict_GetItemString(from, name); /* borrowed */
+    size_t i = 0;
+    while (i < n_taken && taken[i] != where) i++;
+    if (found == NULL || i == COUNT(taken)) {
+        PyErr_Format(PyExc_KeyError, "%s", name);
+        return -1;
+    }
+    if (i == n_taken) taken[n_taken++] = where;
+    set(where, found);
+    return 0;
+}
+
+int offset_of(PyObject *cls, const char *name, Py_ssize_t *where)
+{
+    PyObject *found = PyObject_GetAttrString(cls, name);
+    if (found == NULL) return -1;
+    int known = Py_TYPE(found) == &PyMemberDescr_Type &&
+                ((PyMemberDescrObject *)found)->d_member->type == T_OBJECT_EX;
+    if (known)
+        *where = ((PyMemberDescrObject *)found)->d_member->offset;
+    else
+        PyErr_Format(PyExc_SystemError, "%R has no slot %s", cls, name);
+    Py_DECREF(found);
+    return known ? 0 : -1;
+}
+
+/* ---- for table.py ----------------------------------------------------------------------------- */
+
+typedef struct Definition {
+    PyMethodDef method;
+    struct Definition *next;
+} Definition;
+static Definition *definitions;
+
+static char *copied(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = PyMem_Malloc(size);
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
+static PyMethodDef *definition_of(const Stand_in *in, const char *name, const char *text)
+{
+    for (Definition *each = definitions; each != NULL; each = each->next)
+        if (each->method.ml_meth == in->function && strcmp(each->method.ml_name, name) == 0 &&
+            strcmp(each->method.ml_doc, text) == 0)
+            return &each->method;
+    Definition *made = PyMem_Malloc(sizeof *made);
+    if (made == NULL) return (PyMethodDef *)PyErr_NoMemory();
+    made->method = (PyMethodDef){copied(name), in->function, in->flags, copied(text)};
+    if (made->method.ml_name == NULL || made->method.ml_doc == NULL) {
+        PyMem_Free((char *)made->method.ml_name);
+        PyMem_Free((char *)made->method.ml_doc);
+        PyMem_Free(made);
+        return (PyMethodDef *)PyErr_NoMemory();
+    }
+    made->next = definitions;
+    definitions = made;
+    return &made->method;
+}
+
+static const Stand_in *stand_in_of(const char *which)
+{
+    for (size_t i = 0; i < COUNT(stand_ins); i++)
+        for (const Stand_in *in = stand_ins[i]; in->name != NULL; in++)
+            if (strcmp(in->name, which) == 0) return in;
+    PyErr_SetString(PyExc_KeyError, which);
+    return NULL;
+}
+
+/* What there was before the patch, for each function of C that a program may keep. */
+static struct {
+    PyObject **slow, *stock;
+} before[256];
+static size_t n_before;
+
+/* What is made, if it is, leaves to `slow` what it does not do itself. */
+static PyObject *with_slow(PyObject *made, const Stand_in *in, PyObject *slow, PyObject *stock)
+{
+    size_t i = 0;
+    if (made == NULL) return NULL;
+    while (i < n_before && before[i].slow != in->slow) i++;
+    if (i == COUNT(before)) {
+        Py_DECREF(made);
+        return PyErr_NoMemory();
+    }
+    if (i == n_before) before[n_before++].slow = in->slow;
+    set(&before[i].stock, stock);
+    set(in->slow, slow);
+    return made;
+}
+
+/* method(cls, which, slow, stock, name, text): the function `which` as a method `name` of `cls`. */
+static PyObject *method(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyTypeObject *cls;
+    PyObject *slow, *stock;
+    const char *which, *name, *text;
+    if (!PyArg_ParseTuple(args, "O!sOOss", &PyType_Type, &cls, &which, &slow, &stock, &name, &text))
+        return NULL;
+    const Stand_in *in = stand_in_of(which);
+    PyMethodDef *definition = in == NULL ? NULL : definition_of(in, name, text);
+    if (definition == NULL) return NULL;
+    return with_slow(PyDescr_NewMethod(cls, definition), in, slow, stock);
+}
+
+/* builtin(which, slow, stock, name, text): the function `which` as a builtin. */
+static PyObject *builtin(PyObject *module, PyObject *args)
+{
+    PyObject *slow, *stock;
+    const char *which, *name, *text;
+    if (!PyArg_ParseTuple(args, "sOOss", &which, &slow, &stock, &name, &text)) return NULL;
+    const Stand_in *in = stand_in_of(which);
+    PyMethodDef *definition = in == NULL ? NULL : definition_of(in, name, text);
+    if (definition == NULL) return NULL;
+    return with_slow(PyCFunction_New(definition, module), in, slow, stock);
+}
+
+/* bind(subject, objects, slow) */
+static PyObject *bind(PyObject *module, PyObject *args)
+{
+    (void)module;
+    const char *name;
+    PyObject *objects, *slow;
+    if (!PyArg_ParseTuple(args, "sO!O!", &name, &PyDict_Type, &objects, &PyDict_Type, &slow))
+        return NULL;
+    for (size_t i = 0; i < COUNT(subjects); i++)
+        if (strcmp(subjects[i].name, name) == 0)
+            return subjects[i].bind(objects, slow) < 0 ? NULL : Py_NewRef(Py_None);
+    PyErr_SetString(PyExc_KeyError, name);
+    return NULL;
+}
+
+/* unbind(): no patch is in force.  A method that the program has kept does what it did before. */
+static PyObject *unbind(PyObject *module, PyObject *ignored)
+{
+    (void)module, (void)ignored;
+    kernel_unbind();
+    for (size_t i = 0; i < n_before; i++) set(before[i].slow, before[i].stock);
+    for (size_t i = 0; i < n_taken; i++) Py_CLEAR(*taken[i]);
+    Py_RETURN_NONE;
+}
+
+/* now(): seconds, as C reads the clock. */
+static PyObject *now(PyObject *module, PyObject *ignored)
+{
+    (void)module, (void)ignored;
+    return PyFloat_FromDouble(now_s());
+}
+
+static PyMethodDef functions[] = {
+    {"method", method, METH_VARARGS, NULL},
+    {"builtin", builtin, METH_VARARGS, NULL},
+    {"now", now, METH_NOARGS, NULL},
+    {"bind", bind, METH_VARARGS, NULL},
+    {"unbind", unbind, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static int execute(PyObject *module)
+{
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "the compiled core is for the main interpreter");
+        return -1;
+    }
+    PyObject *names = PyList_New(0);
+    if (names == NULL) return -1;
+    for (size_t i = 0; i < COUNT(stand_ins); i++)
+        for (const Stand_in *in = stand_ins[i]; in->name != NULL; in++) {
+            PyObject *name = PyUnicode_FromString(in->name);
+            if (name == NULL || PyList_Append(names, name) < 0) {
+                Py_XDECREF(name);
+                Py_DECREF(names);
+                return -1;
+            }
+            Py_DECREF(name);
+        }
+    int failed = PyModule_AddObjectRef(module, "STAND_INS", names);
+    Py_DECREF(names);
+    return failed;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_core", "The compiled core.", 0, functions, slots, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&definition); }

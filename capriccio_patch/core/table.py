@@ -1,0 +1,18 @@
+"""Which function of C stands for which of Python.
+
+1. A function of C does the plain case of the Python function and calls that one for the rest, so a
+   line may be taken out here and nothing changes but the speed.
+2. Rows are named as `wrappers.base.Patch.name` has them.  Several may have one function of C if
+   they have one of Python.
+"""
+
+__all__ = ["BUILTINS", "KERNEL", "METHODS"]
+
+KERNEL = ("begin", "cancel", "park", "resume", "yield_", "sleep_until", "_begin_turn")
+"""Methods of `kernel.core.Kernel`; the functions of C have their names."""
+
+METHODS: dict[str, str] = {}
+"""Rows that are methods of a class: what in C becomes a method of that class."""
+
+BUILTINS: dict[str, str] = {"time.sleep": "sleep"}
+"""Rows that are builtins: what in C the builtin calls."""
