@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import mmap
+from io import BytesIO
 from typing import Any
 
 from ..cpython import originals
 
-__all__ = ["SECTOR", "as_bytes", "memory", "read_into", "read_owned"]
+__all__ = ["SECTOR", "Room", "as_bytes", "memory", "read_into", "read_owned"]
 
 SECTOR = 512
 """Bytes that O_DIRECT transfers at least, and whose multiples it wants memory to be aligned to."""
@@ -37,6 +38,31 @@ def as_bytes(buffer: Any) -> Any:
 def memory(size: int) -> Any:
     """Memory for a request; aligned as O_DIRECT demands when it is a whole number of sectors."""
     return mmap.mmap(-1, size) if size and size % SECTOR == 0 else bytearray(size)
+
+
+class Room:
+    """Memory that is filled and becomes a ``bytes`` object, without a copy of what it holds.
+
+    A `BytesIO` keeps its contents as such an object, which nobody else has before `taken`.
+    """
+
+    __slots__ = ("_kept", "view")
+
+    def __init__(self, size: int) -> None:
+        """Of `size` bytes, at least 1; ``view`` is where they are written to."""
+        self._kept = kept = BytesIO()
+        kept.seek(size - 1)
+        kept.write(b"\0")
+        self.view = kept.getbuffer()
+
+    def taken(self, count: int) -> bytes:
+        """The first `count` bytes; once."""
+        self.view.release()
+        try:
+            self._kept.truncate(count)
+        except BufferError:  # somebody holds a piece of it, found in a frame that was traced
+            return bytes(self._kept.getbuffer()[:count])
+        return self._kept.getvalue()
 
 
 def read_owned(fd: int, size: int, offset: int) -> memoryview:

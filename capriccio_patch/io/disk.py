@@ -22,7 +22,7 @@ from ..contracts.disk_backend import DiskBackend
 from ..contracts.request import Operation, Request
 from ..cpython import originals
 from ..kernel.core import Kernel
-from .buffers import SECTOR, memory, read_owned
+from .buffers import SECTOR, Room, memory, read_owned
 from .disk_calls import DiskCalls
 from .mounts import Mounts
 
@@ -30,7 +30,10 @@ __all__ = ["CHUNK", "Disk"]
 
 CHUNK = 1 << 17
 """Bytes that are copied at once: 10 us to read, 35 to append, which is what a worker's hop costs.
-More takes more than its share: new memory of this size is mapped page by page as it is touched."""
+Others are looked at between two such pieces."""
+
+_LARGEST = 1 << 22
+"""Bytes that are read in pieces at most: room for more is mapped, page by page, for too long."""
 
 
 class Disk(DiskCalls):
@@ -137,18 +140,51 @@ class Disk(DiskCalls):
         self.carry_out(Request(self.kernel, Operation.DATASYNC, originals.fdatasync, fd, fd=fd))
 
     def _read_bytes(self, fd: int, size: int, offset: int) -> bytes:
-        if size > CHUNK:
-            # Most of its time is memory's, and the kernel's: others can run.
-            if offset == -1:
-                request = Request(self.kernel, Operation.CALL, originals.read, fd, size)
-            else:
-                request = Request(self.kernel, Operation.CALL, originals.pread, fd, size, offset)
-            request.local = self.is_local(fd)
-            found: bytes = self.carry_out(request)
+        if size <= CHUNK:
+            data = bytearray(size)
+            count = self.readinto(fd, data, offset)
+            return bytes(data) if count == size else bytes(memoryview(data)[:count])
+        if size > _LARGEST or fd in self.synchronous or self.alone():
+            return self._read_elsewhere(fd, size, offset)
+        room = Room(size)
+        count, more = self._read_cached(fd, room.view, offset)
+        found = room.taken(count)
+        if not more:
             return found
-        data = bytearray(size)
-        count = self.readinto(fd, data, offset)
-        return bytes(data) if count == size else bytes(memoryview(data)[:count])
+        try:
+            rest = self._read_elsewhere(fd, size - count, _after(offset, count))
+        except OSError:
+            if count:
+                return found  # the next call meets it
+            raise
+        return found + rest if count else rest
+
+    def _read_cached(self, fd: int, view: memoryview, offset: int) -> tuple[int, bool]:
+        """Read into `view` what the scheme has at once, a piece at a time; how much that is, and
+        whether the rest has to be waited for."""
+        count = 0
+        while count < len(view):
+            try:
+                got = self._read_now(fd, view[count : count + CHUNK], _after(offset, count))
+            except OSError:
+                if count:
+                    break  # the next call meets it
+                raise
+            if got <= 0:
+                return count, got < 0
+            count += got
+            self.kernel.yield_if_due()
+        return count, False
+
+    def _read_elsewhere(self, fd: int, size: int, offset: int) -> bytes:
+        """As one request: most of its time is memory's, and the disk's: others can run."""
+        if offset == -1:
+            request = Request(self.kernel, Operation.CALL, originals.read, fd, size)
+        else:
+            request = Request(self.kernel, Operation.CALL, originals.pread, fd, size, offset)
+        request.local = self.is_local(fd)
+        found: bytes = self.carry_out(request)
+        return found
 
     def _read_chunk(self, fd: int, view: memoryview, offset: int, asked: bool) -> int:
         """Read at most CHUNK bytes, less only at the end of the file or of what is in memory."""

@@ -59,3 +59,19 @@ def test_reads_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vect
     assert bytes(buffers.read_owned(fd, 100, -1)) == b"456789"
     assert bytes(buffers.read_owned(fd, 4, 20)) == b""
     os.close(fd)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4999, 5000])
+def test_a_room_becomes_what_was_written_to_it(count: int) -> None:
+    room = buffers.Room(5000)
+    assert len(room.view) == 5000
+    room.view[:count] = b"x" * count
+    assert room.taken(count) == b"x" * count
+
+
+def test_a_room_of_which_somebody_holds_a_piece() -> None:
+    room = buffers.Room(5000)
+    room.view[:3] = b"abc"
+    held = room.view[1:3]
+    assert room.taken(3) == b"abc"
+    assert held == b"bc"

@@ -338,3 +338,35 @@ def test_a_file_ends_with_its_last_reference(ticker: Any, tmp_path: Path) -> Non
             del file
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)
+
+
+@pytest.mark.parametrize("size", [100, len(BIG), (3 << 20) + 7])
+def test_what_is_cached_is_read_without_a_request(
+    ticker: Any, requests: list[Any], tmp_path: Path, size: int
+) -> None:
+    """At any size, by any number of threads."""
+    if "nowait" not in AVAILABLE:
+        pytest.skip("what is cached can't be asked for here")
+    data = (bytes(range(251)) * (size // 251 + 1))[:size]
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    found: list[bytes] = []
+
+    def read() -> None:
+        with open(path, "rb") as file:
+            found.append(file.read())
+        with open(path, "rb", buffering=0) as raw:
+            found.append(raw.read(size + 1))
+        fd = os.open(path, os.O_RDONLY)
+        found.append(os.read(fd, size))
+        found.append(os.pread(fd, size, 0))
+        os.close(fd)
+
+    threads = [threading.Thread(target=read) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 64
+    assert all(each == data for each in found)
+    assert not requests
