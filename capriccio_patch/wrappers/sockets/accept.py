@@ -1,7 +1,9 @@
 """``_socket.socket``: accepting.
 
-accept(2) has no flag for not waiting.  For the length of that call a blocking listener that is
-private (`sharing`) is made non-blocking.  From any other an OS thread accepts:
+accept(2) has no flag for not waiting.  From a blocking listener that is private (`sharing`) it is
+called where poll(2) tells of a connection: nobody else can take that.  Where the system takes back
+a connection that is reset, or may, the listener is made non-blocking for the length of the call
+instead.  From any other listener an OS thread accepts:
 
 1. It begins when there is a connection, and one at a time for each listener.  If another process
    takes that connection it waits for the next one, as a thread of stock does.
@@ -10,12 +12,14 @@ private (`sharing`) is made non-blocking.  From any other an OS thread accepts:
 
 from __future__ import annotations
 
+import _socket
+import sys
 from typing import Any
 
 from ...contracts.descriptor import READ, Descriptor
 from ...contracts.request import Call
 from ...cpython import originals
-from ...io.wait_ready import wait_ready
+from ...io.wait_ready import events_of, wait_ready
 from ...io.workers import Workers
 from ..base import Patch, Runtime
 from .mode import SocketMode
@@ -23,6 +27,12 @@ from .receive import DONTWAIT, Receiver
 
 __all__ = ["patches"]
 
+_KEEP_THEIRS = frozenset(
+    getattr(_socket, name)
+    for name in ("AF_INET", "AF_INET6", "AF_UNIX")
+    if sys.platform == "linux" and hasattr(_socket, name)
+)
+"""Families whose listeners keep each connection until it is accepted, also one that was reset."""
 _LISTENERS = 4096
 """How many OS threads may accept: each may wait for long."""
 
@@ -84,11 +94,16 @@ def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patc
         if d is None or not flags & DONTWAIT:
             return original(sock)
         if is_private(d):
-            return mode.without_waiting(sock, original)
+            if originals.socket_family(sock) not in _KEEP_THEIRS or id(sock) in mode.timeouts:
+                return mode.without_waiting(sock, original)
+            if not events_of(d.fd, READ):
+                raise BlockingIOError
+            return original(sock)
         return shared.accept(sock, d)
 
     def accept(self: Any) -> Any:
         if not kernel.is_mine():
+            mode.sharing.share_listener(originals.socket_fileno(self))
             return mode.outside(self, original, (self,), READ)
         d = record_of(originals.socket_fileno(self)) or mode.opened(self)
         if d is None or mode.timeout(self) == 0:
@@ -96,7 +111,10 @@ def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patc
                 return original(self)
             finally:
                 kernel.yield_after_calls()
-        d.listens = True
+        if not d.listens:
+            d.listens = True
+            if not d.private:
+                mode.sharing.share_listener(d.fd)
         accepted = receiver.take(self, d, accept_now, (self, DONTWAIT), 0)
         mode.accepted = accepted[0]
         return accepted

@@ -7,8 +7,6 @@
 
 from __future__ import annotations
 
-import _socket
-import struct
 from typing import Any
 
 from ...cpython import originals
@@ -17,15 +15,13 @@ from .mode import SocketMode
 
 __all__ = ["patches"]
 
-_LINGER = (_socket.SOL_SOCKET, _socket.SO_LINGER, 8)
-_AT_ONCE = (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0))
-
 
 def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     """The rows of this module."""
     kernel = runtime.kernel
     descriptors = runtime.descriptors
     timeouts = mode.timeouts
+    lingers = mode.kernel_timeouts.lingers
     original_init = originals.socket_init
     original_close = originals.socket_close
     original_detach = originals.socket_detach
@@ -49,7 +45,7 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         descriptors.close(fileno(self), close_now, self)
 
     def close_now(sock: Any) -> None:
-        if len(kernel.threads) > 1 and _lingers(sock) and kernel.is_mine():
+        if lingers(sock) and len(kernel.threads) > 1 and kernel.is_mine():
             number = original_detach(sock)
             runtime.workers.call_alone(originals.close, number)
         else:
@@ -69,11 +65,3 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
         Patch("socket", "_socket", "socket.detach", detach),
         Patch("socket", "_socket", "close", close_number),
     ]
-
-
-def _lingers(sock: Any) -> bool:
-    """Whether closing waits until what was sent has arrived (SO_LINGER)."""
-    try:
-        return originals.socket_getsockopt(sock, *_LINGER) not in _AT_ONCE
-    except OSError:
-        return False

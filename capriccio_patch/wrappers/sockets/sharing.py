@@ -6,9 +6,9 @@ any two calls of another.  accept(2) and connect(2) have no flag of their own fo
 where another process clears O_NONBLOCK in time they block the OS thread that makes them, and where
 one sets it they fail in a process that wants to wait.
 
-Decision: a socket is *private* when it was made here and has gone nowhere since; then its
-O_NONBLOCK may be set for the length of a call.  For all others such a call is made on another OS
-thread, where it may block.
+Decision: a socket is *private* when it was made here and has gone nowhere since, and no OS thread
+of the program's own accepts from it; then its O_NONBLOCK may be set for the length of a call.  For
+all others such a call is made on another OS thread, where it may block.
 
 Cost: a switch of OS threads for each connection that a shared listener accepts.
 
@@ -26,6 +26,7 @@ from typing import Any
 from ...contracts.descriptor import Descriptor
 from ...cpython import originals
 from ...io.descriptors import Descriptors
+from ...io.identity import identity_if_open
 from ..base import Patch, Runtime
 
 __all__ = ["Sharing", "patches"]
@@ -67,6 +68,14 @@ class Sharing:
         for fd in numbers:
             d = self._descriptors.get(fd)
             if d is not None:
+                d.private = False
+
+    def share_listener(self, fd: int) -> None:
+        """An OS thread accepts from `fd`, which may be a copy: nobody else is alone with the
+        listener from now on.  Any OS thread."""
+        file = identity_if_open(fd)
+        for d in list(self._descriptors.table.values()):
+            if d.private and (d.fd == fd or (file and identity_if_open(d.fd) == file)):
                 d.private = False
 
     def _forks(self) -> None:

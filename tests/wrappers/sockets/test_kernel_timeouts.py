@@ -172,3 +172,27 @@ def test_a_socket_that_another_process_has_limited(limited: int) -> None:
         check=True,
     )
     assert told.stdout == b"EAGAIN\n"
+
+
+@pytest.mark.parametrize("on", ["the socket", "its listener"])
+def test_a_close_that_lingers_lets_others_run(ticker: Any, on: str) -> None:
+    """It ends when what was sent has arrived, which another thread sees to."""
+    lingering = struct.pack("ii", 1, 20)
+    drained: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if on == "its listener":
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+        with socket.create_connection(server.getsockname()) as client:
+            accepted, _ = server.accept()
+            if on == "the socket":
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+            fill(accepted, lambda: accepted.send(bytes(1 << 16)))
+            accepted.setblocking(True)
+
+            def drain() -> None:
+                while got := client.recv(1 << 20):
+                    drained.append(len(got))
+
+            with ticker().at(3, drain):
+                accepted.close()
+            assert drained

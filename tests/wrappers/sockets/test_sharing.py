@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from capriccio_patch.wrappers.sockets import accept
 from capriccio_patch.wrappers.sockets.mode import SocketMode
+from tests.conftest import os_thread
 from tests.wrappers.sockets.running import run_all
 
 
@@ -78,6 +80,20 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
     return sockets
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The listeners from which an OS thread accepts."""
+    listeners: list[Any] = []
+    original = accept._Shared.accept
+
+    def shared(self: accept._Shared, sock: Any, d: Any) -> Any:
+        listeners.append(sock)
+        return original(self, sock, d)
+
+    monkeypatch.setattr(accept._Shared, "accept", shared)
+    return listeners
+
+
 def connect_and_accept(client: socket.socket, listener: socket.socket) -> None:
     with client:
         client.connect(listener.getsockname())
@@ -91,12 +107,14 @@ def test_the_mode_is_left_alone(
     share: Callable[[socket.socket], None],
     listener: socket.socket,
     changed: list[socket.socket],
+    elsewhere: list[Any],
 ) -> None:
     client = socket.socket()
     share(listener)
     share(client)
     connect_and_accept(client, listener)
     assert changed == []
+    assert listener in elsewhere
     assert os.get_blocking(listener.fileno())
 
 
@@ -106,17 +124,44 @@ def test_a_socket_from_elsewhere(listener: socket.socket, changed: list[socket.s
     assert changed == []
 
 
-def test_a_private_socket(listener: socket.socket, changed: list[socket.socket]) -> None:
+def test_a_private_socket(
+    listener: socket.socket, changed: list[socket.socket], elsewhere: list[Any]
+) -> None:
     client = socket.socket()
     connect_and_accept(client, listener)
-    assert changed == [client, listener]
+    assert changed == ([client] if sys.platform == "linux" else [client, listener])
+    assert not elsewhere
+
+
+def test_a_copy_from_which_an_os_thread_accepts(
+    listener: socket.socket, elsewhere: list[Any]
+) -> None:
+    """It may take what was there a moment ago: the first one is not private any more."""
+    with listener.dup() as copy:
+        connect_and_accept(socket.socket(), copy)
+        connect_and_accept(socket.socket(), listener)
+        assert {*elsewhere} == {copy, listener}
+
+
+def test_an_os_thread_of_the_program_accepts(listener: socket.socket, elsewhere: list[Any]) -> None:
+    done = threading.Event()
+
+    def accept_there() -> None:
+        connect_and_accept(socket.socket(), listener)
+        done.set()
+
+    os_thread(accept_there)
+    assert done.wait(20)
+    assert not elsewhere
+    connect_and_accept(socket.socket(), listener)
+    assert {*elsewhere} == {listener}
 
 
 def test_another_process_takes_the_connection(listener: socket.socket) -> None:
     """What was ready is gone when it is accepted: one thread waits, and not all."""
     fork(listener)
     address = listener.getsockname()
-    accept = capriccio_patch.original("_socket.socket._accept")
+    accept_now = capriccio_patch.original("_socket.socket._accept")
     got: list[Any] = []
     thread = threading.Thread(target=lambda: got.append(listener.accept()[0]))
     thread.start()
@@ -127,7 +172,7 @@ def test_another_process_takes_the_connection(listener: socket.socket) -> None:
             if not got:  # as another process would, which has not waited for it
                 os.set_blocking(listener.fileno(), False)
                 with contextlib.suppress(BlockingIOError):
-                    os.close(accept(listener)[0])
+                    os.close(accept_now(listener)[0])
                 os.set_blocking(listener.fileno(), True)
             time.sleep(0.001)
         worst = max(worst, time.monotonic() - begun)
