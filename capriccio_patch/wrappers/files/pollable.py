@@ -4,7 +4,7 @@ Facts: a descriptor may be shared with other processes and OS threads, so its O_
 ours to set, and that it is readable does not prove that a read will not block.  Linux reads and
 writes without waiting whatever the mode (RWF_NOWAIT) where the file's driver allows it: pipes and
 sockets, and eventfds for reading.  A fifo can be opened a second time, non-blocking, through
-/proc.  Of terminals and all else only readiness can be asked.
+/proc; so can a pseudo-terminal, to be written to.  Of all else only readiness can be asked.
 
 1. A call is tried without waiting; what would block parks in the queue of the descriptor's record
    and is tried again when it is first there and the descriptor is ready.
@@ -29,10 +29,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from ...contracts.descriptor import READ, WRITE, Descriptor
+from ...contracts.descriptor import HUP, READ, WRITE, Descriptor
 from ...cpython import originals
 from ...io import retry
-from ...io.wait_ready import wait_ready
+from ...io.wait_ready import events_of, wait_ready
 from ..base import Runtime
 
 __all__ = ["Streams", "is_stream"]
@@ -44,6 +44,7 @@ _ON_DISK = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFBLK)
 _ATOMIC = 512  # what POSIX has fit into any pipe that is writable
 _ONE = (1).to_bytes(8, sys.byteorder)
 _PTMX = (5, 2)  # the device of all masters of pseudo-terminals
+_SLAVES = range(136, 144) if sys.platform == "linux" else range(0)
 
 _SCRATCH = 1 << 16
 _LARGEST = 1 << 20  # a pipe can't hold more, unless its size was raised by a privileged process
@@ -286,14 +287,20 @@ class Streams:
         return self._call_alone(read, fd)
 
     def _write_when_ready(self, fd: int, data: Any, write: Callable[[int], int]) -> int | None:
-        kind = stat.S_IFMT(originals.fstat(fd).st_mode)
+        status = originals.fstat(fd)
+        kind = stat.S_IFMT(status.st_mode)
         if not originals.get_blocking(fd):
             return write(fd)
-        if kind == stat.S_IFIFO:
-            own = _reopened(fd, os.O_WRONLY)
+        # One that was hung up fails; opened again it may be somebody else's.
+        if kind == stat.S_IFIFO or (_is_slave(status) and not events_of(fd, WRITE) & HUP):
+            own = _reopened(fd, os.O_WRONLY | os.O_NOCTTY)
             if own >= 0:
                 try:
                     return write(own)
+                except BlockingIOError:
+                    if kind == stat.S_IFIFO:
+                        raise
+                    # One may have room for a byte, and none for a line's end, which is two.
                 finally:
                     originals.close(own)
         if not wait_ready(fd, WRITE, 0):
@@ -326,6 +333,12 @@ def _reopened(fd: int, flags: int) -> int:
 
 def _is_master(status: os.stat_result) -> bool:
     return (os.major(status.st_rdev), os.minor(status.st_rdev)) == _PTMX
+
+
+def _is_slave(status: os.stat_result) -> bool:
+    """Whether it is the end of a pseudo-terminal that programs run at: its inode is that terminal
+    for ever, which that of ``/dev/tty`` is not."""
+    return stat.S_ISCHR(status.st_mode) and os.major(status.st_rdev) in _SLAVES
 
 
 def _least_of_terminal(fd: int) -> int | None:

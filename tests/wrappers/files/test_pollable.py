@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import sys
 import termios
 import time
 import tty
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 
 from tests.wrappers.files.ends import (
+    BIG,
     Ends,
+    in_thread,
 )
 
 
@@ -59,3 +62,44 @@ def test_a_terminal_that_waits_for_several_bytes(ticker: Any, terminal: Ends) ->
     actions = ticker().at(2, lambda: os.write(terminal.writer, b"ab"))
     with actions.at(4, lambda: os.write(terminal.writer, b"c")):
         assert os.read(terminal.reader, 10) == b"abc"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an OS thread writes")
+def test_writing_at_a_terminal_takes_no_os_thread(run_script: Any) -> None:
+    """A round trip to one would be long enough for what the user types next to come in between."""
+    done = run_script(
+        """
+        import os, pty
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        master, slave = pty.openpty()
+        from capriccio_patch.io import os_threads
+        start, started = os_threads.start, []
+        os_threads.start = lambda *args: (started.append(args), start(*args))[1]
+        os.write(slave, b"one\\n")
+        os.writev(slave, [b"two", b"\\n"])
+        assert not started
+        print(os.read(master, 100))
+        os.close(master)
+        try:
+            os.write(slave, b"x")
+        except OSError as error:
+            print(error.errno)
+        """
+    )
+    assert done.stdout == "b'one\\r\\ntwo\\r\\n'\n5\n", done.stderr
+
+
+def test_a_terminal_that_is_full(ticker: Any, terminal: Ends) -> None:
+    """It takes the rest, in order, as it is read."""
+    tty.setraw(terminal.reader)
+    got = bytearray()
+
+    def read() -> None:
+        while len(got) < len(BIG):
+            got.extend(os.read(terminal.writer, 65536))
+
+    reading = in_thread(read)
+    assert os.write(terminal.reader, BIG) == len(BIG)
+    reading()
+    assert got == BIG
