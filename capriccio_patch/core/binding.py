@@ -27,6 +27,7 @@ from ..contracts.thread import Finalizer, Thread
 from ..cpython import interpose, originals
 from ..errors import PatchError
 from ..io.waits import Waits
+from ..kernel import lifecycle
 from ..kernel.core import Kernel
 from ..kernel.slices import Slices
 from ..kernel.timers import Timers
@@ -174,6 +175,11 @@ class Core:
                 "notify": backend.notify,
                 "drain_notifier": _nothing if notifier is None else notifier.drain,
             },
+        )
+        self._module.bind(
+            "stacks",
+            {},
+            {"run_interrupt": lifecycle.run_interrupt, "finish": lifecycle.finish},
         )
 
 

@@ -142,5 +142,6 @@ int sleep_until(double deadline);               /* Kernel.sleep_until */
 extern const Stand_in kernel_stand_ins[];
 int kernel_bind(PyObject *objects, PyObject *slow);
 void kernel_unbind(void);
+int stacks_bind(PyObject *objects, PyObject *slow); /* of the kernel that is bound */
 
 #endif

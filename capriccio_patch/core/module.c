@@ -13,7 +13,7 @@ typedef struct {
     const char *name;
     int (*bind)(PyObject *objects, PyObject *slow);
 } Subject;
-static const Subject subjects[] = {{"kernel", kernel_bind}};
+static const Subject subjects[] = {{"kernel", kernel_bind}, {"stacks", stacks_bind}};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

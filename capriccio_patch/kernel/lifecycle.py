@@ -22,7 +22,15 @@ from ..cpython import frames, originals
 from . import interrupts
 from .state import KernelState, let_finalizers_come
 
-__all__ = ["Base", "end", "make_run_thread", "start_base", "take_spare"]
+__all__ = [
+    "Base",
+    "end",
+    "finish",
+    "make_run_thread",
+    "run_interrupt",
+    "start_base",
+    "take_spare",
+]
 
 _SPARE = 64
 """Greenlets that are kept for new threads at most."""
@@ -66,7 +74,7 @@ def make_run_thread(kernel: KernelState) -> Callable[[], None]:
         while True:
             try:
                 if thread.interrupt is not None:
-                    _run_interrupt(kernel, thread)
+                    run_interrupt(kernel, thread)
                 thread.run()
             except SystemExit:
                 pass
@@ -74,7 +82,7 @@ def make_run_thread(kernel: KernelState) -> Callable[[], None]:
                 report = kernel.report
                 if report is not None:
                     report(thread)
-            _finish(kernel, thread)
+            finish(kernel, thread)
             if len(kernel.spare) >= _SPARE:
                 return
             thread = None
@@ -90,7 +98,7 @@ def make_run_thread(kernel: KernelState) -> Callable[[], None]:
     return run_thread
 
 
-def _run_interrupt(kernel: KernelState, thread: Thread) -> None:
+def run_interrupt(kernel: KernelState, thread: Thread) -> None:
     """`thread` was interrupted before it has started."""
     error, _ = interrupts.run(kernel, thread, None)
     kernel.current = thread
@@ -100,7 +108,8 @@ def _run_interrupt(kernel: KernelState, thread: Thread) -> None:
         raise error
 
 
-def _finish(kernel: KernelState, thread: Thread) -> None:
+def finish(kernel: KernelState, thread: Thread) -> None:
+    """`thread`, which is the current one, has come to its end."""
     if (
         kernel.tsd
         or kernel.has_locals
