@@ -12,6 +12,7 @@ with Importing():
     # isort: split
     from .api import (
         blocking_graph,
+        interrupt,
         is_patched,
         offload,
         original,
@@ -49,6 +50,7 @@ __all__ = [
     "available_backends",
     "available_disk_backends",
     "blocking_graph",
+    "interrupt",
     "is_patched",
     "known_schedulers",
     "offload",

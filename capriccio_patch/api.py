@@ -32,6 +32,7 @@ from .io.mounts import Mounts
 from .io.workers import Workers
 from .kernel import lifecycle
 from .libraries.rules import Libraries, known
+from .patching import threads
 from .patching.apply import Application, found_at, no_collections, when_imported
 from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
@@ -45,6 +46,7 @@ from .wrappers.table import Table
 
 __all__ = [
     "blocking_graph",
+    "interrupt",
     "is_patched",
     "offload",
     "original",
@@ -230,24 +232,22 @@ def set_priority(value: int, thread: Any = None) -> None:
 
     Any OS thread.  ValueError for a value out of range, RuntimeError for a thread not yet started.
     """
-    if not isinstance(value, int) or not -100 <= value <= 100:
-        raise ValueError("a priority is a whole number from -100 to 100")
-    ident = getattr(thread, "ident", thread)
-    if thread is not None and ident is None:
-        raise RuntimeError("cannot set the priority of a thread before it is started")
-    if _applied is None:
-        return
-    kernel = _applied.runtime.kernel
-    if thread is None:
-        ident = kernel.current.ident if kernel.is_mine() else None
-    set_ = Abilities(kernel.scheduler).set_priority
-    target = kernel.threads.get(ident)  # None for an OS thread, which the system schedules
-    if set_ is None or target is None:
-        return
-    if kernel.is_mine():
-        set_(target, value)
-    else:
-        kernel.call_soon(set_, target, value)
+    threads.set_priority(_kernel(), value, thread)
+
+
+def interrupt(thread: Any, error: BaseException | type[BaseException]) -> bool:
+    """Have another thread raise `error` now: what it waits for is given up, what it computes ends.
+
+    `thread` is as for `set_priority`.  Its ``with`` and ``finally`` blocks run.  False, and nothing
+    happens, if it is no green thread that lives; the calling thread raises at once.
+
+    Any OS thread.  RuntimeError for a thread not yet started, TypeError for what is no exception.
+    """
+    return threads.interrupt(_kernel(), thread, error)
+
+
+def _kernel() -> Any:
+    return None if _applied is None else _applied.runtime.kernel
 
 
 def offload(*names: str) -> None:
