@@ -23,6 +23,7 @@ from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
 from .cpython.names import needed
 from .cpython.thread_names import thread_name
+from .diagnosis.attach import attach
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
 from .io.descriptors import Descriptors
@@ -91,6 +92,7 @@ class _Applied(Application):
             self.watchdog = Watchdog(
                 kernel, slice_for(settings, policy), *blocked_for(settings, policy)
             )
+            attach(kernel, self.watchdog, settings)
             self.outcome = Outcome(kernel)
             with needed():
                 self.table = Table(self.runtime, self.watchdog, self.executed, self.failed)
@@ -158,6 +160,7 @@ def patch_all(
     graph: str | None = None,
     slice: float | None = None,  # noqa: A002
     blocked: float | str | None = None,
+    deadlock: str | None = None,
     offload: Iterable[str] | None = None,
     children: bool | str | None = None,
     native: Iterable[str] | None = None,
@@ -175,7 +178,7 @@ def patch_all(
     """
     global _applied, _exit, _hooked
     arguments = locals()
-    if originals.get_ident() != _main_ident():
+    if originals.get_ident() != standard("threading").main_thread().ident:
         raise PatchError("patch_all() must be called on the main thread")
     if _applied is not None:
         return
@@ -312,6 +315,7 @@ def status() -> dict[str, Any]:
         "seed": Abilities(kernel.scheduler).seed,
         "slice": _applied.settings.slice,
         "blocked": _applied.settings.blocked,
+        "deadlock": _applied.settings.deadlock,
         "threads": len(kernel.threads),
         "os_threads": os_threads.count(),
         "how": dict(_applied.how),
@@ -391,10 +395,3 @@ def _after_fork_in_child() -> None:
         os_threads.after_fork()
         kernel.after_fork(recreate_backend(kernel.backend))
         _applied.runtime.workers.after_fork()
-
-
-# -- identities ----------------------------------------------------------------------------------
-
-
-def _main_ident() -> int:
-    return int(standard("threading").main_thread().ident)

@@ -28,6 +28,7 @@ _BLOCKED_MODES = ("off", "warn", "raise")
 _BLOCKED_SECONDS = 0.1
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _CORES = ("auto", "compiled", "python")
+_DEADLOCK_MODES = ("off", "warn", "raise")
 _DRAWINGS = (".svg", ".dot", ".json", ".html")
 
 
@@ -84,6 +85,12 @@ def _core(value: object) -> str:
     return str(value)
 
 
+def _deadlock(value: object) -> str:
+    if value not in _DEADLOCK_MODES:
+        raise ValueError("off, warn or raise")
+    return str(value)
+
+
 def _int(value: object) -> int:
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]
@@ -114,6 +121,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "graph": ("CAPRICCIO_GRAPH", _drawing, None),
     "slice": ("CAPRICCIO_SLICE", _seconds, 0.010),
     "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
+    "deadlock": ("CAPRICCIO_DEADLOCK", _deadlock, "warn"),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
     "native": ("CAPRICCIO_NATIVE", _native, ()),
     "core": ("CAPRICCIO_CORE", _core, "auto"),
@@ -145,6 +153,8 @@ class Settings:
     blocked: tuple[float, str]
     """Seconds after which a call that blocks all threads is reported, and "warn" or "raise";
     (0.0, "off"): not watched."""
+    deadlock: str
+    """What is done about threads that wait for each other for good: "off", "warn" or "raise"."""
     offload: tuple[str, ...]
     """Names of functions to run on worker threads."""
     native: tuple[str, ...]
@@ -171,6 +181,7 @@ class Settings:
         graph: str | None = None,
         slice: float | str | None = None,  # noqa: A002
         blocked: float | str | None = None,
+        deadlock: str | None = None,
         offload: Names | None = None,
         native: Names | None = None,
         core: str | None = None,

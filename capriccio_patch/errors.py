@@ -32,5 +32,12 @@ class ThreadsBlocked(CapriccioError, RuntimeError):
     """
 
 
+class Deadlock(CapriccioError, RuntimeError):
+    """Threads wait for each other, and nothing can wake them; the message says for what, and where.
+
+    Raised in the main thread, if ``CAPRICCIO_DEADLOCK`` says so.
+    """
+
+
 class CapriccioWarning(RuntimeWarning):
     """Something was ignored or works less well than asked, and the program goes on."""

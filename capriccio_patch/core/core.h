@@ -37,7 +37,7 @@
 
 /* The slots that are used, by class; `k_current` is where `current` lies in a kernel. */
 #define KERNEL_SLOTS(X) \
-    X(current) X(finalizer) X(budget) X(now) X(clock) X(blocking) X(polling) X(wake_watchdog) \
+    X(current) X(finalizer) X(budget) X(now) X(clock) X(blocking) X(polling) X(idle) X(wake_watchdog) \
     X(push) X(_plain_push) X(_pop) X(_chosen) X(_base) X(ready) X(deferred) X(_inbox) X(unfinished) \
     X(timers) X(tsd) X(importing) X(backend) X(dispatch) X(_slices) X(threads) X(spare) X(_ended)
 #define THREAD_SLOTS(X) \

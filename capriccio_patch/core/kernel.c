@@ -449,6 +449,17 @@ static inline int drain_inbox(void)
     return dq_len(SLOT(K, k__inbox)) != 0 ? call1(s__drain_inbox, K) : 0;
 }
 
+/* How long to wait where no deadline is set: who looks for deadlocks says so. */
+static int ask_idle(double *timeout)
+{
+    PyObject *idle = Py_NewRef(SLOT(K, k_idle)), *limit = PyObject_CallNoArgs(idle);
+    Py_DECREF(idle);
+    if (limit == NULL) return -1;
+    *timeout = limit == Py_None ? -1.0 : PyFloat_AsDouble(limit);
+    Py_DECREF(limit);
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
 /* Until when to wait; *timeout is 0.0 where somebody can run, and below 0 for ever. */
 static int find_timeout(double *timeout)
 {
@@ -457,7 +468,7 @@ static int find_timeout(double *timeout)
     if (n_ready() != 0 || dq_len(SLOT(K, k_deferred)) != 0) return PyErr_Occurred() ? -1 : 0;
     int found = next_deadline(&deadline);
     if (found < 0) return -1;
-    *timeout = -1.0;
+    if (!found && ask_idle(timeout) < 0) return -1;
     if (found) {
         *timeout = deadline - now_s();
         if (*timeout < 0.0) *timeout = 0.0;

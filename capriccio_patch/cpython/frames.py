@@ -18,6 +18,7 @@ Nothing here calls the program's code.  Any OS thread, signal handlers.
 from __future__ import annotations
 
 import opcode
+import os
 import sys
 from collections.abc import Callable
 from opcode import opmap
@@ -33,6 +34,7 @@ __all__ = [
     "is_hidden",
     "is_interrupter",
     "is_ours",
+    "is_stdlib",
     "program_part",
     "register",
     "stand_in",
@@ -44,6 +46,10 @@ __all__ = [
 PACKAGE = __name__.partition(".")[0]
 PROGRAMS = (f"{PACKAGE}.audit", f"{PACKAGE}.bench")
 
+_STDLIB = os.path.dirname(os.__file__) + "/"
+PACKAGE_MAIN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "__main__.py")
+"""The file of what runs a program: its module, which is not called by its name then, is no frame of
+a program's."""
 _INSIDE = f"{PACKAGE}."
 
 _STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__code__
@@ -102,6 +108,11 @@ def is_ours(frame: FrameType | None) -> bool:
             return False
         return name.startswith(_INSIDE) or name == PACKAGE
     return id(frame.f_code) in _registered
+
+
+def is_stdlib(file: str) -> bool:
+    """Whether code whose file is called so is the standard library's, or has no file."""
+    return file.startswith("<frozen") or (file.startswith(_STDLIB) and "site-packages" not in file)
 
 
 def is_entry(frame: FrameType) -> bool:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
+
+from ..cpython.frames import is_stdlib
 
 __all__ = ["WEIGHT", "Averages", "BlockingGraph", "Edge", "Node", "Place"]
 
 WEIGHT = 1 / 16  # of the newest sample in an average
-
-_STDLIB = os.path.dirname(os.__file__) + "/"
-
-
-def _is_stdlib(file: str) -> bool:
-    return file.startswith("<") or (file.startswith(_STDLIB) and "site-packages" not in file)
 
 
 class Node(NamedTuple):
@@ -44,7 +39,7 @@ class Node(NamedTuple):
         if not self.chain:
             return ""
         file, line, function = next(
-            (place for place in reversed(self.chain) if not _is_stdlib(place[0])), self.chain[-1]
+            (place for place in reversed(self.chain) if not is_stdlib(place[0])), self.chain[-1]
         )
         line_part = f":{line}" if line else ""
         return f"{file.rpartition('/')[2]}{line_part} {function}"

@@ -18,6 +18,7 @@ __all__ = [
     "idents",
     "lingering",
     "mask",
+    "native_ids",
     "start",
     "start_hearing",
     "with_mask",
@@ -99,6 +100,11 @@ def count() -> int:
 def idents() -> list[int]:
     """The identifiers of those that live.  Any OS thread."""
     return list(_alive)
+
+
+def native_ids() -> list[int]:
+    """The system's numbers of those that live, and of some that have ended.  Any OS thread."""
+    return [*_alive.values(), *_ended]
 
 
 def lingering() -> int:

@@ -329,7 +329,7 @@ class Kernel(KernelState):
             timeout: float | None = 0.0
             if not ready and not self.deferred:
                 deadline = self.timers.next_deadline()
-                timeout = None if deadline is None else max(0.0, deadline - self.clock())
+                timeout = self.idle() if deadline is None else max(0.0, deadline - self.clock())
                 self.begin_polling()
                 if self._inbox or ready:
                     timeout = 0.0

@@ -27,6 +27,7 @@ __all__ = ["begin", "host_chosen"]
 def begin(kernel: KernelState, me: Thread) -> Finalizer:
     """`me`, the kernel's finalizer, is about to wait; returns the next one."""
     me.greenlet = getcurrent()  # it may be resumed, and chosen, before it parks
+    kernel.on_top.add(me)
     kernel.finalizer = finalizer = Finalizer()
     finalizer.host = me
     kernel.current = finalizer

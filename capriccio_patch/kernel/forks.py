@@ -9,6 +9,7 @@ exception; stock's threads vanish without one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakSet
 
 from greenlet import getcurrent
 
@@ -94,6 +95,7 @@ def keep_the_current(kernel: KernelState, backend: Backend) -> bool:
     kernel.end_polling()
     kernel._chosen = None
     kernel.unfinished.clear()
+    kernel.on_top = WeakSet(each for each in kernel.on_top if each.greenlet is me.greenlet)
     while kernel.ready:
         kernel._pop()
     if not mine:

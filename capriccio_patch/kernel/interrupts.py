@@ -56,6 +56,7 @@ def throw(kernel: KernelState, thread: Thread, error: BaseException | type | Non
 def run_as(kernel: KernelState, thread: Thread) -> None:
     """In an interrupt's action: what the current thread does until the action ends it does as
     `thread`, a record of its own that can wait and be interrupted."""
+    kernel.on_top.add(thread)
     kernel.current = thread
 
 

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
+from weakref import WeakSet
 
 from greenlet import getcurrent, greenlet
 
@@ -56,6 +57,7 @@ class KernelState:
         "dispatch",
         "finalizer",
         "has_locals",
+        "idle",
         "importing",
         "is_profiled",
         "is_traced",
@@ -63,6 +65,7 @@ class KernelState:
         "main",
         "next_thread",
         "now",
+        "on_top",
         "os_ident",
         "passed_over",
         "polled_outside",
@@ -105,6 +108,12 @@ class KernelState:
         self.polling = False
         """A poll that waits has begun, perhaps with a finalizer on top that lets others run: what
         these and other OS threads bring has to end it.  Any OS thread."""
+        self.idle: Callable[[], float | None] = _for_ever
+        """Asked when no thread can run and no deadline is set: how many seconds to poll for at
+        most, None for as long as nothing comes.  It is asked again when that has passed."""
+        self.on_top: WeakSet[Thread] = WeakSet()
+        """What runs or waits on top of a thread that waits itself, on its greenlet: signal handlers
+        and finalizers, as records of their own.  Any OS thread."""
         self.polled_outside = False
         """The watchdog waits for what a poll would report: `Backend.notify` ends that too."""
         self.after_fork_hooks: list[Callable[[], None]] = []
@@ -223,6 +232,10 @@ class KernelState:
         """
         nobody = not self.ready and not self.deferred and not self._inbox
         return nobody and self.budget == TURN - 1 and not self.blocking
+
+
+def _for_ever() -> None:
+    """Nobody wants to know."""
 
 
 def _ignore(events: Iterable[tuple[int, int]]) -> None:

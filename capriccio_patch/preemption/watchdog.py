@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+from collections.abc import Callable
 
 from ..contracts.descriptor import READ
 from ..cpython import originals
@@ -44,6 +45,8 @@ _SLICES_BETWEEN_LOOKS = 4
 """While no other thread could run."""
 _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
+_TO_SETTLE = 1.5
+"""Seconds without a switch after which those that wait are taken to go on waiting."""
 
 
 def _full_collections() -> int:
@@ -81,9 +84,11 @@ class Watchdog:
         "_kernel",
         "_limit",
         "_native_id",
+        "_next_look",
         "_os_thread",
         "_period",
         "_slice",
+        "look_around",
         "preemption",
     )
 
@@ -97,7 +102,11 @@ class Watchdog:
         self._interval: float = originals.getswitchinterval()
         self._gil_interval = self._interval
         self._os_thread: _OsThread | None = None
+        self._next_look = kernel.clock() + _TO_SETTLE
         self._native_id = _thread.get_native_id()
+        self.look_around: Callable[[], float] | None = None
+        """Called now and then on the watchdog's OS thread, not more often than once in the seconds
+        that it returns: what looks at all threads."""
         self.preemption = Preemption(kernel)
 
     # -- settings ----------------------------------------------------------------------------
@@ -220,6 +229,8 @@ class Watchdog:
             if self._limit and ran + lateness.elapsed() >= self._limit and not polling:
                 seen_at = self._blocked.look()
             step = lateness.since_last(pause, self._gil_interval)
+            if self.look_around is not None and kernel.clock() >= self._next_look:
+                self._next_look = kernel.clock() + self.look_around()
             alone = (asked if state != seen else alone) and kernel.is_alone()
             asked = False
             last, collected = collected, _full_collections()
@@ -287,11 +298,16 @@ class Watchdog:
         return limit, not found
 
     def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:
-        """Sleep until there may be something to watch."""
+        """Sleep until there may be something to watch; before, look around if nothing moves."""
         kernel = self._kernel
         kernel.wake_watchdog = self._wake
         idle = kernel.blocking and (kernel.budget, kernel.now) == state
-        if idle or len(kernel.threads) == 1:
+        is_woken = False
+        if idle and self.look_around is not None and len(kernel.threads) > 1:
+            is_woken = originals.lock_acquire(me.wakeup, True, _TO_SETTLE)
+            if not is_woken:
+                self._next_look = kernel.clock() + self.look_around()
+        if not is_woken and (idle or len(kernel.threads) == 1):
             originals.lock_acquire(me.wakeup)
         if not me.stopping:
             kernel.wake_watchdog = None

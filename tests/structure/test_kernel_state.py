@@ -10,7 +10,7 @@ import pytest
 from tests.structure.test_hot_paths import functions, marked
 from tests.structure.tree import RUNTIME, tree_of
 
-HOOKS = {"dispatch", "listens", "polled_outside", "report", "wake_watchdog"}
+HOOKS = {"dispatch", "idle", "listens", "polled_outside", "report", "wake_watchdog"}
 
 
 def written(node: ast.AST) -> Iterator[str]:

@@ -20,7 +20,7 @@ LAYERS = (
     {"io"},
     {"preemption"},
     {"signals", "graph"},
-    {"backends", "schedulers"},
+    {"backends", "diagnosis", "schedulers"},
     {"wrappers.base", "wrappers.caller"},
     {"wrappers.time", "wrappers.threads", "wrappers.sockets", "wrappers.files"},
     {"wrappers.processes", "wrappers.offloaded"},

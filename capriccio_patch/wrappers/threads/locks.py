@@ -352,7 +352,7 @@ def rlocks(runtime: Runtime) -> RLocks:
     def represent(self: Any) -> str:
         text = original_repr(self)
         owner = owners.get(id(self))
-        if owner is not None and is_owned(self):
+        if owner is not None:
             return text.replace(f"owner={kernel.os_ident} ", f"owner={owner} ")
         return text
 

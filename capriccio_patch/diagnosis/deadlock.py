@@ -1,0 +1,243 @@
+"""Deadlocks: that nothing can ever run again, or that some threads wait for each other for good.
+
+Two searches, both silent unless they are sure:
+
+*Of all.*  No thread can run, no deadline is set, and every thread waits for something that only a
+thread of the process can bring about: no descriptor, signal, child or call on an OS thread.  Nobody
+is left who could do it if the program has no other OS threads and no signal handlers.  The kernel
+asks when it is about to wait for good (`Kernel.idle`), and the search is made once it has waited so
+for `QUIET` seconds: a busy program never gets there.
+
+*Of some.*  Threads that have waited for `PATIENCE` seconds, each for a lock that another of them
+holds or for the end of another, in a circle.  What goes on beside them does not matter.  It is made
+now and then by the watchdog, over the threads that wait for locks and ends: no longer than a
+thousandth of the time.
+
+1. What was told is not told again while the same threads wait for the same things.
+2. A signal handler that the program has set may do anything, so with one there is no deadlock of
+   all; that of `signal.default_int_handler` does nothing for others.
+3. So may an OS thread that the runtime has not started, of the program or of a library.
+
+`Deadlocks.idle` is for the kernel, in its critical section; `Deadlocks.look` for the watchdog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..contracts.thread import Thread
+from ..cpython.modules import standard
+from ..errors import CapriccioWarning, Deadlock
+from ..io import os_threads
+from ..kernel.core import Kernel
+from .outsiders import could_wake
+from .waiting import awaited_ends, ended_by, is_stuck_inside, top_records
+
+if TYPE_CHECKING:
+    from .holders import Claim
+
+__all__ = ["PATIENCE", "QUIET", "Deadlocks"]
+
+QUIET = 0.1
+PATIENCE = 1.0
+_SHARE = 1000
+"""The search for circles takes no more of the time than one part of so many."""
+_MOST = 200
+"""Threads whose stacks are read in one look."""
+
+_Wait = tuple[int, float]
+"""A wait: the id of its thread's record, and when it began."""
+
+
+class Deadlocks:
+    """The search for the deadlocks of a kernel's threads."""
+
+    __slots__ = ("_idle_since", "_is_judged", "_judged", "_kernel", "_held", "_raises", "_told")
+
+    def __init__(self, kernel: Kernel, mode: str) -> None:
+        """`mode` is "warn" or "raise"."""
+        self._kernel = kernel
+        self._raises = mode == "raise"
+        self._idle_since: tuple[float, int] | None = None
+        self._is_judged = False
+        self._held: dict[_Wait, list[Claim]] = {}
+        self._judged: set[_Wait] = set()
+        self._told: set[_Wait] = set()
+
+    # -- of all ------------------------------------------------------------------------------
+
+    def idle(self) -> float | None:
+        """What ``Kernel.idle`` is: for how long to wait before the threads are looked at."""
+        kernel = self._kernel
+        # Who waits is the last that ran: if it is the same wait, nobody has run in between.
+        period = kernel.finalizer.host.since, len(kernel.threads)
+        if period != self._idle_since:
+            self._idle_since = period
+            self._is_judged = False
+            return QUIET
+        if not self._is_judged:
+            self._is_judged = True
+            if self._is_over() and not could_wake(kernel):
+                self._start(self._tell_of_all, period)
+            elif self._has_new_waits():
+                self._start(self.look, 0.0)
+        return None
+
+    def _start(self, function: Callable[..., object], *args: object) -> None:
+        """On an OS thread of its own, as a report may wait for locks that are held for good."""
+        try:
+            os_threads.start(function, args)
+        except RuntimeError:
+            pass  # the system has no more
+
+    def _has_new_waits(self) -> bool:
+        """Whether threads may wait in a circle that did not at the last time."""
+        waits = {
+            _wait(thread)
+            for thread in top_records(self._kernel)
+            if thread.kind in _IN_CIRCLES and is_stuck_inside(thread)
+        }
+        are_new = not waits <= self._judged
+        self._judged = waits
+        return are_new
+
+    def _is_over(self) -> bool:
+        """Whether all threads wait for each other."""
+        kernel = self._kernel
+        if kernel.on_top:
+            return all(map(is_stuck_inside, top_records(kernel)))
+        return all(map(is_stuck_inside, kernel.threads.values()))
+
+    def _tell_of_all(self, period: tuple[float, int]) -> None:
+        """Nothing can run: say so."""
+        kernel = self._kernel
+        threads = top_records(kernel)
+        waits = {_wait(thread) for thread in threads}
+        if (
+            self._idle_since != period
+            or not kernel.blocking
+            or (waits & self._told and not self._raises)
+        ):
+            return
+        self._told = waits
+        from .story import whole_story
+
+        text, place = whole_story(kernel, threads)
+        self._tell(text, place)
+
+    # -- of some -----------------------------------------------------------------------------
+
+    def look(self, patience: float = PATIENCE) -> float:
+        """Search for circles of threads that have waited for `patience` seconds; returns after how
+        many seconds to do so again."""
+        kernel = self._kernel
+        started = kernel.clock()
+        latest = started - patience
+        stuck = [
+            thread
+            for thread in top_records(kernel)
+            if thread.parked
+            and thread.kind in _IN_CIRCLES
+            and thread.since < latest
+            and is_stuck_inside(thread)
+        ]
+        if stuck:
+            began = {_wait(thread) for thread in stuck}
+            circle = self._circle(stuck)
+            # Others may have run meanwhile: those that wait still have done so all the time.
+            if circle and all(each.parked and _wait(each) in began for each in circle):
+                self._told.update(map(_wait, circle))
+                from .story import circle_story
+
+                text, place = circle_story(kernel, circle)
+                self._tell(text, place)
+        else:
+            self._held.clear()
+            self._told.clear()
+        return max(PATIENCE, _SHARE * (kernel.clock() - started))
+
+    def _circle(self, stuck: list[Thread]) -> list[Thread]:
+        """Threads each of which waits for the next, and the last for the first."""
+        waited_for = self._waited_for(stuck)
+        passed: set[int] = set()
+        for thread in stuck:
+            way: list[Thread] = []
+            each: Thread | None = thread
+            while each is not None and id(each) not in passed:
+                passed.add(id(each))
+                way.append(each)
+                each = waited_for.get(id(each))
+            if each is not None and each in way:
+                circle = way[way.index(each) :]
+                if not self._told.issuperset(map(_wait, circle)):
+                    return circle
+        return []
+
+    def _waited_for(self, stuck: list[Thread]) -> dict[int, Thread]:
+        """By the id of a record: the one, among those that are stuck, that could end its wait."""
+        from .holders import holder_in
+
+        self._read_stacks(stuck)
+        claims: dict[int, list[tuple[Thread, Claim]]] = {}
+        for thread in stuck:
+            for claim in self._held.get(_wait(thread), ()):
+                claims.setdefault(claim.key, []).append((thread, claim))
+        ends = awaited_ends(self._kernel.threads.values())
+        by_ident = {thread.ident: thread for thread in stuck}
+        waited_for = {}
+        for thread in stuck:
+            other = ended_by(thread, ends)
+            if other is not None:
+                ident = other.ident
+            else:
+                holders = holder_in(thread.object, claims.get(id(thread.object), []))
+                if len(holders) != 1 or not holders[0].is_sure:
+                    continue
+                ident = holders[0].ident
+            if ident in by_ident:
+                waited_for[id(thread)] = by_ident[ident]
+        return waited_for
+
+    def _read_stacks(self, stuck: list[Thread]) -> None:
+        """Note what those hold of whom it is not known; a part of them, if there are many."""
+        from .holders import claims_of
+
+        waits = {_wait(thread): thread for thread in stuck}
+        self._held = {wait: held for wait, held in self._held.items() if wait in waits}
+        for wait in [wait for wait in waits if wait not in self._held][:_MOST]:
+            self._held[wait] = claims_of(self._kernel, waits[wait])
+
+    # -- telling -----------------------------------------------------------------------------
+
+    def _tell(self, text: str, place: tuple[str, int]) -> None:
+        error: Exception
+        if self._raises:
+            error = Deadlock(text)
+        else:
+            try:
+                standard("warnings").warn_explicit(text, CapriccioWarning, *place)
+                return
+            except CapriccioWarning as raised:
+                error = raised.with_traceback(None)
+        self._kernel.call_soon(self._raise_in_main, error)
+
+    def _raise_in_main(self, error: Exception) -> None:
+        kernel = self._kernel
+        ident = kernel.main.ident
+        for thread in top_records(kernel):
+            if thread.ident == ident:
+                kernel.interrupt(thread, partial(_raise, error))
+                return
+
+
+_IN_CIRCLES = frozenset({"lock", "rlock", "join"})
+
+
+def _wait(thread: Thread) -> _Wait:
+    return id(thread), thread.since
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,125 @@
+"""Who holds a lock that somebody waits for.
+
+Facts.  An RLock knows its owner.  A plain lock knows only that it is taken, and nobody is to pay
+for a note at each of its ten million takings a second.
+
+Decision.  A plain lock's holder is looked for when it is asked for: it is the thread whose code is
+inside ``with lock:`` (or ``with`` a condition of that lock), or, as a guess, has called
+``lock.acquire()`` in a function that it is still in (`cpython.expressions`).  A parked thread holds
+what it holds until it runs again, so what was found for it stays true for as long as it is parked.
+
+1. A claim from a ``with`` block is *sure* if nobody else claims the same lock; all others are
+   guesses, and are told as such.
+2. A condition's lock is not held by who waits for that condition.
+
+Cost.  Some 2 us for each frame of the threads that are asked about.  Any OS thread that has the
+GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from ..contracts.thread import Thread
+from ..cpython import frames, originals
+from ..cpython.expressions import acquired, attribute, entered
+from ..cpython.modules import imported
+from ..kernel.core import Kernel
+from .stacks import Place, frame_of
+
+__all__ = ["Claim", "Holder", "claims_of", "holder_in", "holders_of", "owner_of"]
+
+_LOCKS: tuple[type, ...] = (originals.LockType, originals.RLockType)
+
+
+class Claim(NamedTuple):
+    """That a thread holds a thing."""
+
+    key: int
+    """The id of the lock or semaphore."""
+    place: Place
+    """Where it was taken."""
+    is_block: bool
+    """By a ``with`` block, which the thread is inside."""
+
+
+class Holder(NamedTuple):
+    """Who holds a thing, as far as is known."""
+
+    ident: int
+    place: Place | None
+    """Where it was taken; None: not known."""
+    is_sure: bool
+
+
+def owner_of(lock: Any) -> int | None:
+    """The identifier of the thread that owns an RLock; None if nobody does."""
+    owner, _, count = repr(lock).partition(" owner=")[2].partition(" count=")
+    return int(owner) if owner.isdigit() and not count.startswith("0 ") else None
+
+
+def claims_of(kernel: Kernel, thread: Thread) -> list[Claim]:
+    """What a thread that is parked holds, as its code says."""
+    claims = []
+    released = attribute(thread.object, "_lock") if thread.kind == "condition" else None
+    frame = frame_of(kernel, thread)
+    while frame is not None:
+        if not frames.is_ours(frame):
+            guessed = () if frames.is_stdlib(frame.f_code.co_filename) else acquired(frame)
+            for is_block, found in ((True, entered(frame)), (False, guessed)):
+                for value, line in found:
+                    thing = _held(value)
+                    if thing is not None and thing is not released:
+                        place = Place(frame.f_code.co_filename, line, frame.f_code.co_name)
+                        claims.append(Claim(id(thing), place, is_block))
+        frame = frame.f_back
+    return claims
+
+
+def _held(value: Any) -> Any:
+    """What is held by who has entered `value`: a lock or a semaphore; None for anything else."""
+    if isinstance(value, _LOCKS):
+        return value
+    threading = imported("threading")
+    if threading is None:
+        return None
+    if isinstance(value, threading.Semaphore):
+        return value
+    if isinstance(value, threading.Condition):
+        lock = attribute(value, "_lock")
+        return lock if isinstance(lock, _LOCKS) else None
+    return None
+
+
+def holders_of(kernel: Kernel, things: Iterable[Any], threads: Iterable[Thread]) -> _Found:
+    """Who among `threads` holds which of `things`, by the id of the thing."""
+    wanted = {id(thing): thing for thing in things}
+    claims: dict[int, list[tuple[Thread, Claim]]] = {}
+    for thread in threads:
+        for claim in claims_of(kernel, thread):
+            if claim.key in wanted:
+                claims.setdefault(claim.key, []).append((thread, claim))
+    return {key: holder_in(thing, claims.get(key, [])) for key, thing in wanted.items()}
+
+
+_Found = dict[int, list[Holder]]
+
+
+def holder_in(thing: Any, claims: list[tuple[Thread, Claim]]) -> list[Holder]:
+    """Who holds `thing`, of which there are `claims`; several for a semaphore or a guess."""
+    if type(thing) is originals.RLockType:
+        owner = owner_of(thing)
+        if owner is None:
+            return []
+        place = next((claim.place for thread, claim in claims if thread.ident == owner), None)
+        return [Holder(owner, place, True)]
+    if type(thing).__name__ == "_ModuleLock":
+        owner = attribute(thing, "owner")
+        return [Holder(owner, None, True)] if isinstance(owner, int) else []
+    blocks = {thread.ident: claim for thread, claim in claims if claim.is_block}
+    if blocks:
+        is_sure = len(blocks) == 1 or not isinstance(thing, _LOCKS)
+        return [Holder(ident, claim.place, is_sure) for ident, claim in blocks.items()]
+    guesses = {thread.ident: claim for thread, claim in claims}
+    return [Holder(ident, claim.place, False) for ident, claim in guesses.items()]

@@ -1,0 +1,236 @@
+"""A deadlock in words: who waits for what, who holds it, since when, and where in the program.
+
+1. Threads that wait for the same at the same place are told of once, with their number.
+2. Guesses are told as guesses: a holder that only calls of ``acquire`` tell of.
+3. The first line and the place that go with a warning are those of a line that can be mended: where
+   a lock was asked for in the circle, or where the longest wait began.
+
+Any OS thread that has the GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ..contracts.thread import Thread
+from ..cpython import originals
+from ..cpython.frames import is_stdlib
+from ..cpython.modules import imported, standard
+from ..kernel.core import Kernel
+from .holders import Holder, holders_of
+from .stacks import Call, Place, frame_of, line_of, name_of, place_of, stack_of, waits_in
+from .things import described
+from .waiting import awaited_ends, ended_by, is_alive
+
+__all__ = ["Wait", "circle_story", "formatted", "waits_of", "whole_story"]
+
+_MOST = 20
+"""Different waits that are told of."""
+_FRAMES = 8
+_NAMES = 4
+
+_NOBODY = {
+    "event": "nobody is left to set it",
+    "condition": "nobody is left to notify it",
+    "queue": "nobody is left to put something there",
+    "import lock": "nobody is left to release it",
+    "Queue.get": "nobody is left to put something there",
+    "Queue.put": "nobody is left to take something from there",
+    "Queue.join": "nobody is left to call task_done",
+    "Semaphore.acquire": "nobody is left to release it",
+    "Barrier.wait": "nobody is left to come",
+    "Future.result": "nobody is left to give it a result",
+}
+"""By call or kind: what a wait is in vain for."""
+
+
+class Wait(NamedTuple):
+    """What a thread waits for."""
+
+    thread: Thread
+    name: str
+    call: str
+    thing: Any
+    holders: Sequence[Holder]
+    until_end_of: str
+    stack: tuple[Place, ...]
+
+
+def waits_of(kernel: Kernel, threads: Iterable[Thread], most: int = _FRAMES) -> list[Wait]:
+    """What `threads`, which are parked, wait for; their stacks to a depth of `most`."""
+    threads = list(threads)
+    ends = awaited_ends(kernel.threads.values())
+    calls = [_call(kernel, thread) for thread in threads]
+    held = [call.thing for call in calls if _can_be_held(call.thing)]
+    holders = holders_of(kernel, held, threads) if held else {}
+    waits = []
+    for thread, call in zip(threads, calls, strict=True):
+        ending = ended_by(thread, ends)
+        waits.append(
+            Wait(
+                thread,
+                name_of(thread.ident),
+                call.name,
+                call.thing,
+                holders.get(id(call.thing), ()),
+                "" if ending is None else name_of(ending.ident),
+                stack_of(kernel, thread, most),
+            )
+        )
+    return waits
+
+
+def _call(kernel: Kernel, thread: Thread) -> Call:
+    call = waits_in(frame_of(kernel, thread))
+    is_lock = thread.kind in ("lock", "rlock") and type(call.thing).__name__ != "_ModuleLock"
+    if call.thing is None or is_lock:
+        # Of a lock inside something else the holder is that of the lock.
+        return Call(call.name or thread.kind, thread.object)
+    return call
+
+
+def _can_be_held(thing: Any) -> bool:
+    threading = imported("threading")
+    if threading is not None and isinstance(thing, threading.Semaphore):
+        return True
+    return type(thing).__name__ == "_ModuleLock" or isinstance(
+        thing, (originals.LockType, originals.RLockType)
+    )
+
+
+def whole_story(kernel: Kernel, threads: list[Thread]) -> tuple[str, tuple[str, int]]:
+    """The text of a deadlock of all threads, and the place it is to be reported for."""
+    waits = waits_of(kernel, threads)
+    number = len(threads)
+    who = f"none of the {number} threads" if number > 1 else "the only thread"
+    what = "can run again" if number > 1 else "can't run again"
+    circle = _circle(waits)
+    parts = [f"deadlock: {who} {what}, and nothing from outside can wake one"]
+    parts += [_drawn(circle)] if circle else []
+    told: dict[tuple[Any, ...], list[Wait]] = {}
+    for wait in [*circle, *(wait for wait in waits if wait not in circle)]:
+        key = wait.call, id(wait.thing), wait.until_end_of, wait.stack
+        told.setdefault(key, []).append(wait)
+    parts += [paragraph(kernel, group) for group in list(told.values())[:_MOST]]
+    if len(told) > _MOST:
+        parts.append(f"... and {len(told) - _MOST} more waits")
+    first = circle[0] if circle else min(waits, key=_is_late_or_elsewhere)
+    return "\n".join(parts), _reported_for(first)
+
+
+def _is_late_or_elsewhere(wait: Wait) -> tuple[bool, float]:
+    """What the wait that a deadlock is reported for has least of: code of the program comes first,
+    and then who has waited longest."""
+    place = place_of(wait.stack)
+    return place is None or is_stdlib(place.file), wait.thread.since
+
+
+def circle_story(kernel: Kernel, circle: list[Thread]) -> tuple[str, tuple[str, int]]:
+    """The text of a deadlock of some threads, and the place it is to be reported for."""
+    waits = waits_of(kernel, circle)
+    if len(waits) == 1:
+        head = f"deadlock: {waits[0].name} waits for what it holds itself"
+    else:
+        head = f"deadlock: {len(waits)} threads wait for each other, while others go on"
+    parts = [head, _drawn(waits), *(paragraph(kernel, [wait]) for wait in waits)]
+    return "\n".join(parts), _reported_for(waits[0])
+
+
+def _circle(waits: list[Wait]) -> list[Wait]:
+    """A circle among the waits, if there is one: guesses count, as nothing can run."""
+    by_name = {wait.thread.ident: wait for wait in waits}
+    ends = {wait.name: wait for wait in waits}
+    passed: set[int] = set()
+    for wait in waits:
+        way: list[Wait] = []
+        each: Wait | None = wait
+        while each is not None and id(each) not in passed:
+            passed.add(id(each))
+            way.append(each)
+            if each.until_end_of:
+                each = ends.get(each.until_end_of)
+            elif len(each.holders) == 1:
+                each = by_name.get(each.holders[0].ident)
+            else:
+                each = None
+        found = [place for place, other in enumerate(way) if other is each]
+        if each is not None and found:
+            return way[found[0] :]
+    return []
+
+
+def _drawn(circle: list[Wait]) -> str:
+    steps = []
+    for wait in circle:
+        what = f"end of {wait.until_end_of}" if wait.until_end_of else described(wait.thing)
+        steps += [wait.name, f"[{what}]"]
+    return f"the circle: {' -> '.join([*steps, circle[0].name])}"
+
+
+def paragraph(kernel: Kernel, group: list[Wait]) -> str:
+    """What is to be told of threads that wait for the same at the same place."""
+    wait = group[0]
+    names = ", ".join(each.name for each in group[:_NAMES])
+    if len(group) > _NAMES:
+        names = f"{len(group)} threads ({names}, ...)"
+    seconds = kernel.clock() - min(each.thread.since for each in group)
+    verb = "has" if len(group) == 1 else "have"
+    above = ", in a signal handler or finalizer," if wait.thread in kernel.on_top else ""
+    return "\n".join(
+        [
+            "",
+            f"{names}{above} {verb} waited {seconds:.1f} s {_for_what(kernel, wait)}",
+            *formatted(wait.stack),
+        ]
+    )
+
+
+def _for_what(kernel: Kernel, wait: Wait) -> str:
+    if wait.until_end_of:
+        return f"for the end of {wait.until_end_of}"
+    text = f"for {described(wait.thing)}" if wait.thing is not None else f"in {wait.call}"
+    if wait.call and wait.thing is not None and "." in wait.call:
+        text = f"in {wait.call} {text}"
+    if wait.holders:
+        return f"{text}, {' and '.join(_holder(kernel, each) for each in wait.holders[:_NAMES])}"
+    if _can_be_held(wait.thing) and not wait.call.startswith(("Semaphore", "BoundedSemaphore")):
+        return f"{text}, taken by a thread that does not show where: it may have ended"
+    reason = _NOBODY.get(_plain(wait.call)) or _NOBODY.get(wait.thread.kind)
+    return f"{text}: {reason}" if reason else text
+
+
+def _plain(call: str) -> str:
+    """A call as `_NOBODY` has it: subclasses of a queue and of a semaphore are such."""
+    cls, _, method = call.rpartition(".")
+    for base in ("Queue", "Semaphore"):
+        if cls.endswith(base):
+            return f"{base}.{method}"
+    return call
+
+
+def _holder(kernel: Kernel, holder: Holder) -> str:
+    name = name_of(holder.ident)
+    if not is_alive(kernel, holder.ident):
+        name = f"{name}, which has ended,"
+    seems = "" if holder.is_sure else "seems to have " if holder.place else ""
+    word = "taken" if seems else "holds"
+    text = f"which {name} {seems}{word}"
+    if holder.place is None:
+        return text
+    file = holder.place.file.rpartition("/")[2]
+    source = line_of(holder.place)
+    where = f"{text} since {file}:{holder.place.line}, in {holder.place.function}"
+    return f"{where}: {source}" if source else where
+
+
+def formatted(stack: tuple[Place, ...]) -> list[str]:
+    """A stack as tracebacks have it, the innermost frame last."""
+    frames = [(place.file, place.line, place.function, None) for place in reversed(stack)]
+    summary = standard("traceback").StackSummary.from_list(frames)
+    return [line.rstrip("\n") for line in summary.format()]
+
+
+def _reported_for(wait: Wait) -> tuple[str, int]:
+    place = place_of(wait.stack)
+    return (place.file, place.line) if place else ("<unknown>", 0)

@@ -1,0 +1,72 @@
+"""Which threads there are, what each waits for, and who could end that wait.
+
+1. Where a signal handler or a finalizer waits on top of a thread, that wait counts: what lies below
+   can't go on before it.
+2. A wait for a thread's end is a wait for that thread, whatever `threading` makes of it: until
+   CPython 3.12 a lock, from 3.13 on a handle.
+
+Any OS thread that has the GIL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..contracts.thread import Thread
+from ..cpython.modules import imported
+from ..kernel.core import Kernel
+
+__all__ = ["FROM_INSIDE", "awaited_ends", "ended_by", "is_alive", "is_stuck_inside", "top_records"]
+
+FROM_INSIDE = frozenset(
+    {"lock", "rlock", "condition", "event", "queue", "join", "import lock", "file"}
+)
+"""Kinds of waits that only another thread of the process can end."""
+
+
+def top_records(kernel: Kernel) -> list[Thread]:
+    """A record for each thread: its own, or that of what waits on top of it."""
+    above: dict[int, Thread] = {}
+    for each in list(kernel.on_top):
+        if each.parked and each.greenlet is not None:
+            key = id(each.greenlet)
+            if key not in above or above[key].since <= each.since:
+                above[key] = each
+    records = list(kernel.threads.values())
+    if not above:
+        return records
+    return [above.pop(id(each.greenlet), each) for each in records] + list(above.values())
+
+
+def is_alive(kernel: Kernel, ident: int) -> bool:
+    """Whether there is a thread, green or the program's own of the system, with an identifier."""
+    threading = imported("threading")
+    return ident in kernel.threads or (threading is not None and ident in threading._active)
+
+
+def is_stuck_inside(thread: Thread) -> bool:
+    """Whether only another thread of the process can end what `thread` does: it waits so."""
+    return (
+        thread.parked
+        and thread.kind in FROM_INSIDE
+        and thread.deadline is None
+        and thread.object is not None
+        and thread.interrupt is None
+    )
+
+
+def awaited_ends(threads: Iterable[Thread]) -> dict[int, Thread]:
+    """By the id of what is waited for until a thread ends: that thread."""
+    ends = {}
+    for thread in threads:
+        handle = getattr(thread.on_exit, "__self__", None)
+        if handle is not None:
+            ends[id(handle)] = thread
+    return ends
+
+
+def ended_by(thread: Thread, ends: dict[int, Thread]) -> Thread | None:
+    """The thread for whose end `thread` waits; None if it waits for something else."""
+    awaited: Any = thread.object
+    return ends.get(id(awaited)) if thread.kind in ("join", "lock") else None

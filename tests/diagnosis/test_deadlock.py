@@ -1,0 +1,284 @@
+"""Deadlocks, as programs have them: the text that a person reads, and when there is none."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from tests.conftest import RunScript
+
+HEAD = """
+import os, queue, signal, sys, threading, time
+import capriccio_patch
+capriccio_patch.patch_all(deadlock=sys.argv[1])
+
+def start(*functions):
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    return threads
+
+def main():
+    {main}
+
+try:
+    main()
+except capriccio_patch.Deadlock as error:
+    print(error, flush=True)
+    os._exit(0)
+print("no deadlock", flush=True)
+os._exit(0)
+"""
+
+
+def told(run_script: RunScript, main: str, mode: str = "raise") -> str:
+    """What is told of the deadlock in which `main` ends."""
+    body = textwrap.indent(textwrap.dedent(main), "    ").strip()
+    return run_script(HEAD.replace("{main}", body), mode).stdout
+
+
+CROSSED = """
+first, second = threading.Lock(), threading.{second}()
+met = threading.Barrier(2)
+def transfer():
+    with first:
+        met.wait()
+        with second:  # here
+            pass
+def refund():
+    with second:  # taken by refund
+        met.wait()
+        with first:  # and here
+            pass
+threads = start(transfer, refund)
+{beside}
+"""
+JOINED = "for thread in threads: thread.join()"
+
+
+@pytest.mark.parametrize("second", ["Lock", "RLock", "Condition"])
+@pytest.mark.parametrize(
+    ("beside", "scope"),
+    [
+        (JOINED, "none of the 3 threads can run again"),
+        ("while True: time.sleep(0.01)", "2 threads wait for each other, while others go on"),
+        ("while True: sum(range(100))", "2 threads wait for each other, while others go on"),
+        ("sys.stdin.read(os.read(os.pipe()[0], 1))", "2 threads wait for each other"),
+    ],
+    ids=["nothing goes on", "others sleep", "others compute", "others read"],
+)
+def test_two_locks_that_are_taken_crosswise(
+    run_script: RunScript, second: str, beside: str, scope: str
+) -> None:
+    text = told(run_script, CROSSED.format(second=second, beside=beside))
+    assert text.startswith(f"deadlock: {scope}")
+    assert "the circle: Thread-1 (transfer) -> [" in text
+    assert ", in refund: with second:  # taken by refund\n" in text
+    assert "        with second:  # here\n" in text or "    with second:  # here\n" in text
+    assert "with first:  # and here" in text
+
+
+@pytest.mark.parametrize(
+    ("main", "expected"),
+    [
+        pytest.param(
+            """
+            done = threading.Event()
+            [thread] = start(done.wait)
+            thread.join()  # waits for good
+            """,
+            ["for the end of Thread-1 (wait)", "thread.join()  # waits for good"],
+            id="a join that never ends",
+        ),
+        pytest.param(
+            """
+            jobs = queue.Queue()
+            def work():
+                while True:
+                    jobs.get()  # nothing comes
+            start(work, work)
+            jobs.put("one"), jobs.put("two")
+            jobs.join()
+            """,
+            [
+                "Thread-1 (work), Thread-2 (work) have waited",
+                "in Queue.get for queue.Queue",
+                "(0 items): nobody is left to put something there",
+                "jobs.get()  # nothing comes",
+                "Queue.join",
+            ],
+            id="a queue without producers",
+        ),
+        pytest.param(
+            """
+            changed = threading.Condition()
+            def work():
+                with changed:
+                    changed.wait()  # nobody notifies
+            start(work)[0].join()
+            """,
+            ["in Condition.wait for", "nobody is left to notify it", "# nobody notifies"],
+            id="a condition that nobody notifies",
+        ),
+        pytest.param(
+            """
+            permits = threading.Semaphore(1)
+            never = threading.Event()
+            def leak():
+                with permits:  # keeps it
+                    never.wait()
+            def use():
+                with permits:  # never gets it
+                    pass
+            [thread] = start(leak)
+            start(use)[0].join()
+            """,
+            [
+                "in Semaphore.acquire for threading.Semaphore",
+                "(value 0), which Thread-1 (leak) holds since",
+                "in leak: with permits:  # keeps it",
+                "with permits:  # never gets it",
+            ],
+            id="a semaphore that is not given back",
+        ),
+        pytest.param(
+            """
+            lock = threading.Lock()
+            lock.acquire()  # the first time
+            lock.acquire()  # the second time
+            """,
+            [
+                "the only thread can't run again",
+                "the circle: MainThread -> [Lock at",
+                "which MainThread seems to have taken since",
+                "in main: lock.acquire()  # the first time",
+                "lock.acquire()  # the second time",
+            ],
+            id="a lock that is taken twice",
+        ),
+        pytest.param(
+            """
+            lock = threading.RLock()
+            def take():
+                lock.acquire()
+            start(take)[0].join()
+            lock.acquire()  # too late
+            """,
+            ["which has ended, holds", "lock.acquire()  # too late"],
+            id="a lock whose owner has ended",
+        ),
+        pytest.param(
+            """
+            lock = threading.Lock()
+            def handle(*_):
+                with lock:  # in the handler
+                    pass
+            signal.signal(signal.SIGUSR1, handle)
+            with lock:  # in the program
+                os.kill(os.getpid(), signal.SIGUSR1)
+            """,
+            [
+                "MainThread waits for what it holds itself",
+                "in main: with lock:  # in the program",
+                "with lock:  # in the handler",
+            ],
+            id="a signal handler that wants what it has interrupted",
+        ),
+        pytest.param(
+            """
+            from concurrent.futures import ThreadPoolExecutor
+            pool = ThreadPoolExecutor(1)
+            def outer():
+                return pool.submit(int).result()  # by itself
+            pool.submit(outer).result()
+            """,
+            ["in Future.result", "nobody is left to give it a result", "# by itself"],
+            id="a pool that waits for itself",
+        ),
+    ],
+)
+def test_the_text_names_the_line_to_mend(
+    run_script: RunScript, main: str, expected: list[str]
+) -> None:
+    text = told(run_script, main)
+    assert text.startswith("deadlock: ")
+    for each in expected:
+        assert each in text, text
+
+
+def test_it_is_a_warning_unless_asked_otherwise(run_script: RunScript) -> None:
+    main = """
+    import warnings
+    def show(message, category, file, line, *_):
+        print(category.__name__, os.path.basename(file), message, flush=True)
+        os._exit(0)
+    warnings.showwarning = show
+    threading.Event().wait()
+    """
+    text = told(run_script, main, "warn")
+    assert text.startswith("CapriccioWarning script.py deadlock: the only thread can't run again")
+
+
+@pytest.mark.parametrize(
+    "main",
+    [
+        "time.sleep(0.3)",
+        "done = threading.Event(); threading.Timer(0.3, done.set).start(); done.wait()",
+        """
+        done = threading.Event()
+        signal.signal(signal.SIGALRM, lambda *_: done.set())
+        signal.setitimer(signal.ITIMER_REAL, 0.4)
+        done.wait()
+        """,
+        """
+        done = threading.Event()
+        def later():
+            capriccio_patch.original("time.sleep")(0.4)
+            done.set()
+        capriccio_patch.original("_thread.start_new_thread")(later, ())
+        done.wait()
+        """,
+        """
+        lock = threading.Lock()
+        def hold():
+            with lock:
+                import subprocess
+                subprocess.run(["sleep", "0.4"])
+        start(hold)
+        time.sleep(0.05)
+        lock.acquire()
+        """,
+        """
+        lock = threading.Lock()
+        r, w = os.pipe()
+        def hold():
+            with lock:
+                os.read(r, 1)
+        start(hold)
+        os.posix_spawn("/bin/sh", ["sh", "-c", f"sleep 0.4; echo >&{w}"], os.environ,
+                       file_actions=[(os.POSIX_SPAWN_DUP2, w, w)])
+        lock.acquire()
+        """,
+    ],
+    ids=["a deadline", "a timer", "a signal", "an OS thread", "a child", "a descriptor"],
+)
+def test_there_is_none_where_something_can_come(run_script: RunScript, main: str) -> None:
+    assert told(run_script, main) == "no deadlock\n"
+
+
+def test_off_is_off(run_script: RunScript) -> None:
+    main = """
+    threading.Thread(target=end, daemon=True).start()
+    threading.Event().wait()
+    """
+    end = """
+    def end():
+        capriccio_patch.original("_thread.start_new_thread")(leave, ())
+        threading.Event().wait()
+    def leave():
+        capriccio_patch.original("time.sleep")(0.4)
+        print("silent", flush=True)
+        os._exit(0)
+    """
+    assert told(run_script, textwrap.dedent(end) + textwrap.dedent(main), "off") == "silent\n"
