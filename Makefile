@@ -8,6 +8,7 @@
 # make fuzz   runs random concurrent programs, stock and patched, on every Python found
 #             ARGS="--count 5000 --jobs 2" and the like are passed on (ARGS=--help lists them)
 # make bench  measures this runtime beside its peers; ARGS="--quick" and the like are passed on
+# make sanitize  runs tests over a core built with ASan and UBSan (gcc); TESTED="tests/io" chooses
 # make clean  removes the environments
 #
 # Needs only Python and make; a C compiler builds the core. The
@@ -31,7 +32,7 @@ endif
 
 CORE = setup.py $(wildcard capriccio_patch/core/*.c capriccio_patch/core/*.h)
 
-.PHONY: demo test again lint conformance fuzz bench clean
+.PHONY: demo test again lint conformance fuzz bench sanitize clean
 .SECONDARY:
 
 demo: .venv/.stamp
@@ -71,6 +72,23 @@ again-%: .venv-%/.stamp
 	  *) echo "== Python $*, again, all of it: the run was broken off"; \
 	     CAPRICCIO_CORE=$(call form,$*) $(<D)/bin/python -m pytest ;; \
 	esac
+
+# Stacks are left out: those of greenlets lie on top of each other.  The tree keeps no such core.
+TESTED = tests/core tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals
+SANITIZED = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined --param asan-stack=0
+LIBRARIES = $(foreach name,asan ubsan stdc++,$(shell gcc -print-file-name=lib$(name).so))
+
+sanitize: sanitize-$(NEWEST)
+
+sanitize-%: .venv-%/.stamp
+	@echo "== Python $*, sanitized"
+	CC=gcc CFLAGS="$(SANITIZED)" $(<D)/bin/python setup.py -q build_ext --inplace --force \
+	  --build-temp build/sanitized-$*
+	@LD_PRELOAD="$(LIBRARIES)" PYTHONMALLOC=malloc CAPRICCIO_CORE=compiled \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  ASAN_OPTIONS=detect_leaks=0:replace_intrin=0:handle_segv=0:use_sigaltstack=0 \
+	  $(<D)/bin/python -m pytest -p no:cacheprovider --timeout 600 $(TESTED); ended=$$?; \
+	  $(<D)/bin/python setup.py -q build_ext --inplace --force; exit $$ended
 
 conformance: $(VERSIONS:%=conformance-%)
 
