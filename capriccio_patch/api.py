@@ -32,6 +32,7 @@ from .io.disk_services import DiskServices
 from .io.mounts import Mounts
 from .io.workers import Workers
 from .kernel import lifecycle
+from .libraries.hooks import Hooks
 from .libraries.rules import Libraries, known
 from .patching import threads
 from .patching.apply import Application, found_at, no_collections, when_imported
@@ -101,14 +102,9 @@ class _Applied(Application):
             )
             rows = [*self.table.rows, *self.outcome.patches()]
             self.selection = Selection(settings, rows, self.table.awaited(), known())
-            self.libraries = Libraries(
-                self.runtime,
-                settings.native,
-                self.selection.wants,
-                self.apply,
-                self.offload.take_over,
-                self.table.offloaded,
-            )
+            hooks = Hooks(self.runtime, self.watchdog.preemption, core.module or core.form)
+            how = (self.selection.wants, self.apply, self.offload.take_over, self.table.offloaded)
+            self.libraries = Libraries(self.runtime, settings.native, hooks, *how)
             opened.callback(self.put_back)
             self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
             self.undo += [self.watchdog.stop, self.libraries.end]

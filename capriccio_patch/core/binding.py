@@ -66,6 +66,11 @@ class Core:
         if wanted == COMPILED != self.form:
             raise PatchError(f"there is no compiled core: {self.form}")
 
+    @property
+    def module(self) -> Any:
+        """The module of C; None where Python is used."""
+        return self._module
+
     def _load(self) -> None:
         from . import _core  # type: ignore[attr-defined]
 

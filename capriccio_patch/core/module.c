@@ -4,6 +4,7 @@
  * 2. A method descriptor points at its definition for ever, so definitions are never freed; the same
  *    one is used for the same function, name and text. */
 #include "core.h"
+#include "libc_calls.h"
 
 #include <string.h>
 
@@ -208,6 +209,7 @@ static int execute(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "the compiled core is for the main interpreter");
         return -1;
     }
+    if (PyModule_AddFunctions(module, libc_functions) < 0) return -1;
     PyObject *names = PyList_New(0);
     if (names == NULL) return -1;
     for (size_t i = 0; i < COUNT(stand_ins); i++)

@@ -4,7 +4,8 @@
    of import hooks is all there is.
 2. A patch that is applied late serves what is imported already; its undo puts everything back.
 3. ``only`` and ``exclude`` know the libraries by name, and calls by theirs.  CAPRICCIO_NATIVE is
-   ``off``, or names with a ``-`` before them: these libraries are left alone.
+   ``off``, or names: with a ``-`` before it that of a library to be left alone, without that of an
+   extension module whose calls of libc are to be taken over.
 4. A failure is never raised into the program's import: it is in `status`.
 
 Main OS thread, but for `status`.
@@ -12,6 +13,7 @@ Main OS thread, but for `status`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -20,6 +22,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..wrappers.base import Offloader, Patch, Runtime
+from .hooks import Hooks, denied
 from .table import TABLE, Calls, Library
 
 __all__ = ["Libraries", "known"]
@@ -37,7 +40,7 @@ _in_force: list[Libraries] = []
 
 def known() -> list[str]:
     """What ``only`` and ``exclude`` may name: libraries, and the modules of their calls."""
-    return [name for each in TABLE for name in (each.name, *sorted(each.modules()))]
+    return [name for each in TABLE for name in (each.name, *each.modules())]
 
 
 class Libraries:
@@ -47,6 +50,7 @@ class Libraries:
         self,
         runtime: Runtime,
         native: Iterable[str],
+        hooks: Hooks,
         wants: Callable[[Patch], bool],
         apply: Callable[[Patch], None],
         take_over: TakeOver,
@@ -59,12 +63,16 @@ class Libraries:
         self._runtime = runtime
         self._left_out = {name[1:] for name in native if name.startswith("-")}
         self._off = OFF in native
+        self._table = (*TABLE, *_added(native))
+        self._hooks = hooks
         self._wants = wants
         self._apply = apply
         self._take_over = take_over
         self._offloader = offloader
         self._served: dict[str, list[str]] = {}
-        """By library: the calls that are taken over."""
+        """By library: the calls that are taken over by name."""
+        self._hooked: dict[str, dict[str, list[str]]] = {}
+        """By library, and by shared object: the functions of libc."""
         self._why_not: dict[str, str] = {}
 
     def begin(self, when_imported: Callable[[Callable[[Any], None], str], None]) -> None:
@@ -72,8 +80,8 @@ class Libraries:
         if self._off:
             return
         _in_force[:] = [self]
-        for library in TABLE:
-            for name in sorted(library.modules()):
+        for library in self._table:
+            for name in library.modules():
                 if name not in _awaited:
                     _awaited.add(name)
                     when_imported(_imported, name)  # at once, if it is imported
@@ -83,11 +91,12 @@ class Libraries:
     def end(self) -> None:
         """The patch is undone."""
         _in_force.clear()
+        self._hooks.end()
 
     def imported(self, module: Any) -> None:
         """A module of the table is there."""
         name = module.__name__
-        for library in TABLE:
+        for library in self._table:
             if name in library.modules() and self._is_wanted(library, name):
                 try:
                     self._serve(library, name, module)
@@ -104,6 +113,10 @@ class Libraries:
         return False
 
     def _serve(self, library: Library, name: str, module: Any) -> None:
+        if name in library.hooked:
+            self._hook(library, module)
+        if library.name in self._hooked:
+            return
         served = self._served.setdefault(library.name, [])
         if name == library.adapted:
             adapter = import_module(f".{library.adapter}", __package__)
@@ -114,6 +127,19 @@ class Libraries:
         for calls in library.calls:
             if calls.module == name:
                 served += self._offload(library, calls, served)
+
+    def _hook(self, library: Library, module: Any) -> None:
+        """Take over what the extension module calls, if it is one and that can be done."""
+        path = getattr(module, "__file__", None) or ""
+        if not path.endswith(".so"):
+            return
+        why_not = self._hooks.why_not or denied(os.path.basename(path))
+        if why_not is None:
+            taken = self._hooks.take(path)
+            if taken:
+                self._hooked.setdefault(library.name, {}).update(taken)
+        elif not library.calls and not library.adapter:
+            self._why_not[library.name] = why_not
 
     def _offload(self, library: Library, calls: Calls, served: list[str]) -> list[str]:
         offloader = partial(self._offloader, waits=calls.waits, to_the_end=not calls.leaves)
@@ -133,7 +159,19 @@ class Libraries:
         told = {
             name: "parks in " + ", ".join(served) for name, served in self._served.items() if served
         }
+        for name, taken in self._hooked.items():
+            functions = sorted({each for names in taken.values() for each in names})
+            told[name] = f"{', '.join(taken)} park in {', '.join(functions)}"
         return told | self._why_not
+
+
+def _added(native: Iterable[str]) -> Iterable[Library]:
+    known = {each.name for each in TABLE}
+    return [
+        Library(name, hooked=(name,))
+        for name in native
+        if not name.startswith("-") and name != OFF and name not in known
+    ]
 
 
 def _imported(module: Any) -> None:

@@ -5,9 +5,10 @@ While it waits so do all green threads, and where the one it waits for is one of
 ever.
 
 Decision.  What is done is a row here, and is done when the library is imported; the program sets
-nothing.  There are two ways.  *Calls on OS threads*: the calls that may wait, by name
-(`Calls`).  *An adapter*: a module of this room that has the library wait by the kernel, where it
-has an interface for that.
+nothing.  There are three ways.  *Hooks*: what the library calls of libc is taken over, where the
+compiled core is in use and the library is known to bear it.  *Calls on OS threads*: the calls that
+may wait, by name (`Calls`).  *An adapter*: a module of this room that has the library wait by the
+kernel, where it has an interface for that.
 
 Cost.  30-60 us for each call on an OS thread; a call that `conditions` knows not to wait is made at
 once.
@@ -51,10 +52,14 @@ class Library(NamedTuple):
     """The module of this room that adapts it."""
     adapted: str = ""
     """The module of the library at whose import the adapter is called."""
+    hooked: tuple[str, ...] = ()
+    """Extension modules whose calls of libc are taken over, with those of the shared objects that
+    they need.  Where that can be done the rest is not."""
 
-    def modules(self) -> set[str]:
-        """The modules at whose import there is something to do."""
-        return {each.module for each in self.calls} | ({self.adapted} if self.adapted else set())
+    def modules(self) -> list[str]:
+        """The modules at whose import there is something to do, those with hooks first."""
+        others = [*(each.module for each in self.calls), self.adapted]
+        return [*dict.fromkeys((*self.hooked, *filter(None, others)))]
 
 
 def _of(cls: str, *methods: str) -> tuple[str, ...]:
@@ -90,8 +95,14 @@ TABLE: tuple[Library, ...] = (
                 when.psycopg2_named,
             ),
         ),
+        hooked=(_PSYCOPG2,),
     ),
-    Library("psycopg", adapter="psycopg", adapted="psycopg.waiting"),
+    Library(
+        "psycopg",
+        adapter="psycopg",
+        adapted="psycopg.waiting",
+        hooked=("psycopg_binary._psycopg", "psycopg_c._psycopg"),
+    ),
     Library(
         "mysqlclient",
         (
@@ -107,6 +118,7 @@ TABLE: tuple[Library, ...] = (
                 ),
             ),
         ),
+        hooked=("MySQLdb._mysql",),
     ),
     Library(
         "oracledb",
@@ -177,6 +189,7 @@ TABLE: tuple[Library, ...] = (
         ),
         adapter="pyzmq",
         adapted="zmq",
+        hooked=("zmq.backend.cython._zmq",),
     ),
     Library(
         "pyopenssl",
@@ -188,6 +201,7 @@ TABLE: tuple[Library, ...] = (
             ),
             Calls("OpenSSL.SSL", _of("Connection", "recv", "recv_into"), when.pyopenssl_reading),
         ),
+        hooked=("cryptography.hazmat.bindings._rust",),
     ),
     Library(
         "grpcio",
@@ -229,6 +243,7 @@ TABLE: tuple[Library, ...] = (
             Calls("pycurl", _of("Curl", "perform", "perform_rb", "perform_rs")),
             Calls("pycurl", _of("CurlMulti", "select"), when.timeout_not_zero),
         ),
+        hooked=("pycurl", "pycurl._pycurl"),
     ),
     Library(
         "curses",
@@ -239,5 +254,9 @@ TABLE: tuple[Library, ...] = (
                 leaves=True,
             ),
         ),
+        hooked=("_curses",),
     ),
+    Library("tkinter", hooked=("_tkinter",)),
+    Library("uvloop", hooked=("uvloop.loop",)),
+    Library("fastrlock", hooked=("fastrlock.rlock",)),
 )

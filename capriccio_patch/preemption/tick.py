@@ -40,6 +40,7 @@ class Preemption:
     """The signal number and its handler."""
 
     __slots__ = (
+        "_owed",
         "_to_raise",
         "_kernel",
         "_is_postponing",
@@ -53,6 +54,7 @@ class Preemption:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._to_raise: tuple[Thread, float, Exception] | None = None
+        self._owed: dict[Thread, BaseException] = {}
         self._tracing = thread_state.tracing_depth()
         self._is_postponing = False
         self._postponements = 0
@@ -105,12 +107,27 @@ class Preemption:
         self._to_raise = (thread, self._kernel.now, error)
         self.request()
 
+    def owe(self, thread: Thread, error: BaseException) -> None:
+        """Have `thread`, the current one, raise `error` when the C code that it is in looks for
+        signals or has returned; it may park before.  The caller sees to it that the number is
+        tripped then.  Scheduler's OS thread."""
+        if self.signum is None:
+            self._kernel.throw(thread, error)
+        else:
+            self._owed[thread] = error
+
+    def owes(self, thread: Thread) -> bool:
+        """Whether `thread` is to raise what it owes.  Scheduler's OS thread."""
+        return thread in self._owed
+
     def _tick(self, signum: int, frame: FrameType | None) -> None:
         if self._is_postponing:
             return
         kernel = self._kernel
         if self._to_raise is not None and not is_ours(frame):
             self._raise(self._to_raise)
+        if self._owed and not is_ours(frame):
+            self._settle()
         if self.signum is None:
             return
         in_kernel = type(kernel.current) is Finalizer
@@ -131,6 +148,13 @@ class Preemption:
                 self.trip_later(signum)
             finally:
                 self._is_postponing = False
+
+    def _settle(self) -> None:
+        error = self._owed.pop(self._kernel.current, None)
+        if error is not None:
+            raise error
+        for thread in list(self._owed):  # it waits in Python code that C has called
+            self._kernel.throw(thread, self._owed.pop(thread))
 
     def _raise(self, sent: tuple[Thread, float, Exception]) -> None:
         self._to_raise = None

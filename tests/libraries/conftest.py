@@ -22,6 +22,14 @@ def needs(*modules: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
+@pytest.fixture(params=["auto", "python"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the compiled core, if there is one, whose hooks serve a library; and without."""
+    form: str = request.param
+    monkeypatch.setenv("CAPRICCIO_CORE", form)
+    return form
+
+
 def _programs() -> Path | None:
     found = [*glob("/usr/lib/postgresql/*/bin/initdb"), shutil.which("initdb")]
     return Path(found[0]).parent if found[0] is not None else None

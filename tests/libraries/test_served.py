@@ -1,16 +1,19 @@
-"""Libraries that are served by OS threads, as they are used: gRPC, pyOpenSSL, curses."""
+"""Libraries as programs use them, by hooks and without: gRPC, pyOpenSSL, curses, Tcl, uvloop."""
 
 from __future__ import annotations
 
 import os
 import pty
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.libraries.conftest import needs
+
+pytestmark = pytest.mark.usefixtures("either_way")
 
 
 @needs("grpc")
@@ -103,6 +106,69 @@ def test_pyopenssl_on_both_ends(run_script: Any) -> None:
     )
 
 
+HOOKED = {
+    "uvloop": """
+import asyncio, threading
+import uvloop
+async def main():
+    together = threading.Barrier(5)
+    return await asyncio.gather(*[asyncio.to_thread(together.wait, 50) for _ in range(5)])
+assert sorted(uvloop.run(main())) == [0, 1, 2, 3, 4]
+loops = [threading.Thread(target=uvloop.run, args=(asyncio.sleep(0.01),)) for _ in range(5)]
+for each in loops: each.start()
+for each in loops: each.join()
+""",
+    "fastrlock": """
+import threading, time
+from fastrlock.rlock import FastRLock
+lock, inside = FastRLock(), []
+def work():
+    for _ in range(5):
+        with lock, lock:
+            inside.append(1)
+            assert len(inside) == 1
+            time.sleep(0.001)
+            inside.pop()
+threads = [threading.Thread(target=work) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+""",
+    "tkinter": """
+import threading, time, tkinter
+app = tkinter.Tcl()
+stop = threading.Event()
+def work():
+    for _ in range(10):
+        time.sleep(0.001)
+    stop.set()
+def look():
+    if stop.is_set():
+        app.tk.quit()
+    else:
+        app.tk.call("after", 5, "look")
+app.createcommand("look", look)
+app.tk.call("after", 5, "look")
+app.createcommand("late", lambda: None)
+app.tk.call("after", 60000, "late")
+threading.Thread(target=work).start()
+app.tk.mainloop(-1)
+assert stop.is_set()
+""",
+}
+
+
+@pytest.mark.parametrize("library", [pytest.param(each, marks=needs(each)) for each in HOOKED])
+def test_libraries_that_hooks_alone_serve(run_script: Any, either_way: str, library: str) -> None:
+    if either_way == "python" or find_spec("capriccio_patch.core._core") is None:
+        pytest.skip("no compiled core")
+    done = run_script(
+        "import capriccio_patch\ncapriccio_patch.patch_all()\n"
+        + HOOKED[library]
+        + f"assert ' park in ' in capriccio_patch.status()['libraries'][{library!r}]\n"
+    )
+    assert "kept all other threads" not in done.stderr
+
+
 CURSES = """
 import curses, os, sys, threading, time
 import capriccio_patch
@@ -112,8 +178,8 @@ def main(screen):
     def tick():
         for _ in range(20):
             time.sleep(0.005)
-        print("ticked", flush=True)
         seen.set()
+        print("ticked", flush=True)
     threading.Thread(target=tick).start()
     key = getattr(screen, sys.argv[1])()
     assert seen.is_set()
@@ -133,7 +199,7 @@ def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: st
         os.execve(
             sys.executable,
             [sys.executable, str(script), how],
-            environ | {"TERM": "xterm"},
+            environ | {"TERM": "xterm", "CAPRICCIO_CORE": os.environ["CAPRICCIO_CORE"]},
         )
     seen = b""
     sent = False

@@ -47,7 +47,8 @@ def test_an_installed_library_has_the_calls(run_script: Any, name: str, calls: A
             if f"{calls.module}.{{each}}" not in served.replace(",", " ").split()
         ]
         assert not missing, missing
-        """
+        """,
+        env={"CAPRICCIO_CORE": "python"},
     )
 
 

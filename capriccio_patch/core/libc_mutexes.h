@@ -1,0 +1,190 @@
+/* Mutexes and conditions of C libraries: part of libc_calls.c.
+ *
+ * Facts.  A mutex of POSIX belongs to an OS thread.  A green thread that parks with one locked keeps
+ * it locked; another one that wants it would wait for its own OS thread.  A recursive one would even
+ * let it in.
+ *
+ * Decision.  A mutex is tried; if this OS thread has it, the green thread lets others run and tries
+ * again.  If another OS thread has it the call is the call itself.  Recursive mutexes that are held
+ * when a green thread parks are marked, and are nobody else's until that one goes on.
+ *
+ * A condition that a library's own OS thread signals is waited for by a worker, for the libraries
+ * that are known to bear it (SYNCHRONISES): a job on a waiter's stack would not lie where its pointer
+ * says.
+ *
+ * All of this needs to know whose a mutex is, which the type does not tell: glibc only. */
+#ifdef __GLIBC__
+
+static int native_id; /* of the scheduler's OS thread */
+
+/* Recursive mutexes that the scheduler's OS thread has locked, and since which park. */
+enum { MOST_HELD = 64 };
+static struct {
+    pthread_mutex_t *mutex;
+    int depth;
+    unsigned long mark;
+} held[MOST_HELD];
+static int n_held;
+static unsigned long marks;
+
+static void begin_mutexes(void)
+{
+    native_id = (int)syscall(SYS_gettid);
+    n_held = 0;
+}
+
+static int is_recursive(const pthread_mutex_t *mutex)
+{
+    return (mutex->__data.__kind & 127) == PTHREAD_MUTEX_RECURSIVE_NP;
+}
+
+static int held_at(const pthread_mutex_t *mutex)
+{
+    for (int i = 0; i < n_held; i++)
+        if (held[i].mutex == mutex) return i;
+    return -1;
+}
+
+/* Whether it belongs to a green thread that is parked. */
+static int is_anothers(pthread_mutex_t *mutex)
+{
+    int at = n_held ? held_at(mutex) : -1;
+    if (at < 0 || !held[at].mark) return 0;
+    if (mutex->__data.__owner == native_id) return 1;
+    held[at] = held[--n_held]; /* unlocked by code that does not call us */
+    return 0;
+}
+
+static void has_locked(pthread_mutex_t *mutex)
+{
+    int at = held_at(mutex);
+    if (at >= 0) {
+        held[at].depth++;
+    } else if (n_held < MOST_HELD) {
+        held[n_held].mutex = mutex;
+        held[n_held].depth = 1;
+        held[n_held++].mark = 0;
+    }
+}
+
+static unsigned long mark_held(void)
+{
+    unsigned long mark = 0;
+    for (int i = 0; i < n_held; i++)
+        if (!held[i].mark) held[i].mark = mark ? mark : (mark = ++marks);
+    return mark;
+}
+
+static void unmark(unsigned long mark)
+{
+    for (int i = 0; mark && i < n_held; i++)
+        if (held[i].mark == mark) held[i].mark = 0;
+}
+
+static int hooked_mutex_unlock(pthread_mutex_t *mutex)
+{
+    if (n_held && is_home() && is_recursive(mutex)) {
+        int at = held_at(mutex);
+        if (at >= 0 && --held[at].depth == 0) held[at] = held[--n_held];
+    }
+    return pthread_mutex_unlock(mutex);
+}
+
+static int try_mutex(pthread_mutex_t *mutex)
+{
+    if (!is_recursive(mutex)) return pthread_mutex_trylock(mutex);
+    if (is_anothers(mutex)) return EBUSY;
+    int result = pthread_mutex_trylock(mutex);
+    if (result == 0) has_locked(mutex);
+    return result;
+}
+
+static int hooked_mutex_trylock(pthread_mutex_t *mutex)
+{
+    return is_home() ? try_mutex(mutex) : pthread_mutex_trylock(mutex);
+}
+
+static int hooked_mutex_lock(pthread_mutex_t *mutex)
+{
+    if (!is_home()) return pthread_mutex_lock(mutex);
+    double nap = 0.0;
+    for (int tries = 0;; tries++) {
+        int result = try_mutex(mutex);
+        if (result != EBUSY) return result;
+        int ours = is_anothers(mutex) || mutex->__data.__owner == native_id;
+        if (!ours || !others_may_run() || park_for(NULL, 0, nap) == NOT_HERE) {
+            result = pthread_mutex_lock(mutex);
+            if (result == 0 && is_recursive(mutex)) has_locked(mutex);
+            return result;
+        }
+        nap = tries < 20 ? 0.0 : tries < 100 ? 0.0005 : 0.005;
+    }
+}
+
+static int hooked_mtx_lock(mtx_t *mutex)
+{
+    int result = hooked_mutex_lock((pthread_mutex_t *)mutex);
+    return result == 0 ? thrd_success : thrd_error;
+}
+
+/* ---- conditions ------------------------------------------------------------------------------- */
+
+static void wait_for_condition(Job *job)
+{
+    pthread_cond_t *condition = (pthread_cond_t *)job->args[0];
+    pthread_mutex_t *mutex = (pthread_mutex_t *)job->args[1];
+    struct timespec end = {job->args[3], job->args[4]};
+    job->result = job->args[2] ? pthread_cond_timedwait(condition, mutex, &end)
+                               : pthread_cond_wait(condition, mutex);
+}
+
+static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                          const struct timespec *end)
+{
+    int kind = mutex->__data.__kind & 127;
+    int plain = kind == PTHREAD_MUTEX_TIMED_NP || kind == PTHREAD_MUTEX_ADAPTIVE_NP;
+    Job *job = plain && may_park() ? new_job(wait_for_condition) : NULL;
+    if (job != NULL) {
+        job->args[0] = (long)condition;
+        job->args[1] = (long)mutex;
+        job->args[2] = end != NULL;
+        if (end != NULL) job->args[3] = end->tv_sec, job->args[4] = end->tv_nsec;
+    }
+    if (job == NULL || !job_done(job)) {
+        PyMem_RawFree(job);
+        return end == NULL ? pthread_cond_wait(condition, mutex)
+                           : pthread_cond_timedwait(condition, mutex, end);
+    }
+    int result = (int)job->result;
+    PyMem_RawFree(job);
+    mutex->__data.__owner = native_id; /* the worker has locked it for us */
+    return result;
+}
+
+static int hooked_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+{
+    return condition_wait(condition, mutex, NULL);
+}
+
+static int hooked_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                                 const struct timespec *end)
+{
+    return condition_wait(condition, mutex, end);
+}
+
+#define MUTEX_HOOKS                                                        \
+    H("pthread_mutex_lock", hooked_mutex_lock),                            \
+    H("pthread_mutex_trylock", hooked_mutex_trylock),                      \
+    H("pthread_mutex_unlock", hooked_mutex_unlock),                        \
+    H("mtx_lock", hooked_mtx_lock),                                        \
+    {"pthread_cond_wait", (void *)hooked_cond_wait, SYNCHRONISES},         \
+    {"pthread_cond_timedwait", (void *)hooked_cond_timedwait, SYNCHRONISES},
+
+#else
+
+static void begin_mutexes(void) {}
+static unsigned long mark_held(void) { return 0; }
+static void unmark(unsigned long mark) { (void)mark; }
+#define MUTEX_HOOKS
+
+#endif
