@@ -183,8 +183,12 @@ class Core:
         )
         self._module.bind(
             "stacks",
-            {},
-            {"run_interrupt": lifecycle.run_interrupt, "finish": lifecycle.finish},
+            {"thread": Thread()},
+            {
+                "run_interrupt": lifecycle.run_interrupt,
+                "finish": lifecycle.finish,
+                "take_spare": lifecycle.take_spare,
+            },
         )
 
 

@@ -39,10 +39,11 @@
 #define KERNEL_SLOTS(X) \
     X(current) X(finalizer) X(budget) X(now) X(clock) X(blocking) X(polling) X(idle) X(wake_watchdog) \
     X(push) X(_plain_push) X(_pop) X(_chosen) X(_base) X(ready) X(deferred) X(_inbox) X(unfinished) \
-    X(timers) X(tsd) X(importing) X(backend) X(dispatch) X(_slices) X(threads) X(spare) X(_ended)
+    X(timers) X(tsd) X(importing) X(backend) X(dispatch) X(_slices) X(threads) X(spare) X(_ended) \
+    X(main) X(report) X(_run_thread)
 #define THREAD_SLOTS(X) \
     X(greenlet) X(started) X(parked) X(timed_out) X(deadline) X(timer) X(interrupt) X(by_interrupt) \
-    X(kind) X(object) X(since) X(c_state) X(trace) X(run) X(on_exit)
+    X(kind) X(object) X(since) X(c_state) X(trace) X(run) X(on_exit) X(ident) X(error)
 #define DESCRIPTOR_SLOTS(X) \
     X(fd) X(owned) X(can_read) X(exact) X(ended) X(armed) X(readers) X(writers) X(observers)
 #define DECLARE_K(name) extern Py_ssize_t k_##name;
@@ -134,12 +135,13 @@ int park(PyObject *me, PyObject *deadline);     /* 1 resumed, 0 the deadline has
 int resume_thread(PyObject *thread);            /* Kernel.resume */
 int cancel_wait(PyObject *me);                  /* Kernel.cancel */
 int yield_now(void);                            /* Kernel.yield_ */
+int has_c_state(void);                          /* whether C code keeps something for the thread */
 int sleep_until(double deadline);               /* Kernel.sleep_until */
 
 /* ---- by subject ------------------------------------------------------------------------------ */
 
 /* NAME_bind(objects, slow): take live objects and Python functions by name. */
-extern const Stand_in kernel_stand_ins[];
+extern const Stand_in kernel_stand_ins[], stacks_stand_ins[];
 int kernel_bind(PyObject *objects, PyObject *slow);
 void kernel_unbind(void);
 int stacks_bind(PyObject *objects, PyObject *slow); /* of the kernel that is bound */

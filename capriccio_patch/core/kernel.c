@@ -54,7 +54,7 @@ static Py_ssize_t b_fd, b_notifier, n_reader, tm_heap, sl_is_over;
 STANDS_FOR(DEFINE_SLOW)
 METHODS(DEFINE_SLOW)
 BOUND(DEFINE_SLOW)
-static PyObject *s_sleep;
+static PyObject *s_sleep, *s_get_ident;
 
 /* ---- the run queue ----------------------------------------------------------------------------- */
 
@@ -103,6 +103,8 @@ static inline int has_state(void)
     return PyDict_GET_SIZE(SLOT(K, k_tsd)) != 0 || (has_local != NULL && *has_local != NULL) ||
            (importing != Py_None && PySet_GET_SIZE(importing) != 0);
 }
+
+int has_c_state(void) { return is_observed() || has_state(); }
 
 /* ---- switching --------------------------------------------------------------------------------- */
 
@@ -638,6 +640,17 @@ static PyObject *time_sleep(PyObject *module, PyObject *duration)
     return PyObject_CallOneArg(s_sleep, duration);
 }
 
+/* _thread.get_ident() */
+static PyObject *get_ident(PyObject *module, PyObject *ignored)
+{
+    (void)module, (void)ignored;
+    if (LIKELY(at_home())) {
+        PyObject *current = SLOT(K, k_current);
+        if (LIKELY(Py_TYPE(current) == T_thread)) return Py_NewRef(SLOT(current, t_ident));
+    }
+    return PyObject_CallNoArgs(s_get_ident);
+}
+
 const Stand_in kernel_stand_ins[] = {
     {"begin", method_begin, METH_NOARGS, &s_begin},
     {"cancel", method_cancel, METH_O, &s_cancel},
@@ -647,6 +660,7 @@ const Stand_in kernel_stand_ins[] = {
     {"sleep_until", method_sleep_until, METH_O, &s_sleep_until},
     {"_begin_turn", method_begin_turn, METH_NOARGS, &s__begin_turn},
     {"sleep", time_sleep, METH_O, &s_sleep},
+    {"get_ident", get_ident, METH_NOARGS, &s_get_ident},
     {NULL, NULL, 0, NULL},
 };
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-static const Stand_in *const stand_ins[] = {kernel_stand_ins};
+static const Stand_in *const stand_ins[] = {kernel_stand_ins, stacks_stand_ins};
 
 typedef struct {
     const char *name;

@@ -24,8 +24,8 @@
 #define FEW 64
 #define MOST_SPARE 64      /* kernel.lifecycle._SPARE */
 
-static Py_ssize_t k__run_thread, k_report;
-static PyObject *s_run_interrupt, *s_finish, *name_context;
+static PyObject *s_spawn, *s_take_spare, *s_run_interrupt, *s_finish;
+static PyObject *name_context, *no_kind, *never;
 static int has_small_stacks;
 
 /* ---- chunks ------------------------------------------------------------------------------------ */
@@ -90,6 +90,112 @@ static void take_stack(void)
     state->datastack_limit = (PyObject **)((char *)chunk + CHUNK);
 }
 
+/* ---- threads ------------------------------------------------------------------------------------ */
+
+/* A new record, as Thread() makes it; `binding` compares the two. */
+static PyObject *new_thread(void)
+{
+    PyObject *thread = T_thread->tp_alloc(T_thread, 0);
+    if (thread == NULL) return NULL;
+    static const Py_ssize_t *const nothing[] = {
+        &t_greenlet, &t_deadline, &t_timer, &t_interrupt, &t_error, &t_on_exit,
+        &t_object,   &t_c_state,  &t_trace, &t_run,
+    };
+    static const Py_ssize_t *const not_so[] = {&t_started, &t_parked, &t_timed_out, &t_by_interrupt};
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++)
+        SLOT(thread, *nothing[i]) = Py_NewRef(Py_None);
+    for (size_t i = 0; i < sizeof not_so / sizeof *not_so; i++)
+        SLOT(thread, *not_so[i]) = Py_NewRef(Py_False);
+    SLOT(thread, t_kind) = Py_NewRef(no_kind);
+    SLOT(thread, t_since) = Py_NewRef(never);
+    SLOT(thread, t_ident) = PyLong_FromUnsignedLongLong((uintptr_t)thread + 1);
+    if (SLOT(thread, t_ident) == NULL) Py_CLEAR(thread);
+    return thread;
+}
+
+/* A greenlet whose thread has ended and that nobody else knows; NULL, without an exception, if there
+ * is none. */
+static PyObject *take_spare(void)
+{
+    PyObject *spare = SLOT(K, k_spare);
+    Py_ssize_t last = PyList_GET_SIZE(spare) - 1;
+    if (last < 0) return NULL;
+    PyGreenlet *found = (PyGreenlet *)PyList_GET_ITEM(spare, last);
+    if (LIKELY(Py_REFCNT(found) == 1 && found->weakreflist == NULL &&
+               (found->dict == NULL || PyDict_GET_SIZE(found->dict) == 0))) {
+        Py_INCREF(found);
+        if (PyList_SetSlice(spare, last, last + 1, NULL) == 0) return (PyObject *)found;
+        Py_DECREF(found);
+        return NULL;
+    }
+    PyObject *taken = PyObject_CallOneArg(s_take_spare, K);
+    if (taken == Py_None) Py_CLEAR(taken);
+    return taken;
+}
+
+static PyObject *spawn(PyObject *self, PyObject *run)
+{
+    if (UNLIKELY(self != K)) {
+        PyObject *args[] = {self, run};
+        return PyObject_Vectorcall(s_spawn, args, 2, NULL);
+    }
+    PyObject *thread = new_thread(), *spare = thread == NULL ? NULL : take_spare();
+    if (thread == NULL || PyErr_Occurred() != NULL) goto failed;
+    put_slot(thread, t_run, run);
+    if (spare != NULL) {
+        give_slot(thread, t_greenlet, spare);
+        put_slot(thread, t_started, Py_True);
+    } else {
+        PyGreenlet *base = (PyGreenlet *)SLOT(K, k__base);
+        PyGreenlet *made = PyGreenlet_New(SLOT(K, k__run_thread), base);
+        if (made == NULL) goto failed;
+        give_slot(thread, t_greenlet, (PyObject *)made);
+    }
+    if (PyDict_SetItem(SLOT(K, k_threads), SLOT(thread, t_ident), thread) < 0 || push(thread) < 0)
+        goto failed;
+    if (SLOT(K, k_wake_watchdog) != Py_None) {
+        PyObject *wake = Py_NewRef(SLOT(K, k_wake_watchdog));
+        int raised = call0(wake);
+        Py_DECREF(wake);
+        if (raised) goto failed;
+    }
+    return thread;
+failed:
+    Py_XDECREF(thread);
+    return NULL;
+}
+
+/* `thread` has ended, on the kernel K with nothing left to Python. */
+static int end(PyObject *thread)
+{
+    put_slot(thread, t_run, Py_None); /* what goes with it ends before the thread can be joined */
+    if (SLOT(thread, t_on_exit) != Py_None) {
+        PyObject *on_exit = SLOT(thread, t_on_exit);
+        SLOT(thread, t_on_exit) = Py_NewRef(Py_None);
+        int failed = call0(on_exit);
+        Py_DECREF(on_exit);
+        if (failed) return -1;
+    }
+    put_slot(SLOT(K, k_finalizer), f_host, thread);
+    put_slot(K, k_current, SLOT(K, k_finalizer));
+    if (PyDict_DelItem(SLOT(K, k_threads), SLOT(thread, t_ident)) < 0) PyErr_Clear(); /* a child's */
+    put_slot(thread, t_greenlet, Py_None);
+    return 0;
+}
+
+static int finish(PyObject *kernel, PyObject *thread)
+{
+    if (LIKELY(kernel == K && !has_c_state() && SLOT(thread, t_timer) == Py_None &&
+               thread != SLOT(K, k_main)))
+        return end(thread);
+    return call2(s_finish, kernel, thread);
+}
+
+const Stand_in stacks_stand_ins[] = {
+    {"spawn", spawn, METH_O, &s_spawn},
+    {NULL, NULL, 0, NULL},
+};
+
 /* ---- the loop ---------------------------------------------------------------------------------- */
 
 /* `thread` has raised: tell of it, while it is the exception that is handled. */
@@ -120,7 +226,7 @@ static int run_current(PyObject *kernel)
         result = PyObject_CallNoArgs(SLOT(thread, t_run)); /* it is the thread's until the end */
     int failed = result == NULL ? report(kernel, thread) : 0;
     Py_XDECREF(result);
-    if (!failed) failed = call2(s_finish, kernel, thread);
+    if (!failed) failed = finish(kernel, thread);
     Py_DECREF(thread);
     return failed;
 }
@@ -159,17 +265,37 @@ static PyMethodDef loop = {"run_thread", run_thread, METH_NOARGS, NULL};
 
 /* ---- binding ----------------------------------------------------------------------------------- */
 
+/* Whether a record of ours is what `model`, made by Python, is; else SystemError. */
+static int is_like(PyObject *model)
+{
+    PyObject *made = new_thread();
+    if (made == NULL) return 0;
+    int same = 1;
+#define COMPARE(name) \
+    if (&t_##name != &t_ident && same == 1) \
+        same = SLOT(model, t_##name) == NULL \
+                   ? 0 \
+                   : PyObject_RichCompareBool(SLOT(made, t_##name), SLOT(model, t_##name), Py_EQ);
+    THREAD_SLOTS(COMPARE)
+    for (Py_ssize_t at = sizeof(PyObject); same == 1 && at < T_thread->tp_basicsize; at += sizeof at)
+        same = (SLOT(made, at) == NULL) == (SLOT(model, at) == NULL); /* a slot that is new */
+    Py_DECREF(made);
+    if (same == 0) PyErr_SetString(PyExc_SystemError, "a Thread has other fields than are known");
+    return same == 1;
+}
+
 int stacks_bind(PyObject *objects, PyObject *slow)
 {
-    (void)objects;
-    PyObject *cls = (PyObject *)Py_TYPE(K);
+    PyObject *model = PyDict_GetItemString(objects, "thread"); /* borrowed */
     if (take(slow, "run_interrupt", &s_run_interrupt) < 0 || take(slow, "finish", &s_finish) < 0 ||
-        offset_of(cls, "_run_thread", &k__run_thread) < 0 || offset_of(cls, "report", &k_report) < 0)
+        take(slow, "take_spare", &s_take_spare) < 0)
         return -1;
     if (name_context == NULL && (name_context = PyUnicode_InternFromString("gr_context")) == NULL)
         return -1;
+    if (no_kind == NULL && (no_kind = PyUnicode_InternFromString("")) == NULL) return -1;
+    if (never == NULL && (never = PyFloat_FromDouble(0.0)) == NULL) return -1;
     PyGreenlet_Import();
-    if (_PyGreenlet_API == NULL) return -1;
+    if (_PyGreenlet_API == NULL || !is_like(model)) return -1;
     if (!has_small_stacks && is_known(home)) {
         PyObjectArenaAllocator ours = {NULL, allocate, release};
         PyObject_GetArenaAllocator(&arenas);

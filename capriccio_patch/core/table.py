@@ -8,11 +8,20 @@
 
 __all__ = ["BUILTINS", "KERNEL", "METHODS"]
 
-KERNEL = ("begin", "cancel", "park", "resume", "yield_", "sleep_until", "_begin_turn")
+KERNEL = (
+    "begin",
+    "cancel",
+    "park",
+    "resume",
+    "yield_",
+    "sleep_until",
+    "_begin_turn",
+    "spawn",
+)
 """Methods of `kernel.core.Kernel`; the functions of C have their names."""
 
 METHODS: dict[str, str] = {}
 """Rows that are methods of a class: what in C becomes a method of that class."""
 
-BUILTINS: dict[str, str] = {"time.sleep": "sleep"}
+BUILTINS: dict[str, str] = {"time.sleep": "sleep", "_thread.get_ident": "get_ident"}
 """Rows that are builtins: what in C the builtin calls."""

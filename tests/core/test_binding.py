@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.core import binding
 from capriccio_patch.core.binding import COMPILED, Core
 from capriccio_patch.errors import PatchError
@@ -171,3 +172,43 @@ def test_sleep_refuses_what_stock_refuses(compiled: None, patched: None, seconds
     with pytest.raises(expected.type) as found:
         time.sleep(seconds)
     assert str(found.value) == str(expected.value)
+
+
+def test_a_record_with_other_fields_is_noticed(
+    compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Thread):
+        __slots__ = ("more",)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.more = None
+
+    core = Core("compiled")
+    core.kernel(ScriptedBackend(Clock()), FifoScheduler(), Clock())  # type: ignore[arg-type]
+    monkeypatch.setattr(binding, "Thread", Other)
+    core.bind(None)
+    assert core.form == "it does not fit: a Thread has other fields than are known"
+
+
+def test_a_destructor_in_the_kernel_has_its_threads_identity(
+    compiled: None, run_script: RunScript
+) -> None:
+    script = """
+    import threading, capriccio_patch
+    from _thread import get_ident
+    capriccio_patch.patch_all()
+    seen = []
+
+    class Waited:
+        def __del__(self):
+            seen.append(get_ident() == threading.main_thread().ident)
+
+    kernel = capriccio_patch.api._applied.runtime.kernel
+    me = kernel.begin()
+    one = Waited()
+    del one
+    kernel.cancel(me)
+    print(seen)
+    """
+    assert run_script(script).stdout == "[True]\n"
