@@ -17,7 +17,7 @@ from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
 from .contracts.scheduler import Abilities
 from .core.binding import Core
-from .cpython import checks, interpose, originals
+from .cpython import checks, interpose, originals, standstill
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
@@ -169,8 +169,9 @@ def patch_all(
     that this process starts patched with the same settings, or not.
 
     Raises ConfigError for an unknown name, BackendUnavailable for an I/O scheme that can't run
-    here, PatchError on an OS thread that is not the main one, and in a Python that fails one of
-    `cpython.checks`, which it names; a function that can't be taken over gets a CapriccioWarning.
+    here, PatchError on an OS thread that is not the main one, without the GIL while others run, and
+    in a Python that fails one of `cpython.checks`, which it names; a function that can't be taken
+    over gets a CapriccioWarning.
     """
     global _applied, _exit, _hooked
     arguments = locals()
@@ -179,7 +180,7 @@ def patch_all(
     if _applied is not None:
         return
     settings = Settings.load(**arguments)
-    if (refusal := checks.refusal()) is not None:
+    if (refusal := checks.unsafe_now() or checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
         with Importing(), no_collections():
@@ -303,7 +304,7 @@ def status() -> dict[str, Any]:
     return {
         "patched": True,
         "patched_by": patched_by,
-        "gil": checks.has_gil(),
+        "gil": standstill.has_gil(),
         "core": _applied.core.form,
         "sockio": kernel.backend.name,
         "diskio": _applied.runtime.disk.backend.name,

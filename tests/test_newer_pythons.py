@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import ssl
+import sys
 import threading
 import time
 import types
@@ -317,3 +318,12 @@ def test_sendfile_of_a_tls_object_that_has_no_socket_is_stocks() -> None:
     original = capriccio_patch.original("_ssl._SSLSocket.sendfile")
     with pytest.raises(type(raised.value), match=re.escape(str(raised.value))):
         original(plain._sslobj, 0, 0, 1, 0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="filters of warnings are the process's")
+def test_a_fork_warns_by_the_filters_of_the_context(run_script: RunScript) -> None:
+    script = Path(__file__).parent / "isolated" / "fork_warns.py"
+    options = ("-X", "context_aware_warnings=1")
+    assert (
+        run_script(script, options=options, env={"CAPRICCIO_SOCKIO": "thread"}).stdout == "done\n"
+    )

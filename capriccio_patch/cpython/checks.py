@@ -2,8 +2,7 @@
 
 1. Each check tries one assumption on scratch objects, before anything is taken over.  Where one
    fails nothing is: what would be redirected by a wrong layout is memory of something else.
-2. No check asks for a version.  A build without the GIL is refused until what runs beside a change
-   of an object's memory is known not to matter.
+2. No check asks for a version.
 3. A name that the interpreter lacks is found by `names`, not here.
 
 What a check makes it gives back.  Main OS thread; 1 ms in all, once for each process.
@@ -13,25 +12,20 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import gc
 import sys
 from collections.abc import Callable
-from types import MethodType
+from types import FrameType, MethodType
 from typing import Any
 
-from . import interpose, originals, thread_state
+from . import interpose, originals, standstill, thread_state
 
-__all__ = ["CHECKS", "has_gil", "refusal"]
+__all__ = ["CHECKS", "refusal", "unsafe_now"]
 
 CHECKS: dict[str, Callable[[], str | None]] = {}
 """By name: returns what is wrong, or None.  They are made in this order."""
 
 _passed: set[str] = set()
-
-
-def has_gil() -> bool:
-    """Whether one OS thread at a time runs Python code.  Any OS thread."""
-    has: Any = getattr(sys, "_is_gil_enabled", None)
-    return has is None or bool(has())
 
 
 _HAVE_GC = 1 << 14
@@ -56,6 +50,16 @@ def refusal() -> str | None:
     return None
 
 
+def unsafe_now() -> str | None:
+    """Why nothing may be taken over at this moment; None if it may.
+
+    What exists is found and changed one by one.  With the GIL nobody sees half of it.
+    """
+    if standstill.has_gil() or not (others := originals.thread_count()):
+        return None
+    return f"without the GIL it must not be patched while other OS threads run: {others} do"
+
+
 def _check(name: str) -> Callable[[Callable[[], str | None]], Callable[[], str | None]]:
     def register(function: Callable[[], str | None]) -> Callable[[], str | None]:
         CHECKS[name] = function
@@ -70,10 +74,13 @@ def _implementation() -> str | None:
     return None if name == "cpython" else f"{name} does not lay out its objects as CPython does"
 
 
-@_check("GIL")
-def _gil() -> str | None:
-    free = "t" in getattr(sys, "abiflags", "")
-    return "this build does without it" if free else None
+@_check("standstill")
+def _standstill() -> str | None:
+    if not standstill.IS_FREE_THREADED:
+        return None
+    with standstill.standstill:
+        stands = not gc.isenabled()
+    return None if stands else "other OS threads can't be stopped"
 
 
 def _raise_overflow(*args: Any, **named: Any) -> Any:
@@ -217,14 +224,15 @@ def _depth_of_tracing() -> str | None:
 
 @_check("frames")
 def _frames() -> str | None:
-    mine = sys._getframe()
-    told = thread_state.frame_teller()()
-    try:
-        if told is mine or (told is not None and told.f_back is mine):
-            return None
-        return "those of an OS thread were not found"
-    finally:
-        del mine, told  # a cycle otherwise
+    mine = sys._getframe().f_code
+
+    def has_mine(told: FrameType | None) -> bool:
+        while told is not None and told.f_code is not mine:
+            told = told.f_back
+        return told is not None
+
+    found = thread_state.frame_reader()(has_mine)
+    return None if found else "those of an OS thread were not found"
 
 
 @_check("exit callbacks")

@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
 from typing import Any
 
+from .standstill import standstill
+
 __all__ = [
     "MethodRedirect",
     "Redirect",
@@ -140,6 +142,14 @@ def _definition(builtin: Any) -> _MethodDef:
     return definition
 
 
+def _write(fields: _Builtin, ml: int | None, self: int | None, vectorcall: int | None) -> None:
+    """Have a builtin call another function; no OS thread sees it with a part of both."""
+    with standstill:
+        fields.self = self
+        fields.vectorcall = vectorcall
+        fields.ml = ml
+
+
 class Redirect:
     """A C function that calls a Python callable instead, until `undo`."""
 
@@ -156,9 +166,7 @@ class Redirect:
         self.builtin = builtin
         self._saved = (fields.ml, fields.self, fields.vectorcall)
         retain(id(self._module))
-        fields.self = id(self._module)
-        fields.vectorcall = _fastcall_address
-        fields.ml = ctypes.addressof(definition)
+        _write(fields, ctypes.addressof(definition), id(self._module), _fastcall_address)
 
     def _call_directly(self, builtin: Any, replacement: Any, definition: _MethodDef) -> None:
         """Have `builtin` call the C function of another one, which does not use its ``self``."""
@@ -171,13 +179,11 @@ class Redirect:
         self._module = None
         self.builtin = builtin
         self._saved = (fields.ml, fields.self, fields.vectorcall)
-        fields.vectorcall = theirs.vectorcall
-        fields.ml = ctypes.addressof(direct)
+        _write(fields, ctypes.addressof(direct), fields.self, theirs.vectorcall)
 
     def undo(self) -> None:
         """Make the builtin what it was."""
-        fields = _fields(self.builtin)
-        fields.ml, fields.self, fields.vectorcall = self._saved
+        _write(_fields(self.builtin), *self._saved)
         if self._module is not None:
             release(id(self._module))
 
@@ -199,9 +205,7 @@ class MethodRedirect:
         self._vectorcall = fields.vectorcall
         owner = fields.self
         retain(id(replacement))
-        fields.self = id(replacement)
-        fields.vectorcall = _fastcall_address
-        fields.ml = ctypes.addressof(definition)
+        _write(fields, ctypes.addressof(definition), id(replacement), _fastcall_address)
         release(owner)
 
     def undo(self) -> None:
@@ -212,9 +216,7 @@ class MethodRedirect:
         replacement = method.__self__
         fields = _fields(method)
         retain(id(replacement.__self__))
-        fields.self = id(replacement.__self__)
-        fields.vectorcall = self._vectorcall
-        fields.ml = self._ml
+        _write(fields, self._ml, id(replacement.__self__), self._vectorcall)
         release(id(replacement))
 
 
@@ -247,10 +249,12 @@ class _Mutable:
         self._was = cls.__flags__ & _TPFLAGS_IMMUTABLETYPE
 
     def __enter__(self) -> None:
-        self._field.value &= ~_TPFLAGS_IMMUTABLETYPE
+        with standstill:
+            self._field.value &= ~_TPFLAGS_IMMUTABLETYPE
 
     def __exit__(self, *_: object) -> None:
-        self._field.value |= self._was
+        with standstill:
+            self._field.value |= self._was
         _type_modified(self._cls)
 
 

@@ -65,6 +65,7 @@ _NEEDED: dict[str, tuple[int, int]] = {
     "threading._shutdown_locks": (0, 12),
     "types.LazyImportType": (15, 99),
     "warnings._filters_mutated": _EVER,
+    "warnings._get_filters": (14, 99),
 }
 """Of modules that every program has: the first and the last CPython 3 with a name."""
 if sys.platform in ("linux", "darwin"):  # elsewhere not every system has names of OS threads

@@ -13,18 +13,20 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from contextvars import Context
+from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from . import originals
 from .interpose import clone, release, retain
+from .standstill import IS_FREE_THREADED, read_others
 
 __all__ = [
     "Within",
     "ask_later",
     "exchange_tracing",
     "exchange_words",
-    "frame_teller",
+    "frame_reader",
     "is_only_interpreter",
     "is_set",
     "lazy_imports",
@@ -34,6 +36,8 @@ __all__ = [
     "tracing_depth",
     "trip_later",
 ]
+
+_T = TypeVar("_T")
 
 _api = ctypes.pythonapi
 _get_state_dict = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", _api))
@@ -239,25 +243,36 @@ class Within:
             release(inner)
 
 
-def frame_teller() -> Callable[[], FrameType | None]:
-    """What tells the calling OS thread's innermost frame, on any OS thread, while this one lives.
+def frame_reader() -> Callable[[Callable[[FrameType], _T]], _T | None]:
+    """What calls a function with the calling OS thread's innermost frame, and returns what that
+    returns, on any OS thread, while this one lives.
+
+    The function only reads; it may keep the frame where there is a GIL or the frame is its own.
+    Without a GIL the frames below it may end at any time once the function has returned.  None if
+    there is no frame, or it can't be read now.
 
     ``sys._current_frames`` makes a frame object for each OS thread of every interpreter; those of
     an interpreter that has a GIL of its own then free memory that is not theirs, and crash.
     """
     state = _thread_state()
+    home = originals.get_ident()
 
-    def frame() -> FrameType | None:
+    def read(function: Callable[[FrameType], _T]) -> _T | None:
         address = _get_frame(state)
         if not address:
             return None
         try:
             # Kept in no local variable: it may be this very frame.
-            return cast(FrameType, ctypes.cast(address, ctypes.py_object).value)
+            return function(cast(FrameType, ctypes.cast(address, ctypes.py_object).value))
         finally:
             release(address)
 
-    return frame
+    def read_other(function: Callable[[FrameType], _T]) -> _T | None:
+        if originals.get_ident() == home:
+            return read(function)
+        return read_others(partial(read, function))
+
+    return read_other if IS_FREE_THREADED else read
 
 
 def is_only_interpreter() -> bool:
@@ -302,13 +317,16 @@ def tracing_depth() -> ctypes.c_int:
     PyThreadState_EnterTracing counts it up, which is how it is found.
     """
     state = _thread_state()
-    fields = (ctypes.c_int * 256).from_address(state)
     if _DEPTH not in _offsets:
+        trace_words()
+        # It lies before them; behind them are counters that change by one as well.
+        count = _offsets[_TRACE] // ctypes.sizeof(ctypes.c_int)
+        fields = (ctypes.c_int * count).from_address(state)
         before = [*fields]
         _enter_tracing(state)
         within = [*fields]
         _leave_tracing(state)
-        found = [i for i in range(256) if [before[i] + 1, before[i]] == [within[i], fields[i]]]
+        found = [i for i in range(count) if [before[i] + 1, before[i]] == [within[i], fields[i]]]
         if len(found) != 1:
             raise SystemError("the depth of tracing was not found")
         _offsets[_DEPTH] = found[0] * ctypes.sizeof(ctypes.c_int)

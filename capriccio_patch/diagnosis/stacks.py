@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ..contracts.thread import Thread
 from ..cpython import frames
 from ..cpython.modules import imported, standard
+from ..cpython.standstill import has_gil
 from ..kernel.core import Kernel
 
 __all__ = [
@@ -54,12 +55,15 @@ _NO_CALL = Call("", None)
 
 
 def frame_of(kernel: Kernel, thread: Thread) -> FrameType | None:
-    """The innermost frame of a thread, the runtime's included; None if it has not begun."""
-    if not thread.started:
+    """The innermost frame of a thread, the runtime's included; None if it has not begun.
+
+    None as well without a GIL, on another OS thread: the thread may end it at any time.
+    """
+    if not thread.started or not (kernel.is_mine() or has_gil()):
         return None
     frame: FrameType | None = getattr(thread.greenlet, "gr_frame", None)
     if frame is None and thread.ident == kernel.current.ident:
-        frame = kernel.c_state.frame()
+        frame = kernel.c_state.read_frame(lambda found: found)
     return frame
 
 

@@ -61,7 +61,8 @@ class CState:
     """The state of the scheduler's OS thread, which is the calling one, and whose it is.
 
     `current`, `has_locals`, `lazy_imports`, `is_profiled` and `is_traced` are true while there is
-    something in the respective place.  ``frame()`` is the innermost frame there; any OS thread.
+    something in the respective place.  ``read_frame(function)`` calls it with the innermost frame
+    there (`thread_state.frame_reader`); any OS thread.
     """
 
     __slots__ = (
@@ -69,7 +70,7 @@ class CState:
         "_local",
         "_trace",
         "current",
-        "frame",
+        "read_frame",
         "has_locals",
         "is_profiled",
         "is_traced",
@@ -78,7 +79,7 @@ class CState:
 
     def __init__(self) -> None:
         self.current = thread_state.state_dict()
-        self.frame = thread_state.frame_teller()
+        self.read_frame = thread_state.frame_reader()
         self._local = thread_state.local_words()
         self._trace = thread_state.trace_words()
         self.has_locals: Any = None if self._local is None else thread_state.is_set(self._local)

@@ -49,9 +49,11 @@ class Blocked:
         self._places: dict[tuple[str, int], _Place] = {}
 
     def look(self) -> Seen | None:
-        """What the current thread is at.  Watchdog's OS thread, which has the GIL and does not let
-        go of it: the thread may have returned from its call just now, and would run on."""
-        running = self._kernel.c_state.frame()
+        """What the current thread is at.  Watchdog's OS thread, which lets nobody else run
+        meanwhile: the thread may have returned from its call just now, and would run on."""
+        return self._kernel.c_state.read_frame(self._at)
+
+    def _at(self, running: FrameType) -> Seen | None:
         frame = innermost(running)
         if frame is None:
             return None

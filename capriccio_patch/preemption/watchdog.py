@@ -25,11 +25,11 @@ that is reported (`Blocked`).
 from __future__ import annotations
 
 import _thread
-import gc
 from collections.abc import Callable
 
 from ..contracts.descriptor import READ
 from ..cpython import originals
+from ..cpython.standstill import full_collections
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
 from .lateness import Lateness
@@ -47,11 +47,6 @@ _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
 _TO_SETTLE = 1.5
 """Seconds without a switch after which those that wait are taken to go on waiting."""
-
-
-def _full_collections() -> int:
-    number: int = gc.get_stats()[-1]["collections"]
-    return number
 
 
 class _OsThread:
@@ -209,7 +204,7 @@ class Watchdog:
         kernel = self._kernel
         lateness = Lateness(kernel.os_ident, self._native_id)
         seen: tuple[int, float] | None = None
-        collected = before = _full_collections()
+        collected = before = full_collections()
         ran = 0.0
         reported = False
         excused = 0.0  # of that, without a CPU
@@ -233,7 +228,7 @@ class Watchdog:
                 self._next_look = kernel.clock() + self.look_around()
             alone = (asked if state != seen else alone) and kernel.is_alone()
             asked = False
-            last, collected = collected, _full_collections()
+            last, collected = collected, full_collections()
             if state == seen:
                 ran += step
                 excused += lateness.excused

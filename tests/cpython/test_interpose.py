@@ -27,12 +27,12 @@ from tests.conftest import RunScript
 
 
 def raw(builtin: Any) -> tuple[int, ...]:
-    """All fields of a builtin but its reference count and its list of weak references."""
+    """All fields of a builtin but what counts its references and its list of weak references."""
     word = ctypes.sizeof(ctypes.c_size_t)
     size = type(builtin).__basicsize__ // word
     fields = list((ctypes.c_size_t * size).from_address(id(builtin)))
     del fields[type(builtin).__weakrefoffset__ // word]
-    return tuple(fields[1:])
+    return tuple(fields[object.__basicsize__ // word - 1 :])
 
 
 @pytest.fixture

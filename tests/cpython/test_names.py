@@ -155,7 +155,3 @@ def test_a_module_that_is_imported_later_warns(
     with pytest.warns(capriccio_patch.CapriccioWarning, match="time .*no such name"):
         applied.imported(importlib.import_module("time"))
     assert capriccio_patch.status()["failed"] == {"time": "AttributeError: it has no such name"}
-
-
-def test_there_is_a_gil(patched: None) -> None:
-    assert capriccio_patch.status()["gil"] is True

@@ -63,9 +63,9 @@ def test_the_words_of_tracing(kind: str, index: int) -> None:
 
 
 def test_the_frame_is_told_to_other_threads() -> None:
-    tell = thread_state.frame_teller()
+    read = thread_state.frame_reader()
     found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(tell()))
+    thread = threading.Thread(target=lambda: read(found.append))
     thread.start()
     thread.join()
     while found[0] is not None and found[0].f_code.co_name != sys._getframe().f_code.co_name:
@@ -79,7 +79,7 @@ def test_a_frame_that_was_told_is_not_kept() -> None:
 
     def tell() -> weakref.ref[Kept]:
         kept = Kept()
-        assert thread_state.frame_teller()() is not None
+        assert thread_state.frame_reader()(lambda frame: frame is not None)
         return weakref.ref(kept)
 
     assert tell()() is None

@@ -49,7 +49,7 @@ def _fork(runtime: Runtime, name: str, original: Callable[[], Any]) -> Callable[
         before = originals.getpid()
         # A filter of our own, and not `catch_warnings`: the child goes on with the program's.
         silent = ("ignore", _IGNORED, DeprecationWarning, None, 0)
-        filters: list[Any] = warnings.filters  # type: ignore[assignment]
+        filters = _filters()
         filters.insert(0, silent)
         _changed()
         try:
@@ -65,6 +65,13 @@ def _fork(runtime: Runtime, name: str, original: Callable[[], Any]) -> Callable[
 
     fork.__name__ = fork.__qualname__ = name
     return fork
+
+
+def _filters() -> list[Any]:
+    """Those in force, which may be this context's own (``-X context_aware_warnings``)."""
+    found: Any = warnings
+    filters: list[Any] = found._get_filters() if sys.version_info >= (3, 14) else found.filters
+    return filters
 
 
 def _changed() -> None:

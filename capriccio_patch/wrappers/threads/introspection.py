@@ -57,15 +57,17 @@ def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
     def frames_of_all() -> dict[int, FrameType]:
         """The frames of OS threads, and of green threads where they wait.
 
-        Not of OS threads while there are other interpreters: see `thread_state.frame_teller`.
+        Not of OS threads while there are other interpreters: see `thread_state.frame_reader`.
         """
         frames: dict[int, FrameType] = {}
         if is_only_interpreter():
             frames = _of_the_program(original())
             frames.pop(kernel.os_ident, None)
-        running = kernel.c_state.frame()
-        if running is not None:
-            frames[kernel.current.ident] = innermost(running) or running
+        found = kernel.c_state.read_frame(
+            lambda frame: (kernel.current.ident, innermost(frame) or frame)
+        )
+        if found is not None:
+            frames[found[0]] = found[1]
         for thread in _parked(runtime):
             frame = thread.greenlet.gr_frame if thread.greenlet is not None else None
             if frame is not None:
