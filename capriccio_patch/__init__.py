@@ -23,6 +23,7 @@ with Importing():
     )
     from .backends.disk import DiskBackend, available_disk_backends, register_disk_backend
     from .backends.sockets import Backend, available_backends, register_backend
+    from .diagnosis.attach import dump
     from .errors import (
         BackendUnavailable,
         CapriccioError,
@@ -52,6 +53,7 @@ __all__ = [
     "available_backends",
     "available_disk_backends",
     "blocking_graph",
+    "dump",
     "interrupt",
     "is_patched",
     "known_schedulers",

@@ -93,7 +93,7 @@ class _Applied(Application):
             self.watchdog = Watchdog(
                 kernel, slice_for(settings, policy), *blocked_for(settings, policy)
             )
-            attach(kernel, self.watchdog, settings)
+            opened.callback(attach(kernel, self.watchdog, settings))
             self.outcome = Outcome(kernel)
             with needed():
                 self.table = Table(self.runtime, self.watchdog, self.executed, self.failed)
@@ -157,6 +157,8 @@ def patch_all(
     slice: float | None = None,  # noqa: A002
     blocked: float | str | None = None,
     deadlock: str | None = None,
+    dump: str | None = None,
+    ps: bool | str | None = None,
     offload: Iterable[str] | None = None,
     children: bool | str | None = None,
     native: Iterable[str] | None = None,

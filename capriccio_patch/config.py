@@ -85,6 +85,17 @@ def _core(value: object) -> str:
     return str(value)
 
 
+def _signal_number(value: object) -> int:
+    """The number of a signal that has a name here: ``SIGQUIT``, ``QUIT``."""
+    import _signal  # type: ignore[import-not-found]
+
+    name = value.upper() if isinstance(value, str) else ""
+    number = getattr(_signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    if not isinstance(number, int) or name.startswith("SIG_"):
+        raise ValueError("the name of a signal, as SIGQUIT")
+    return int(number)
+
+
 def _deadlock(value: object) -> str:
     if value not in _DEADLOCK_MODES:
         raise ValueError("off, warn or raise")
@@ -122,6 +133,8 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "slice": ("CAPRICCIO_SLICE", _seconds, 0.010),
     "blocked": ("CAPRICCIO_BLOCKED", _blocked, (_BLOCKED_SECONDS, "warn")),
     "deadlock": ("CAPRICCIO_DEADLOCK", _deadlock, "warn"),
+    "dump": ("CAPRICCIO_DUMP", _signal_number, None),
+    "ps": ("CAPRICCIO_PS", _switch, False),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
     "native": ("CAPRICCIO_NATIVE", _native, ()),
     "core": ("CAPRICCIO_CORE", _core, "auto"),
@@ -155,6 +168,10 @@ class Settings:
     (0.0, "off"): not watched."""
     deadlock: str
     """What is done about threads that wait for each other for good: "off", "warn" or "raise"."""
+    dump: int | None
+    """The signal at which all threads are dumped on standard error; None: none."""
+    ps: bool
+    """Whether the program answers ``python -m capriccio_patch.ps`` at a socket."""
     offload: tuple[str, ...]
     """Names of functions to run on worker threads."""
     native: tuple[str, ...]
@@ -182,6 +199,8 @@ class Settings:
         slice: float | str | None = None,  # noqa: A002
         blocked: float | str | None = None,
         deadlock: str | None = None,
+        dump: str | None = None,
+        ps: bool | str | None = None,
         offload: Names | None = None,
         native: Names | None = None,
         core: str | None = None,

@@ -19,6 +19,8 @@ DEFAULTS = {
     "slice": 0.010,
     "blocked": (0.1, "warn"),
     "deadlock": "warn",
+    "dump": None,
+    "ps": False,
     "offload": (),
     "native": (),
     "core": "auto",

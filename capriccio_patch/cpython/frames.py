@@ -33,6 +33,7 @@ __all__ = [
     "is_entry",
     "is_hidden",
     "is_interrupter",
+    "is_of_the_package",
     "is_ours",
     "is_stdlib",
     "program_part",
@@ -47,9 +48,8 @@ PACKAGE = __name__.partition(".")[0]
 PROGRAMS = (f"{PACKAGE}.audit", f"{PACKAGE}.bench")
 
 _STDLIB = os.path.dirname(os.__file__) + "/"
-PACKAGE_MAIN = os.path.join(os.path.dirname(os.path.dirname(__file__)), "__main__.py")
-"""The file of what runs a program: its module, which is not called by its name then, is no frame of
-a program's."""
+_FOLDER = os.path.dirname(os.path.dirname(__file__)) + "/"
+_FOLDERS_OF_PROGRAMS = (f"{_FOLDER}audit/", f"{_FOLDER}bench/")
 _INSIDE = f"{PACKAGE}."
 
 _STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__code__
@@ -113,6 +113,12 @@ def is_ours(frame: FrameType | None) -> bool:
 def is_stdlib(file: str) -> bool:
     """Whether code whose file is called so is the standard library's, or has no file."""
     return file.startswith("<frozen") or (file.startswith(_STDLIB) and "site-packages" not in file)
+
+
+def is_of_the_package(file: str) -> bool:
+    """Whether a file lies in this package and is no program: for what `is_ours` can't tell, a frame
+    of the module that runs a program, which is called otherwise then."""
+    return file.startswith(_FOLDER) and not file.startswith(_FOLDERS_OF_PROGRAMS)
 
 
 def is_entry(frame: FrameType) -> bool:

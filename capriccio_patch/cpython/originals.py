@@ -96,6 +96,9 @@ access = clone(posix.access)
 pipe = clone(posix.pipe)
 getpid = clone(posix.getpid)
 listdir = clone(posix.listdir)
+lstat = clone(posix.lstat)
+mkdir = clone(posix.mkdir)
+unlink = clone(posix.unlink)
 readlink = clone(posix.readlink)
 process_exit = clone(posix._exit)
 set_blocking = clone(posix.set_blocking)
@@ -194,6 +197,7 @@ pthread_getcpuclockid = clone(getattr(time, "pthread_getcpuclockid", None))
 settrace = clone(sys.settrace)
 gettrace = clone(sys.gettrace)
 getprofile = clone(sys.getprofile)
+current_frames = clone(sys._current_frames)
 
 _socket_methods = SocketType.__dict__
 socket_init = _socket_methods["__init__"]

@@ -5,17 +5,91 @@ What a program does not need until something goes wrong is not imported before.
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
 from ..config import Settings
+from ..cpython import originals
+from ..errors import ConfigError, PatchError
 from ..kernel.core import Kernel
 from ..preemption.watchdog import Watchdog
 from .deadlock import Deadlocks
 
-__all__ = ["attach"]
+__all__ = ["answer_into", "attach", "dump"]
+
+_kernel: Kernel | None = None
+"""That of the patch in force."""
 
 
-def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> None:
-    """Have a kernel's threads looked after.  Before the watchdog starts."""
+def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> Callable[[], None]:
+    """Have a kernel's threads looked after; returns what ends that.  Before the watchdog starts.
+
+    ConfigError if the socket for `ps` can't be opened, or the signal can't be had.
+    """
+    global _kernel
     if settings.deadlock != "off":
         deadlocks = Deadlocks(kernel, settings.deadlock)
         kernel.idle = deadlocks.idle
         watchdog.look_around = deadlocks.look
+    service = None
+    if settings.dump is not None or settings.ps:
+        from .service import open_service
+
+        try:
+            service = open_service(kernel, settings.dump, settings.ps)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"dump and ps can't be had: {error}") from error
+    _kernel = kernel
+
+    def detach() -> None:
+        global _kernel
+        _kernel = None
+        if service is not None:
+            service.stop()
+
+    return detach
+
+
+def dump(file: Any = None) -> None:
+    """Write what all threads do: a table, and their stacks, equal ones once.
+
+    `file` is a text file or a descriptor's number; None: standard error.  Any OS thread, signal
+    handlers.  PatchError without `patch_all`; raises what writing raises.
+    """
+    if _kernel is None:
+        raise PatchError("dump() needs patch_all()")
+    from .service import dumped
+
+    text = dumped(_kernel)
+    if isinstance(file, int):
+        with open(file, "w", encoding="utf-8", errors="replace", closefd=False) as opened:
+            opened.write(text)
+        return
+    file = sys.stderr if file is None else file
+    if file is not None:
+        file.write(text)
+        file.flush()
+
+
+def answer_into(path: str, request: str) -> None:
+    """Answer a question of `ps`, which has had the interpreter call this, into a file.
+
+    Scheduler's OS thread, wherever that is: nothing here waits but for the disk.
+    """
+    from .requests import ANSWERED, answer_here
+
+    text = "error: the program is not patched now\n"
+    if _kernel is not None:
+        try:
+            text = answer_here(_kernel, request)
+        except Exception as error:
+            text = f"error: {error!r}\n"
+    data = (text + ANSWERED).encode("utf-8", "replace")
+    fd = originals.os_open(path, os.O_WRONLY)
+    try:
+        while data:
+            data = data[originals.write(fd, data) :]
+    finally:
+        originals.close(fd)

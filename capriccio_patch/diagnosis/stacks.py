@@ -80,10 +80,10 @@ def program_stack(frame: FrameType | None, most: int = MOST_FRAMES) -> tuple[Pla
     stack: list[Place] = []
     own = 0
     while frame is not None and len(stack) < most:
-        if not frames.is_ours(frame):
+        if not frames.is_ours(frame) and not frames.is_of_the_package(frame.f_code.co_filename):
             code = frame.f_code
             stack.append(Place(code.co_filename, frame.f_lineno or 0, code.co_name))
-            if not frames.is_stdlib(code.co_filename) and code.co_filename != frames.PACKAGE_MAIN:
+            if not frames.is_stdlib(code.co_filename):
                 own = len(stack)
         frame = frame.f_back
     return tuple(stack[:own] or [place for place in stack if place.function not in _BOOTSTRAP])
@@ -122,7 +122,7 @@ def waits_in(frame: FrameType | None) -> Call:
     return call
 
 
-_SHOWN = {"enter": "acquire", "wait_for_tstate_lock": "join"}
+_SHOWN = {"enter": "acquire", "wait_for_tstate_lock": "join", "method": "read or write"}
 _BOOTSTRAP = frozenset({"_bootstrap", "_bootstrap_inner", "run"})
 _BOTTOM = frozenset({"bootstrap", "bootstrap_inner", "run", "shutdown"})
 """What runs a thread's code, or is called when the main thread's has ended."""

@@ -30,7 +30,7 @@ from ..cpython.frames import is_ours
 from ..kernel.core import Kernel
 from .safe_point import Point, point
 
-__all__ = ["Preemption"]
+__all__ = ["Preemption", "spare_numbers"]
 
 _POSTPONEMENTS = 100
 """How often a tick is postponed; the next one comes with the next slice.  Once costs 3 us."""
@@ -68,7 +68,7 @@ class Preemption:
 
     def start(self) -> None:
         """Take a signal number.  Where none is to be had, nothing is preempted."""
-        self.signum = next(_spare_numbers(), None)
+        self.signum = next(spare_numbers(), None)
         if self.signum is not None:
             originals.set_signal(self.signum, self._tick)
 
@@ -88,7 +88,7 @@ class Preemption:
         """The program wants the signal `signum`: use another."""
         if signum == self.signum:
             self.stop()
-            for other in _spare_numbers():
+            for other in spare_numbers():
                 if other != signum:
                     originals.set_signal(other, self._tick)
                     self.signum = other
@@ -163,7 +163,7 @@ class Preemption:
             raise error
 
 
-def _spare_numbers() -> Iterator[int]:
+def spare_numbers() -> Iterator[int]:
     """Signal numbers that programs rarely use, and this one does not."""
     numbers: list[int] = []
     if hasattr(_signal, "SIGRTMAX") and hasattr(_signal, "SIGRTMIN"):

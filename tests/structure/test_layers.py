@@ -29,7 +29,7 @@ LAYERS = (
     {"libraries"},
     {"api"},
     {""},
-    {"__main__", "sitecustomize"},
+    {"__main__", "ps", "sitecustomize"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 
@@ -96,6 +96,8 @@ def test_no_rooms_import_each_other() -> None:
 
 FIRST = ("cpython.names", "cpython.originals")
 """What runs when the package is imported, before there can be a patch."""
+ASKS = ("diagnosis.ps", "diagnosis.reaching")
+"""What runs in a process of its own, which asks another one."""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +115,7 @@ def taken_over() -> set[str]:
 
 @pytest.mark.parametrize(
     "name",
-    [each for each in RUNTIME if each not in FIRST and not each.startswith("wrappers")],
+    [each for each in RUNTIME if each not in FIRST + ASKS and not each.startswith("wrappers")],
 )
 def test_what_is_patched_is_not_used(name: str, taken_over: set[str]) -> None:
     """Those names belong to the program; the package has `originals`."""

@@ -1,0 +1,119 @@
+"""The command ``python -m capriccio_patch.ps``: asks a running program, and shows the answer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from typing import Any
+
+from . import text
+from .reaching import Unreachable, ask, programs
+
+__all__ = ["main"]
+
+_EPILOG = """\
+Without PID the patched programs of this user are listed.  A program is asked by the interpreter, on
+CPython 3.14 and later, or at the socket that it opens with CAPRICCIO_PS=1 in its environment; that
+one answers while C code blocks its threads, too.
+"""
+_KINDS = (".svg", ".html", ".dot", ".json")
+_CLEAR = "\x1b[H\x1b[J"
+
+
+def main(args: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    options = _parser().parse_args(args)
+    try:
+        if options.pid is None:
+            _list()
+        elif options.graph is not None:
+            _draw(options.pid, options.graph)
+        elif options.watch is not None:
+            _watch(options.pid, options.watch)
+        else:
+            _show(options)
+    except Unreachable as error:
+        print(f"capriccio_patch.ps: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read it has seen enough; the interpreter would complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m capriccio_patch.ps",
+        description="Show what the threads of a running program do.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pid", nargs="?", type=int, metavar="PID")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--tree", action="store_true", help="who waits for whom")
+    how.add_argument("--stacks", action="store_true", help="stacks, equal ones once")
+    how.add_argument("--json", action="store_true", help="everything, for programs")
+    how.add_argument(
+        "--watch", nargs="?", const=1.0, type=float, metavar="SECONDS", help="again and again"
+    )
+    how.add_argument("--graph", metavar="FILE", help="draw its blocking graph: .svg, .html, .dot")
+    return parser
+
+
+def _list() -> None:
+    found = list(programs())
+    for pid, command, way in found:
+        print(f"{pid:>8}  {way:<18}  {command}")
+    if not found:
+        print("no patched program of this user is found", file=sys.stderr)
+
+
+def _threads(pid: int) -> dict[str, Any]:
+    answer = ask(pid, "threads")
+    try:
+        data: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        raise Unreachable(f"process {pid} has said nothing that can be understood") from None
+    return data
+
+
+def _show(options: argparse.Namespace) -> None:
+    data = _threads(options.pid)
+    if options.json:
+        print(json.dumps(data, indent=1))
+        return
+    part = text.stacks if options.stacks else text.tree if options.tree else text.table
+    print(text.summary(data), part(data), sep="\n\n", flush=True)
+
+
+def _draw(pid: int, path: str) -> None:
+    kind = os.path.splitext(path)[1]
+    if kind not in _KINDS:
+        raise Unreachable(f"{path}: the name of a graph ends in {', '.join(_KINDS)}")
+    drawing = ask(pid, f"graph {kind[1:]}")
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(drawing)
+    except OSError as error:
+        raise Unreachable(str(error)) from None
+
+
+def _watch(pid: int, seconds: float) -> None:
+    """A screen, again and again, until the program ends."""
+    is_terminal = sys.stdout.isatty()
+    while True:
+        data = _threads(pid)
+        columns, lines = shutil.get_terminal_size()
+        shown = text.groups(data, lines - 3 if is_terminal else None)
+        screen = "\n".join(
+            line[:columns] if is_terminal else line
+            for line in f"{text.summary(data)}\n\n{shown}".splitlines()
+        )
+        print(_CLEAR + screen if is_terminal else f"{screen}\n", flush=True)
+        time.sleep(max(seconds, 0.1))

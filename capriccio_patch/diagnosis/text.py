@@ -1,0 +1,153 @@
+"""What `snapshot` has found, as text: a table of threads, equal stacks merged, who waits for whom.
+
+Only the data are looked at: they may come from another process.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["groups", "stacks", "summary", "table", "tree", "whole"]
+
+Data = dict[str, Any]
+
+_WIDEST = 60
+
+
+def whole(data: Data) -> str:
+    """A dump: the summary, the table, the stacks."""
+    return "\n".join([summary(data), "", table(data), "", stacks(data)]) + "\n"
+
+
+def summary(data: Data) -> str:
+    """One line about the process."""
+    states: dict[str, int] = {}
+    for group in data["groups"]:
+        states[group["state"]] = states.get(group["state"], 0) + group["count"]
+    counts = ", ".join(f"{number:,} {state}" for state, number in states.items())
+    idle = "idle" if data["is_idle"] else f"polled {data['polled']:.1f} s ago"
+    return (
+        f"process {data['pid']}: {data['threads']:,} threads ({counts}), "
+        f"{data['os_threads']} OS threads of the runtime, {len(data['others'])} others; {idle}"
+    )
+
+
+def table(data: Data, most: int | None = None) -> str:
+    """The threads one by one, or, if there are too many, the groups that do the same."""
+    return _table(data, data["threads"] > len(data["rows"]), most)
+
+
+def groups(data: Data, most: int | None = None) -> str:
+    """The groups of threads that do the same, the largest first."""
+    return _table(data, True, most)
+
+
+def _table(data: Data, merged: bool, most: int | None) -> str:
+    rows = data["groups"] if merged else data["rows"]
+    who = "number" if merged else "thread"
+    lines = [(who, "state", "waits for", "held by", "since", "until", "place")]
+    for row in rows[:most]:
+        first = f"{row['count']:,}" if merged else row["name"]
+        since = row["longest"] if merged else row["since"]
+        lines.append(
+            (
+                _cut(first),
+                row["state"] + (" (on top)" if row["on_top"] else ""),
+                _cut(_awaited(row)),
+                _cut(", ".join(holder[0] for holder in row["holders"])),
+                "" if since is None else seconds(since),
+                "" if row["deadline"] is None else seconds(row["deadline"]),
+                _place(row["place"]),
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _awaited(row: Data) -> str:
+    if row["end_of"]:
+        return f"end of {row['end_of']}"
+    what = row["call"] or row["kind"]
+    return f"{what}: {row['object']}" if row["object"] else what
+
+
+def stacks(data: Data) -> str:
+    """The stacks, the innermost frame last; equal ones once."""
+    parts = []
+    for group in data["groups"]:
+        number = group["count"]
+        names = ", ".join(group["names"]) + (", ..." if number > len(group["names"]) else "")
+        who = group["names"][0] if number == 1 else f"{number:,} threads ({names})"
+        head = f"{who}: {group['state']}"
+        if group["state"] in ("waiting", "in a call"):
+            head += f" for {_awaited(group)}, {seconds(group['shortest'])}"
+            if number > 1 and seconds(group["longest"]) != seconds(group["shortest"]):
+                head += f" to {seconds(group['longest'])}"
+        parts.append("\n".join([head, *_held(group), *_frames(group["stack"])]))
+    parts += [
+        "\n".join([f"{other['name']}: an OS thread of the program's", *_frames(other["stack"])])
+        for other in data["others"]
+    ]
+    return "\n\n".join(parts)
+
+
+def _held(row: Data) -> list[str]:
+    lines = []
+    for name, file, line, function, is_sure in row["holders"]:
+        seems = "" if is_sure else "seems to be "
+        where = f" since {file.rpartition('/')[2]}:{line}, in {function}" if line else ""
+        lines.append(f"  {seems}held by {name}{where}")
+    return lines
+
+
+def _frames(stack: list[Any]) -> list[str]:
+    return [f'  File "{file}", line {line}, in {name}' for file, line, name in reversed(stack)]
+
+
+def tree(data: Data) -> str:
+    """Who waits for whom: below each thread those that wait for it."""
+    rows = data["rows"]
+    waiting: dict[str, list[Data]] = {}
+    for row in rows:
+        for name in [holder[0] for holder in row["holders"]] or [row["end_of"]]:
+            waiting.setdefault(name, []).append(row)
+    lines: list[str] = []
+    drawn: set[int] = set()
+
+    def draw(row: Data, indent: str, path: frozenset[int]) -> None:
+        loop = " (a circle)" if row["ident"] in path else ""
+        lines.append(f"{indent}{row['name']}: {row['state']} {_awaited(row)}".rstrip() + loop)
+        drawn.add(row["ident"])
+        if not loop and len(path) < _WIDEST:
+            for other in waiting.get(row["name"], ()):
+                draw(other, indent + "    ", path | {row["ident"]})
+
+    for row in rows:
+        if not row["holders"] and not row["end_of"]:
+            draw(row, "", frozenset())
+    for row in rows:
+        if row["ident"] not in drawn:
+            draw(row, "", frozenset())
+    return "\n".join(lines)
+
+
+def seconds(value: float) -> str:
+    """A duration, short."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(int(value), 60)
+    return (
+        f"{minutes}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    )
+
+
+def _place(place: list[Any]) -> str:
+    file, line, function = place
+    return f"{file.rpartition('/')[2]}:{line} {function}" if file else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
