@@ -32,7 +32,8 @@ from ..kernel.core import Kernel
 from ..kernel.slices import Slices
 from ..kernel.timers import Timers
 from ..wrappers.base import Patch
-from . import table
+from ..wrappers.sockets.mode import SocketMode
+from . import table, transfers
 
 __all__ = ["COMPILED", "Core"]
 
@@ -56,6 +57,8 @@ class Core:
         self._waits: Waits | None = None
         self._is_bound = False
         self._kernel: Kernel | None = None
+        self._left: dict[str, str] = {}
+        """By subject: why it stays Python's."""
         if self.form == COMPILED:
             try:
                 self._load()
@@ -107,6 +110,15 @@ class Core:
             self.close()
             self.form = f"it does not fit: {error}"
 
+    def bind_transfers(self, mode: SocketMode) -> None:
+        """Have C work on sockets, whose timeouts are `mode`'s."""
+        if self._module is None or self._waits is None:
+            return
+        transfers.bind_waits(self._module, self._waits)
+        self._left |= transfers.bind(self._module, mode)
+        for subject, reason in self._left.items():
+            self.form += f", but for {subject}: {reason}"
+
     def rows(self, rows: list[Patch]) -> list[Patch]:
         """`rows`, with C's functions where there are any."""
         kernel = self._kernel
@@ -132,6 +144,8 @@ class Core:
             )
         elif row.name in table.METHODS:
             which = table.METHODS[row.name]
+            if transfers.SUBJECTS.get(which.partition("_")[0]) in self._left:
+                return row
             made = self._module.method(owner, which, slow, stock, name, _text(stock))
         else:
             return row
@@ -145,6 +159,7 @@ class Core:
         scheme = _epoll(backend)
         has_local = kernel.has_locals
         notifier: Any = None if scheme is None else backend._notifier
+        self._module.bind("pace", {"Kernel": Kernel}, {})
         self._module.bind(
             "kernel",
             {

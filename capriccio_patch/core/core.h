@@ -137,6 +137,8 @@ int cancel_wait(PyObject *me);                  /* Kernel.cancel */
 int yield_now(void);                            /* Kernel.yield_ */
 int has_c_state(void);                          /* whether C code keeps something for the thread */
 int sleep_until(double deadline);               /* Kernel.sleep_until */
+int look_around(void);                          /* poll without waiting: 1 if others may want to run */
+int has_own_clock(void);                        /* whether the kernel's clock is `now_s` */
 
 /* ---- by subject ------------------------------------------------------------------------------ */
 
@@ -145,5 +147,10 @@ extern const Stand_in kernel_stand_ins[], stacks_stand_ins[];
 int kernel_bind(PyObject *objects, PyObject *slow);
 void kernel_unbind(void);
 int stacks_bind(PyObject *objects, PyObject *slow); /* of the kernel that is bound */
+extern const Stand_in pace_stand_ins[], sockets_stand_ins[], files_stand_ins[];
+int pace_bind(PyObject *objects, PyObject *slow);
+int waits_bind(PyObject *objects, PyObject *slow);
+int sockets_bind(PyObject *objects, PyObject *slow);
+int files_bind(PyObject *objects, PyObject *slow);
 
 #endif

@@ -510,6 +510,21 @@ static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, in
     return is_due(now) ? call1(s__expire, K) : 0;
 }
 
+/* Of `poll_and_tell`, what a thread needs that goes on: no waiting. */
+static int look(struct epoll_event *found, int most)
+{
+    int count = poll_events(found, most, 0.0);
+    if (count < 0) return -1;
+    double now = now_s();
+    PyObject *ended = PyFloat_FromDouble(now);
+    if (ended == NULL) return -1;
+    give_slot(K, k_now, ended);
+    put_slot(K, k_budget, ints[TURN]);
+    for (int i = 0; i < count; i++)
+        if (tell(&found[i]) < 0) return -1;
+    return is_due(now) ? call1(s__expire, K) : 0;
+}
+
 static __attribute__((noinline)) int poll_within_poll(int below)
 {
     struct epoll_event few[16];
@@ -554,6 +569,26 @@ static int begin_turn(void)
     if (LIKELY(own_turn && SLOT(SLOT(K, k__slices), sl_is_over) == Py_False)) return own_begin_turn();
 #endif
     return call1(s__begin_turn, K);
+}
+
+int has_own_clock(void) { return own_turn; }
+
+int look_around(void)
+{
+#ifdef __linux__
+    if (!own_turn || is_dispatching || SLOT(K, k_current) == SLOT(K, k_finalizer) ||
+        SLOT(K, k_polling) == Py_True || n_ready() != 0 || dq_len(SLOT(K, k_deferred)) != 0 ||
+        dq_len(SLOT(K, k__inbox)) != 0 || PyDict_GET_SIZE(SLOT(K, k_unfinished)) != 0)
+        return PyErr_Occurred() != NULL ? -1 : 1;
+    is_dispatching = 1;
+    int failed = look(events_found, MOST);
+    is_dispatching = 0;
+    if (failed) return -1;
+    int others = n_ready();
+    return others != 0 ? others : dq_len(SLOT(K, k__inbox)) != 0;
+#else
+    return 1;
+#endif
 }
 
 /* ---- as Python sees them ------------------------------------------------------------------------ */

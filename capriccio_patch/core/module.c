@@ -8,13 +8,17 @@
 
 #include <string.h>
 
-static const Stand_in *const stand_ins[] = {kernel_stand_ins, stacks_stand_ins};
+static const Stand_in *const stand_ins[] = {
+    kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins,
+};
 
 typedef struct {
     const char *name;
     int (*bind)(PyObject *objects, PyObject *slow);
 } Subject;
-static const Subject subjects[] = {{"kernel", kernel_bind}, {"stacks", stacks_bind}};
+static const Subject subjects[] = {{"kernel", kernel_bind}, {"stacks", stacks_bind},
+                                   {"pace", pace_bind},     {"waits", waits_bind},
+                                   {"sockets", sockets_bind}};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -17,10 +17,17 @@ KERNEL = (
     "sleep_until",
     "_begin_turn",
     "spawn",
+    "yield_if_due",
+    "yield_after_calls",
 )
 """Methods of `kernel.core.Kernel`; the functions of C have their names."""
 
-METHODS: dict[str, str] = {}
+METHODS: dict[str, str] = {
+    "_socket.socket.recv": "socket_recv",
+    "_socket.socket.recv_into": "socket_recv_into",
+    "_socket.socket.send": "socket_send",
+    "_socket.socket.sendall": "socket_sendall",
+}
 """Rows that are methods of a class: what in C becomes a method of that class."""
 
 BUILTINS: dict[str, str] = {"time.sleep": "sleep", "_thread.get_ident": "get_ident"}

@@ -99,46 +99,14 @@ class Waits:
 
         `again`: the caller was woken for nothing, so it goes first.
         """
-        kernel = self._kernel
-        me = kernel.current
-        finalizer = kernel.finalizer
-        if me is finalizer or d.readers is not None:
-            return self._wait(self._readers, d, deadline, again)
-        # Copy of `Lot.park` for the first that waits, inlined: goes with a compiled core.
-        finalizer.host = me
-        me.parked = True
-        me.timed_out = False
-        kernel.current = finalizer
-        d.readers = me
-        if d.can_read:
-            d.readers = None
-            kernel.cancel(me)
-            return True
-        me.kind = "read"
-        me.object = d
-        try:
-            if not d.owned or not d.armed & READ:
-                self._arm(d)
-            if kernel.park(me, deadline):
-                return True
-        except BaseException:
-            was_woken = not self._readers.withdraw(d, me)
-            if kernel.current is not me:
-                kernel.cancel(me)
-            if was_woken:
-                self.pass_on(d)
-            self._gave_up(d)
-            raise
-        self._readers.withdraw(d, me)
-        self._gave_up(d)
-        return False
+        return self._wait(self._readers, d, deadline, again)
 
     def _arm_to_read(self, d: Descriptor) -> bool:
         """A reader is queued: whether it need not park."""
         if d.can_read:
             return True
         if not d.owned or not d.armed & READ:
-            self._arm(d)
+            self.arm(d)
         return False
 
     def wait_write(self, d: Descriptor, deadline: float | None, again: bool) -> bool:
@@ -149,7 +117,7 @@ class Waits:
         return self._wait(self._writers, d, deadline, again)
 
     def _wait(self, lot: Lot, d: Descriptor, deadline: float | None, again: bool) -> bool:
-        ready = self._arm_to_read if lot is self._readers else self._arm
+        ready = self._arm_to_read if lot is self._readers else self.arm
         try:
             in_time = lot.park(d, deadline, first=again, ready=ready)
         except BaseException:
@@ -158,6 +126,19 @@ class Waits:
         if not in_time:
             self._gave_up(d)
         return in_time
+
+    def left(self, d: Descriptor, me: Thread, kind: str, raised: bool) -> None:
+        """A wait of C's has ended without its turn: it is undone as by the lot.  C has `me` queued
+        for `d`, to ``read`` or to ``write``; `raised`, or the deadline has passed."""
+        is_reader = kind == "read"
+        was_woken = not (self._readers if is_reader else self._writers).withdraw(d, me)
+        if raised:
+            self._failed(me)
+            if was_woken and is_reader:
+                self.pass_on(d)
+            elif was_woken:
+                self.pass_on_write(d)
+        self._gave_up(d)
 
     def _gave_up(self, d: Descriptor) -> None:
         """A wait has ended without an event: the scheme may have to let go of the descriptor."""
@@ -183,7 +164,7 @@ class Waits:
                     d.observers = {}
                 d.observers[me] = events
                 watched.append(d)
-                self._arm(d)
+                self.arm(d)
             return kernel.park(me, deadline)
         except BaseException:
             self._failed(me)
@@ -210,7 +191,7 @@ class Waits:
         if d.writers is not None:
             self._writers.wake_one(d)
 
-    def _arm(self, d: Descriptor) -> None:
+    def arm(self, d: Descriptor) -> None:
         """Have the backend report `d`, even if the state that is waited for is there already."""
         if d.file is None:
             d.file = identity_if_open(d.fd)
@@ -246,8 +227,6 @@ class Waits:
     def dispatch(self, events: Iterable[tuple[int, int]]) -> None:
         """Wake whom the events concern: what the backend's poll has returned."""
         table_get = self.get
-        kernel = self._kernel
-        push = kernel.push
         edge_triggered = self._edge_triggered
         for fd, happened in events:
             d = table_get(fd)
@@ -261,19 +240,7 @@ class Waits:
                 if happened & _NOT_EXACT:
                     d.exact = False
                     d.ended = bool(happened & RDHUP)
-                readers = d.readers
-                if readers is None:
-                    d.can_read = True
-                elif type(readers) is Thread:
-                    d.readers = None
-                    # Copy of `Lot.wake_one`, inlined: goes with a compiled core.
-                    if readers.parked:
-                        readers.parked = False
-                        push(readers)
-                    else:
-                        kernel.resume(readers)
-                else:
-                    self.pass_on(d)
+                self.pass_on(d)
             if d.writers is not None and happened & _WAKES_WRITERS:
                 self.pass_on_write(d)
             if d.observers:
@@ -285,7 +252,7 @@ class Waits:
 
     def _arm_again(self, d: Descriptor) -> None:
         try:
-            self._arm(d)
+            self.arm(d)
         except OSError:  # closed behind our back: the waiters get that error from their own calls
             self._wake_all(d)
 

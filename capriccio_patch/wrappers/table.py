@@ -64,7 +64,8 @@ class Table:
         recursive = locks.rlocks(runtime)
         waits = Waits(runtime.kernel)
         look_ups = names.pool_of(runtime.kernel)
-        mode = SocketMode(runtime)
+        self.mode = mode = SocketMode(runtime)
+        """What sockets are to the program."""
         self._runtime = runtime
         self.existing: tuple[Existing, ...] = (recursive.existing, mode.existing)
         """What is done with objects that exist already."""

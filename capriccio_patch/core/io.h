@@ -1,0 +1,41 @@
+/* What the files of the compiled core that read and write share: waits.c and pace.c. */
+#ifndef CAPRICCIO_IO_H
+#define CAPRICCIO_IO_H
+
+#include "core.h"
+
+/* All: only at home. */
+
+/* ---- waits.c: io/waits.py ---------------------------------------------------------------------- */
+
+extern Py_ssize_t d_closed; /* of a Descriptor */
+
+PyObject *record_of(int fd); /* Descriptors.get, borrowed; NULL without an exception */
+int pass_on(PyObject *d);    /* Waits.pass_on */
+int pass_on_write(PyObject *d);
+int wait_read(PyObject *d, PyObject *deadline, int again);  /* 1 its turn, 0 expired, -1 raised */
+int wait_write(PyObject *d, PyObject *deadline, int again); /* likewise */
+int raise_if_closed(PyObject *d);                           /* -1 with EBADF */
+
+/* ---- pace.c: Kernel.yield_if_due, Kernel.yield_after_calls ------------------------------------- */
+
+int yield_if_due(void);
+int yield_after_calls(void);
+
+/* ---- both -------------------------------------------------------------------------------------- */
+
+/* The Python function, for what C does not do. */
+static inline PyObject *left_to(PyObject *slow, PyObject *self, PyObject *const *args,
+                                Py_ssize_t count, PyObject *names)
+{
+    PyObject *all[8] = {self};
+    Py_ssize_t given = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    if (given > 7) {
+        PyErr_Format(PyExc_TypeError, "too many arguments (%zd given)", given);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < given; i++) all[i + 1] = args[i];
+    return PyObject_Vectorcall(slow, all, (size_t)count + 1, names);
+}
+
+#endif

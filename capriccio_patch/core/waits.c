@@ -1,0 +1,130 @@
+/* Waiting for descriptors: io/waits.py, for a thread that is the first to wait.
+ *
+ * 1. Whoever finds others in the queue, or waits while the kernel is at work, waits in Python.
+ * 2. A wait that ends without its turn is undone in Python (Waits.left). */
+#include "io.h"
+
+#include <errno.h>
+
+#define READ 1 /* contracts/descriptor.py */
+
+Py_ssize_t d_closed;
+
+static PyObject *table; /* dict: the descriptors by number */
+static PyObject *kind_read, *kind_write;
+static PyObject *s_wait_read, *s_wait_write, *s_pass_on, *s_pass_on_write, *s_arm, *s_left;
+
+PyObject *record_of(int fd)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    PyObject *d = number == NULL ? NULL : PyDict_GetItemWithError(table, number);
+    Py_XDECREF(number);
+    if (UNLIKELY(d == NULL)) PyErr_Clear();
+    return d;
+}
+
+int pass_on(PyObject *d)
+{
+    if (UNLIKELY(SLOT(d, d_readers) != Py_None)) return call1(s_pass_on, d);
+    put_slot(d, d_can_read, Py_True);
+    return 0;
+}
+
+int pass_on_write(PyObject *d)
+{
+    return SLOT(d, d_writers) == Py_None ? 0 : call1(s_pass_on_write, d);
+}
+
+int raise_if_closed(PyObject *d)
+{
+    if (LIKELY(SLOT(d, d_closed) != Py_True)) return 0;
+    errno = EBADF;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+static int wait_in_python(PyObject *wait, PyObject *d, PyObject *deadline, int again)
+{
+    PyObject *args[] = {d, deadline, again ? Py_True : Py_False};
+    PyObject *in_time = PyObject_Vectorcall(wait, args, 3, NULL);
+    if (in_time == NULL) return -1;
+    int result = in_time == Py_True;
+    Py_DECREF(in_time);
+    return result;
+}
+
+/* `me` has not had its turn. */
+static int leave(PyObject *d, PyObject *me, PyObject *kind, int result)
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *args[] = {d, me, kind, result < 0 ? Py_True : Py_False};
+    PyObject *left = PyObject_Vectorcall(s_left, args, 4, NULL);
+    if (left == NULL) {
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        return -1;
+    }
+    Py_DECREF(left);
+    PyErr_Restore(type, value, trace);
+    return result;
+}
+
+static int wait_first(PyObject *d, PyObject *deadline, Py_ssize_t queue, PyObject *kind)
+{
+    PyObject *me = begin();
+    if (me == NULL) return -1;
+    put_slot(d, queue, me);
+    if (queue == d_readers && UNLIKELY(SLOT(d, d_can_read) == Py_True)) {
+        put_slot(d, queue, Py_None);
+        return cancel_wait(me) < 0 ? -1 : 1;
+    }
+    Py_INCREF(me);
+    put_slot(me, t_kind, kind);
+    put_slot(me, t_object, d);
+    int result = 0;
+    if (queue != d_readers || SLOT(d, d_owned) != Py_True ||
+        !(PyLong_AsLong(SLOT(d, d_armed)) & READ))
+        result = call1(s_arm, d);
+    if (result == 0) result = park(me, deadline);
+    if (UNLIKELY(result != 1)) result = leave(d, me, kind, result);
+    Py_DECREF(me);
+    return result;
+}
+
+static inline int is_plain(PyObject *d, Py_ssize_t queue)
+{
+    return SLOT(K, k_current) != SLOT(K, k_finalizer) && SLOT(d, queue) == Py_None;
+}
+
+int wait_read(PyObject *d, PyObject *deadline, int again)
+{
+    if (UNLIKELY(!is_plain(d, d_readers))) return wait_in_python(s_wait_read, d, deadline, again);
+    return wait_first(d, deadline, d_readers, kind_read);
+}
+
+int wait_write(PyObject *d, PyObject *deadline, int again)
+{
+    if (UNLIKELY(!is_plain(d, d_writers))) return wait_in_python(s_wait_write, d, deadline, again);
+    return wait_first(d, deadline, d_writers, kind_write);
+}
+
+int waits_bind(PyObject *objects, PyObject *slow)
+{
+    PyObject *cls = PyDict_GetItemString(objects, "Descriptor"); /* borrowed */
+    if (cls == NULL) {
+        PyErr_SetString(PyExc_KeyError, "Descriptor");
+        return -1;
+    }
+    if (kind_read == NULL && (kind_read = PyUnicode_InternFromString("read")) == NULL) return -1;
+    if (kind_write == NULL && (kind_write = PyUnicode_InternFromString("write")) == NULL) return -1;
+    return offset_of(cls, "closed", &d_closed) < 0 || take(objects, "table", &table) < 0 ||
+                   take(slow, "wait_read", &s_wait_read) < 0 ||
+                   take(slow, "wait_write", &s_wait_write) < 0 ||
+                   take(slow, "pass_on", &s_pass_on) < 0 ||
+                   take(slow, "pass_on_write", &s_pass_on_write) < 0 ||
+                   take(slow, "arm", &s_arm) < 0 || take(slow, "left", &s_left) < 0
+               ? -1
+               : 0;
+}
