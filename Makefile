@@ -74,7 +74,7 @@ again-%: .venv-%/.stamp
 	esac
 
 # Stacks are left out: those of greenlets lie on top of each other.  The tree keeps no such core.
-TESTED = tests/core tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals
+TESTED = tests/core tests/libraries tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals
 SANITIZED = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined --param asan-stack=0
 LIBRARIES = $(foreach name,asan ubsan stdc++,$(shell gcc -print-file-name=lib$(name).so))
 
@@ -119,9 +119,15 @@ fuzz-%: .venv-%/.stamp
 	.venv-bench-$*/bin/python -m compileall -q capriccio_patch
 	touch $@
 
+# C libraries that the tests use where there is a wheel of them.
+WHEELS = psycopg2-binary psycopg[binary] pyzmq pyopenssl grpcio pycurl uvloop fastrlock
+
 .venv-%/.stamp: pyproject.toml $(CORE)
 	$(call python,$*) -m venv --clear .venv-$*
 	.venv-$*/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
+	for each in $(WHEELS); do \
+	  .venv-$*/bin/python $(PIP_INSTALL) --only-binary :all: "$$each" || echo "no wheel of $$each"; \
+	done
 	.venv-$*/bin/python -m compileall -q capriccio_patch
 	touch $@
 

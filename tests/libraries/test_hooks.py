@@ -79,6 +79,7 @@ def run(run_script: Any, built: dict[str, Path], environ: dict[str, str]) -> Any
     def run(code: str, way: str = "lazily", **named: Any) -> Any:
         path = f"{built[way]}:{environ['PYTHONPATH']}"
         env = {"CAPRICCIO_NATIVE": "waiting_calls", "PYTHONPATH": path}
+        env["CAPRICCIO_CORE"] = "compiled"
         return run_script(HEAD + code, env=env, timeout=30, **named)
 
     return run
