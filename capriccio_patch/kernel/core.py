@@ -26,7 +26,8 @@ Threads that wait for the same thing queue in a `parking.Lot`, which does this f
 6. Calls that are complete at once don't park: a thread that makes one after the other asks after
    each whether others are due (`yield_if_due`, `yield_after_calls`).
 
-Where a call would be felt it is inlined; docs/hot_paths.md lists these copies.
+This is the reference; core/kernel.c does the plain cases of `begin`, `cancel`, `park`, `resume`,
+`yield_`, `sleep_until`, `spawn` and the turn where there is a compiled core.
 
 Scheduler's OS thread, but for `has_slice` and what `state` says.
 """
@@ -141,24 +142,7 @@ class Kernel(KernelState):
             self.timers.add(me, deadline)
         me.since = self.now
         me.greenlet = getcurrent()
-        # Copy of `_switch` and `_next`, inlined: goes with a compiled core.
-        if self.budget <= 0 or not self.ready:
-            self._begin_turn()
-        self.budget -= 1
-        pop = self._pop  # a call of an attribute in a slot is slower
-        new = pop()
-        self._chosen = new
-        if new is not me:
-            if self.tsd or self.has_locals or self.importing or new.c_state is not None:
-                new = self._exchange(me, new)
-            # `new` is not the current one before it has taken its turn, below.
-            finalizer = self.finalizer
-            finalizer.host = new
-            self.current = finalizer
-            if new.started:
-                _switch_to(new.greenlet)
-            else:
-                _switch_to(self._base)
+        self._switch(me)
         error = None
         if self._chosen is not me or me.interrupt is not None:
             error = self._go_on(me)
@@ -182,6 +166,7 @@ class Kernel(KernelState):
             return
         if self.tsd or self.has_locals or self.importing or new.c_state is not None:
             new = self._exchange(me, new)
+        # `new` is not the current one before it has taken its turn.
         finalizer = self.finalizer
         finalizer.host = new
         self.current = finalizer
@@ -250,52 +235,11 @@ class Kernel(KernelState):
     @frames.wait("yield")
     def yield_(self) -> None:
         """Let every other runnable thread have a turn."""
-        me = self.current
-        finalizer = self.finalizer
-        if (
-            me is finalizer
-            or self.budget <= 0
-            or not self.ready
-            or self.tsd
-            or self.has_locals
-            or self.importing
-            or self.is_traced
-            or self.is_profiled
-        ):
-            me = self.begin()
-            me.parked = False
-            push = self.push
-            push(me)
-            self.park(me)
-            return
-        # Copy of `begin` and `park` in the plain case, inlined: goes with a compiled core.
-        finalizer.host = me
-        self.current = finalizer
+        me = self.begin()
+        me.parked = False
         push = self.push
         push(me)
-        self.budget -= 1
-        me.since = self.now
-        me.greenlet = getcurrent()
-        pop = self._pop
-        new = pop()
-        self._chosen = new
-        if new is not me:
-            if new.c_state is not None:
-                new = self._exchange(me, new)
-            finalizer = self.finalizer
-            finalizer.host = new
-            self.current = finalizer
-            if new.started:
-                _switch_to(new.greenlet)
-            else:
-                _switch_to(self._base)
-        error = None
-        if self._chosen is not me or me.interrupt is not None:
-            error = self._go_on(me)
-        self._chosen = None
-        self.current = me
-        if error is not None:
-            raise error
+        self.park(me)
 
     def sleep_until(self, deadline: float) -> None:
         """Park until `deadline`, in seconds of the kernel's clock."""
