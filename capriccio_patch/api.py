@@ -314,7 +314,7 @@ def status() -> dict[str, Any]:
         "scheduler": _applied.settings.scheduler,
         "seed": Abilities(kernel.scheduler).seed,
         "slice": _applied.settings.slice,
-        "blocked": _applied.settings.blocked,
+        "blocked": {"limit": _applied.settings.blocked, **_applied.watchdog.blocked()},
         "deadlock": _applied.settings.deadlock,
         "threads": len(kernel.threads),
         "os_threads": os_threads.count(),

@@ -1,30 +1,34 @@
 """The report of a call that keeps every thread waiting and can't be preempted.
 
-For each place in the program, and again at growing intervals, through `warnings`, from the
-watchdog's OS thread: while the call goes on if it has let go of the GIL, else at the moment when it
-returns.  Where warnings are errors, and in the mode "raise", the report is an exception to be
-raised in the thread at fault.
+For each place in the program, and again at growing intervals, of a call that goes on too, through
+`warnings`, from the watchdog's OS thread: while the call goes on if it has let go of the GIL, else
+at the moment when it returns.  The C library is named as far as the line tells which function it
+calls (`cpython.expressions`).  Where warnings are errors, and in the mode "raise", the report is an
+exception to be raised in the thread at fault.
 """
 
 from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..contracts.thread import Thread
+from ..cpython.expressions import called
 from ..cpython.frames import innermost, is_ours
+from ..cpython.libraries import library_of
 from ..cpython.modules import standard
 from ..cpython.thread_names import thread_name
 from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
 from .safe_point import is_jump
 
-__all__ = ["Blocked"]
+__all__ = ["AGAIN", "Blocked"]
 
 _FRAMES = 12
-_AGAIN = 10.0
+AGAIN = 10.0
 """Seconds after which a place is reported again; then twice as many each time."""
+_SHOWN = 10
 _PLACES = 1000
 """How many places are remembered: a program that makes up code may have any number of them."""
 
@@ -36,17 +40,24 @@ class Seen(NamedTuple):
     is_at_jump: bool
     stack: list[tuple[str, int, str]]
     """File, line and function, the innermost first."""
+    library: str = ""
+    """What C code it is in, as far as is known."""
 
 
 class Blocked:
     """What has been reported."""
 
-    __slots__ = ("_kernel", "_places", "_raises")
+    __slots__ = ("_kernel", "_libraries", "_longest", "_places", "_raises", "_times")
 
     def __init__(self, kernel: Kernel, raises: bool) -> None:
         self._kernel = kernel
         self._raises = raises
         self._places: dict[tuple[str, int], _Place] = {}
+        self._libraries: dict[tuple[int, int], str] = {}
+        """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
+        and only words."""
+        self._times = 0
+        self._longest = 0.0
 
     def look(self) -> Seen | None:
         """What the current thread is at.  Watchdog's OS thread, which lets nobody else run
@@ -57,6 +68,7 @@ class Blocked:
         frame = innermost(running)
         if frame is None:
             return None
+        thread, at_jump = self._kernel.current, is_jump(running)
         stack: list[tuple[str, int, str]] = []
         outer: FrameType | None = frame
         while outer is not None and len(stack) < _FRAMES:
@@ -64,25 +76,48 @@ class Blocked:
                 code = outer.f_code
                 stack.append((code.co_filename, outer.f_lineno or 0, code.co_name))
             outer = outer.f_back
-        return Seen(self._kernel.current, is_jump(running), stack)
+        place = id(frame.f_code), frame.f_lasti
+        if place not in self._libraries and len(self._libraries) < _PLACES:
+            # Reading code may let go of the GIL, so it comes last, and counts if nothing has moved.
+            name = library_of(called(frame))
+            self._libraries[place] = name if frame.f_lasti == place[1] else ""
+        return Seen(thread, at_jump, stack, self._libraries.get(place, ""))
 
-    def report(self, seen: Seen, seconds: float, sure: bool) -> Exception | None:
-        """A thread has let no other run for `seconds`.  Watchdog's OS thread.
+    def summary(self) -> dict[str, Any]:
+        """How many calls there were, how long the longest took as far as was seen, and where most
+        have been.  Any OS thread."""
+        places = sorted(self._places.items(), key=lambda each: -each[1].total)[:_SHOWN]
+        return {
+            "calls": self._times,
+            "longest": round(self._longest, 3),
+            "places": {f"{file}:{line}": place.total for (file, line), place in places},
+        }
+
+    def report(
+        self, seen: Seen, seconds: float, sure: bool, goes_on: bool = False
+    ) -> Exception | None:
+        """A thread has let no other run for `seconds`; `goes_on`: it was reported before, in this
+        very call.  Watchdog's OS thread.
 
         Unless that is `sure`, it may be that the system did not let the process run: then a thread
         at a backward jump is not reported.  Returns what is to be raised in the thread, or None.
         """
         if seen.is_at_jump and not sure:
             return None
+        self._times += not goes_on
+        self._longest = max(self._longest, seconds)
         filename, line, _ = seen.stack[0]
         place = self._places.get((filename, line))
         if place is None:
             if len(self._places) >= _PLACES:
                 return None
             place = self._places[filename, line] = _Place()
-        if not place.is_due(self._kernel.clock()):
+        if goes_on:
+            if self._raises:
+                return None  # it has been told once, and raises when it returns
+        elif not place.is_due(self._kernel.clock()):
             return None
-        text = self._text(seen, seconds) + place.more()
+        text = self._text(seen, seconds) + ("" if goes_on else place.more())
         if self._raises:
             return ThreadsBlocked(text)
         try:
@@ -97,10 +132,11 @@ class Blocked:
         name = thread_name(seen.thread.ident)
         others = len(self._kernel.threads) - 1
         stack = [(*each, None) for each in seen.stack[::-1]]
+        where = f", in {seen.library}" if seen.library else ""
         summary = standard("traceback").StackSummary.from_list(stack)
         return (
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
-            f"that can be neither parked nor preempted, here or just before:\n"
+            f"that can be neither parked nor preempted{where}, here or just before:\n"
             f"{''.join(summary.format()).rstrip()}\n"
             "capriccio_patch.offload() or CAPRICCIO_OFFLOAD has such calls made on OS threads"
         )
@@ -109,17 +145,19 @@ class Blocked:
 class _Place:
     """A line of the program at which others were kept waiting."""
 
-    __slots__ = ("_again", "_due", "_times")
+    __slots__ = ("_again", "_due", "_times", "total")
 
     def __init__(self) -> None:
         self._due = 0.0
-        self._again = _AGAIN
+        self._again = AGAIN
+        self.total = 0
         self._times = 0
         """How often since the last report, which is one of them."""
 
     def is_due(self, now: float) -> bool:
         """Whether it is to be reported that it has happened again, `now` by the kernel's clock."""
         self._times += 1
+        self.total += 1
         if now < self._due:
             return False
         if self._due:

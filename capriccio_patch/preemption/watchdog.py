@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import _thread
 from collections.abc import Callable
+from typing import Any
 
 from ..contracts.descriptor import READ
 from ..cpython import originals
@@ -33,7 +34,7 @@ from ..cpython.standstill import full_collections
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
 from .lateness import Lateness
-from .stall_report import Blocked
+from .stall_report import AGAIN, Blocked
 from .tick import Preemption
 
 __all__ = ["Watchdog"]
@@ -103,6 +104,10 @@ class Watchdog:
         """Called now and then on the watchdog's OS thread, not more often than once in the seconds
         that it returns: what looks at all threads."""
         self.preemption = Preemption(kernel)
+
+    def blocked(self) -> dict[str, Any]:
+        """What ``status()["blocked"]`` tells of calls that have stopped all threads."""
+        return self._blocked.summary()
 
     # -- settings ----------------------------------------------------------------------------
 
@@ -206,7 +211,7 @@ class Watchdog:
         seen: tuple[int, float] | None = None
         collected = before = full_collections()
         ran = 0.0
-        reported = False
+        report_at = self._limit
         excused = 0.0  # of that, without a CPU
         pause = self._period
         asked = alone = False
@@ -234,7 +239,7 @@ class Watchdog:
                 excused += lateness.excused
             else:
                 ran = self._ran_at_least(state, step, pause)
-                reported = False
+                report_at = self._limit
                 excused = 0.0
                 before = last
             if len(kernel.threads) == 1 or (polling and kernel.blocking and state == seen):
@@ -248,9 +253,10 @@ class Watchdog:
                     self.preemption.request()
                     asked = True
                 blamed = ran - excused
-                if seen_at and blamed >= self._limit and not reported and collected == before:
-                    reported = True
-                    error = self._blocked.report(seen_at, blamed, lateness.is_sure)
+                if seen_at and blamed >= report_at and collected == before:
+                    goes_on = report_at > self._limit
+                    report_at = max(AGAIN, 2 * blamed)
+                    error = self._blocked.report(seen_at, blamed, lateness.is_sure, goes_on)
                     if error is not None:
                         self.preemption.raise_soon(seen_at.thread, error)
             seen = state

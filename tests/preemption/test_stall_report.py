@@ -11,6 +11,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.contracts.thread import Thread
+from capriccio_patch.errors import CapriccioWarning
 from capriccio_patch.preemption.stall_report import Blocked, Seen
 
 pytestmark = pytest.mark.skipif(
@@ -224,10 +225,34 @@ def test_a_process_that_was_stopped_has_nobody_to_name(run_script: Any) -> None:
     assert not done.stderr
 
 
+def test_a_call_that_goes_on_is_reported_again() -> None:
+    kernel: Any = SimpleNamespace(clock=lambda: 5.0, threads={})
+    blocked = Blocked(kernel, raises=False)
+    seen = Seen(Thread(), False, [("a.py", 1, "f")], "m.call of /lib/m.so")
+    with pytest.warns(CapriccioWarning, match=r"waiting for 0.50 s.* in m.call of /lib/m.so"):
+        blocked.report(seen, 0.5, sure=True)
+    with pytest.warns(CapriccioWarning, match="waiting for 10.00 s"):
+        blocked.report(seen, 10.0, sure=True, goes_on=True)
+    assert blocked.report(seen, 0.2, sure=True) is None  # another call, too soon
+    assert blocked.summary() == {"calls": 2, "longest": 10.0, "places": {"a.py:1": 2}}
+
+
+@pytest.mark.wall_clock
+def test_the_library_is_named(run_script: Any) -> None:
+    done = run_script(
+        BLOCKED.replace("ctypes.CDLL(None).usleep(250_000)", "usleep(250_000)")
+        + "usleep = ctypes.CDLL(None).usleep\nwithout_the_gil()\n"
+        + "while not capriccio_patch.status()['blocked']['calls']: without_the_gil()\n"
+        + END,
+        "0.1",
+    )
+    assert ", in usleep of " in done.stderr
+
+
 def test_status_tells_the_settings(patched: None) -> None:
     status = capriccio_patch.status()
     assert status["slice"] == 0.01
-    assert json.dumps(status["blocked"]) == '[0.1, "warn"]'
+    assert json.dumps(status["blocked"]["limit"]) == '[0.1, "warn"]'
 
 
 def test_every_call_that_keeps_the_gil_is_named(run_script: Any) -> None:
