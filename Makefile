@@ -21,6 +21,7 @@ python = $(patsubst $(1)=%,%,$(filter $(1)=%,$(FOUND)))
 NEWEST := $(lastword $(VERSIONS))
 IN_PYTHON = 3.12
 FORM = auto
+CORES = $(filter $(IN_PYTHON),$(VERSIONS))
 form = $(if $(filter $(1),$(IN_PYTHON)),python,$(FORM))
 TESTS = core network
 MODE = patched
@@ -38,7 +39,7 @@ CORE = setup.py $(wildcard capriccio_patch/core/*.c capriccio_patch/core/*.h)
 demo: .venv/.stamp
 	.venv/bin/python examples/demo.py
 
-test: lint $(VERSIONS:%=test-%)
+test: lint $(VERSIONS:%=test-%) $(CORES:%=core-%)
 
 lint: .venv-$(NEWEST)/.stamp
 	@echo "== linters"
@@ -52,26 +53,35 @@ bench: bench-$(NEWEST)
 bench-%: .venv-bench-%/.stamp
 	$(<D)/bin/python -m capriccio_patch.bench peers --json bench-$*.json --plots bench-$* $(ARGS)
 
-# How it ended is kept for `again`, which runs what failed once more: 1 is failed tests, more a crash.
+# $(call suite,FORM,NAME,TESTS): how it ended is kept for `again`; 1 is failed tests, more a crash.
+suite = CAPRICCIO_CORE=$(1) $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.cache-$(2) $(3); \
+  ended=$$?; echo $$ended >$(<D)/.ended-$(2); exit $$ended
+
+# $(call once_more,FORM,NAME,TESTS): what failed there.
+once_more = case $$(cat $(<D)/.ended-$(2)) in \
+    0) ;; \
+    1) echo "== Python $*, $(2), again, what failed"; \
+       CAPRICCIO_CORE=$(1) $(<D)/bin/python -m pytest \
+         -o cache_dir=$(<D)/.cache-$(2) --last-failed $(3) ;; \
+    *) echo "== Python $*, $(2), again, all of it: the run was broken off"; \
+       CAPRICCIO_CORE=$(1) $(<D)/bin/python -m pytest $(3) ;; \
+  esac
+
 test-%: .venv-%/.stamp
 	@echo "== Python $*"
-	@$(if $(filter $*,$(IN_PYTHON)),CAPRICCIO_CORE=$(FORM) $(<D)/bin/python -m pytest \
-	  -p no:cacheprovider tests/core tests/kernel,true)
-	@CAPRICCIO_CORE=$(call form,$*) \
-	  $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache; \
-	  ended=$$?; echo $$ended >$(<D)/.ended; exit $$ended
+	@$(call suite,$(call form,$*),suite)
 
-again: lint $(VERSIONS:%=again-%)
+core-%: .venv-%/.stamp
+	@echo "== Python $*, compiled core"
+	@$(call suite,$(FORM),core,tests/core tests/kernel)
+
+again: lint $(VERSIONS:%=again-%) $(CORES:%=again-core-%)
+
+again-core-%: .venv-%/.stamp
+	@$(call once_more,$(FORM),core,tests/core tests/kernel)
 
 again-%: .venv-%/.stamp
-	@case $$(cat $(<D)/.ended) in \
-	  0) ;; \
-	  1) echo "== Python $*, again, what failed"; \
-	     CAPRICCIO_CORE=$(call form,$*) \
-	     $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.pytest_cache --last-failed ;; \
-	  *) echo "== Python $*, again, all of it: the run was broken off"; \
-	     CAPRICCIO_CORE=$(call form,$*) $(<D)/bin/python -m pytest ;; \
-	esac
+	@$(call once_more,$(call form,$*),suite)
 
 # Stacks are left out: those of greenlets lie on top of each other.  The tree keeps no such core.
 TESTED = tests/core tests/libraries tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals
