@@ -217,9 +217,12 @@ def _make_read(runtime: Runtime, reading: _Reading) -> Any:
 
 def _make_readall(kernel: Kernel, read_all: Callable[[Any], bytes | None]) -> Any:
     original = originals.fileio_readall
+    readable = originals.fileio_readable
 
     def readall(self: Any, /) -> Any:
-        return read_all(self) if kernel.is_mine() else original(self)
+        if not kernel.is_mine() or not readable(self):
+            return original(self)
+        return read_all(self)
 
     return readall
 

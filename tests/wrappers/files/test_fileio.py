@@ -286,6 +286,11 @@ def test_a_refused_descriptor_stays_open(patched: None) -> None:
     os.fstat(1)
 
 
+def with_writer(name: str, *args: Any) -> None:
+    with open(os.devnull, "wb", buffering=0) as file:
+        getattr(file, name)(*args)
+
+
 @pytest.mark.parametrize(
     "misuse",
     [
@@ -302,6 +307,9 @@ def test_a_refused_descriptor_stays_open(patched: None) -> None:
         lambda f: (f.close(), f.readinto(bytearray(1))),
         lambda f: (f.close(), f.write(b"")),
         lambda f: (f.close(), f.readall()),
+        lambda f: with_writer("readall"),
+        lambda f: with_writer("read"),
+        lambda f: with_writer("readinto", bytearray(1)),
         lambda f: (f.close(), f.truncate(0)),
     ],
 )
