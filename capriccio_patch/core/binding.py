@@ -17,6 +17,7 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 from ..backends.notifier import Notifier
@@ -172,6 +173,8 @@ class Core:
                 "Timers": Timers,
                 "Slices": Slices,
                 "table": {} if waits is None else waits.table,
+                "heappush": heappush,
+                "heappop": heappop,
                 "append": deque.append,
                 "popleft": deque.popleft,
                 "own_turn": scheme is not None and kernel.clock is originals.monotonic,
@@ -183,7 +186,6 @@ class Core:
                 "_exchange": Kernel._exchange,
                 "_go_on": Kernel._go_on,
                 "_drain_inbox": Kernel._drain_inbox,
-                "_expire": Kernel._expire,
                 "_push_and_notify": kernel._push_and_notify,
                 "finish_wake_ups": kernel.finish_wake_ups,
                 "restore_trace": kernel.c_state.restore_trace,

@@ -41,11 +41,12 @@ static PyObject *table;                   /* dict: the descriptors by number */
 static PyObject *ints[TURN + 1], *kind_sleep;
 static void **traced, **profiled, **has_local; /* words of `home`; NULL: there is none */
 static int own_turn;                      /* scheme epoll, and the clock is now_s */
-static Py_ssize_t b_fd, b_notifier, n_reader, tm_heap, sl_is_over;
+static Py_ssize_t b_fd, b_notifier, n_reader, tm_heap, tm_serial, sl_is_over;
+static PyObject *heappush, *heappop;
 
 /* What is left to Python.  Methods of Kernel: those that C stands for, and those that it calls. */
 #define STANDS_FOR(X) X(begin) X(cancel) X(park) X(resume) X(yield_) X(sleep_until) X(_begin_turn)
-#define METHODS(X) X(_exchange) X(_go_on) X(_drain_inbox) X(_expire)
+#define METHODS(X) X(_exchange) X(_go_on) X(_drain_inbox)
 /* Bound methods, of the kernel and of others. */
 #define BOUND(X) \
     X(_push_and_notify) X(finish_wake_ups) X(restore_trace) X(next_deadline) X(add_timer) X(grant) \
@@ -191,9 +192,31 @@ static int slow_park(PyObject *me, PyObject *deadline)
     return result;
 }
 
+/* heappush(heap, [deadline, serial, me]) */
+static int push_timer(PyObject *me, PyObject *deadline)
+{
+    PyObject *timers = SLOT(K, k_timers), *entry = PyList_New(3);
+    if (entry == NULL) return -1;
+    PyObject *serial = PyLong_FromLongLong(PyLong_AsLongLong(SLOT(timers, tm_serial)) + 1);
+    if (serial == NULL) {
+        Py_DECREF(entry);
+        return -1;
+    }
+    PyList_SET_ITEM(entry, 0, Py_NewRef(deadline));
+    PyList_SET_ITEM(entry, 1, Py_NewRef(serial));
+    PyList_SET_ITEM(entry, 2, Py_NewRef(me));
+    give_slot(timers, tm_serial, serial);
+    put_slot(me, t_deadline, deadline);
+    put_slot(me, t_timer, entry);
+    int failed = call2(heappush, SLOT(timers, tm_heap), entry);
+    Py_DECREF(entry);
+    return failed;
+}
+
 static int add_timer(PyObject *me, PyObject *deadline)
 {
     PyObject *timer = SLOT(me, t_timer);
+    if (timer == Py_None && PyFloat_CheckExact(deadline)) return push_timer(me, deadline);
     if (timer != Py_None && PyFloat_CheckExact(deadline)) {
         PyObject *at = PyList_GET_ITEM(timer, 0);
         if (PyFloat_CheckExact(at) && PyFloat_AS_DOUBLE(at) <= PyFloat_AS_DOUBLE(deadline)) {
@@ -438,12 +461,31 @@ static int next_deadline(double *deadline)
     return PyErr_Occurred() != NULL ? -1 : is_some;
 }
 
-static inline int is_due(double now)
+/* Make the threads runnable whose deadlines have passed, earliest first; not too many at a time. */
+static int expire(double now)
 {
-    PyObject *heap = SLOT(SLOT(K, k_timers), tm_heap);
-    if (PyList_GET_SIZE(heap) == 0) return 0;
-    PyObject *at = PyList_GET_ITEM(PyList_GET_ITEM(heap, 0), 0);
-    return !PyFloat_CheckExact(at) || PyFloat_AS_DOUBLE(at) <= now;
+    for (int count = 0; count < TURN; count++) {
+        double deadline;
+        int found = next_deadline(&deadline), failed = 0;
+        if (found <= 0 || deadline > now) return found < 0 ? -1 : 0;
+        PyObject *entry = PyObject_CallOneArg(heappop, SLOT(SLOT(K, k_timers), tm_heap));
+        if (entry == NULL) return -1;
+        PyObject *thread = Py_NewRef(PyList_GET_ITEM(entry, 2));
+        put_slot(thread, t_timer, Py_None);
+        put_slot(thread, t_deadline, Py_None);
+        Py_DECREF(entry);
+        if (SLOT(thread, t_parked) == Py_True) {
+            put_slot(thread, t_timed_out, Py_True);
+            put_slot(thread, t_parked, Py_False);
+            failed = push(thread);
+        } else if (SLOT(thread, t_by_interrupt) == Py_True) {
+            put_slot(thread, t_timed_out, Py_True);
+            put_slot(thread, t_by_interrupt, Py_False);
+        }
+        Py_DECREF(thread);
+        if (failed) return -1;
+    }
+    return 0;
 }
 
 static inline int drain_inbox(void)
@@ -507,7 +549,7 @@ static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, in
     }
     for (int i = 0; i < count; i++)
         if (tell(&found[i]) < 0) return -1;
-    return is_due(now) ? call1(s__expire, K) : 0;
+    return expire(now);
 }
 
 /* Of `poll_and_tell`, what a thread needs that goes on: no waiting. */
@@ -522,7 +564,7 @@ static int look(struct epoll_event *found, int most)
     put_slot(K, k_budget, ints[TURN]);
     for (int i = 0; i < count; i++)
         if (tell(&found[i]) < 0) return -1;
-    return is_due(now) ? call1(s__expire, K) : 0;
+    return expire(now);
 }
 
 static __attribute__((noinline)) int poll_within_poll(int below)
@@ -716,6 +758,7 @@ static int find_offsets(PyObject *objects)
     DESCRIPTOR_SLOTS(FIND_D)
     if (offset_of(finalizer_class, "host", &f_host) < 0 ||
         offset_of(timers_class, "_heap", &tm_heap) < 0 ||
+        offset_of(timers_class, "_serial", &tm_serial) < 0 ||
         offset_of(slices_class, "is_over", &sl_is_over) < 0)
         return -1;
     if (backend_class == Py_None) return 0; /* another scheme */
@@ -766,6 +809,7 @@ int kernel_bind(PyObject *objects, PyObject *slow)
         take(objects, "Thread", &thread_class) < 0 ||
         take(objects, "Finalizer", &finalizer_class) < 0 ||
         take(objects, "Descriptor", &descriptor_class) < 0 ||
+        take(objects, "heappush", &heappush) < 0 || take(objects, "heappop", &heappop) < 0 ||
         take(objects, "table", &table) < 0 || find_offsets(objects) < 0 ||
         take_word(objects, "traced", &traced) < 0 ||
         take_word(objects, "profiled", &profiled) < 0 ||

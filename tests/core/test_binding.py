@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import BuiltinFunctionType
 from typing import Any
@@ -212,3 +213,21 @@ def test_a_destructor_in_the_kernel_has_its_threads_identity(
     print(seen)
     """
     assert run_script(script).stdout == "[True]\n"
+
+
+def test_deadlines_that_have_passed_are_served_in_order(compiled: None, patched: None) -> None:
+    kernel = capriccio_patch.api._applied.runtime.kernel  # type: ignore[union-attr]
+    past = kernel.clock() - 1000.0
+    woken: list[int] = []
+
+    def sleep(seconds: int) -> None:
+        kernel.sleep_until(past + seconds)
+        woken.append(seconds)
+
+    late = [(7 * n) % 60 for n in range(60)]  # as many as sleep in one turn
+    for each in late:
+        kernel.spawn(partial(sleep, each))
+    while len(woken) < len(late):
+        time.sleep(0)
+    assert woken == sorted(late)
+    assert len(kernel.timers) == 0
