@@ -97,7 +97,7 @@ class _Applied(Application):
             self.outcome = Outcome(kernel)
             with needed():
                 self.table = Table(self.runtime, self.watchdog, self.executed, self.failed)
-            core.bind_transfers(self.table.mode)
+            core.bind_transfers(self.runtime, self.table.mode)
             self.offload = Offload(
                 self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
             )

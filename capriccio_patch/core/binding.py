@@ -32,7 +32,7 @@ from ..kernel import lifecycle
 from ..kernel.core import Kernel
 from ..kernel.slices import Slices
 from ..kernel.timers import Timers
-from ..wrappers.base import Patch
+from ..wrappers.base import Patch, Runtime
 from ..wrappers.sockets.mode import SocketMode
 from . import table, transfers
 
@@ -111,12 +111,12 @@ class Core:
             self.close()
             self.form = f"it does not fit: {error}"
 
-    def bind_transfers(self, mode: SocketMode) -> None:
-        """Have C work on sockets, whose timeouts are `mode`'s."""
+    def bind_transfers(self, runtime: Runtime, mode: SocketMode) -> None:
+        """Have C work on sockets, whose timeouts are `mode`'s, and on files."""
         if self._module is None or self._waits is None:
             return
         transfers.bind_waits(self._module, self._waits)
-        self._left |= transfers.bind(self._module, mode)
+        self._left |= transfers.bind(self._module, runtime, mode)
         for subject, reason in self._left.items():
             self.form += f", but for {subject}: {reason}"
 
@@ -139,14 +139,14 @@ class Core:
         stock = vars(owner).get(name) if owner is not None else None
         if stock is None:
             return row
+        which = table.BUILTINS.get(row.name) or table.METHODS.get(row.name, "")
+        if transfers.SUBJECTS.get(which.partition("_")[0]) in self._left:
+            return row
         if row.name in table.BUILTINS:
             made = self._module.builtin(
                 table.BUILTINS[row.name], slow, interpose.clone(stock), name, ""
             )
         elif row.name in table.METHODS:
-            which = table.METHODS[row.name]
-            if transfers.SUBJECTS.get(which.partition("_")[0]) in self._left:
-                return row
             made = self._module.method(owner, which, slow, stock, name, _text(stock))
         else:
             return row

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const Stand_in *const stand_ins[] = {
-    kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins,
+    kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, files_stand_ins,
 };
 
 typedef struct {
@@ -18,7 +18,7 @@ typedef struct {
 } Subject;
 static const Subject subjects[] = {{"kernel", kernel_bind}, {"stacks", stacks_bind},
                                    {"pace", pace_bind},     {"waits", waits_bind},
-                                   {"sockets", sockets_bind}};
+                                   {"sockets", sockets_bind}, {"files", files_bind}};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

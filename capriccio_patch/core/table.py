@@ -23,6 +23,9 @@ KERNEL = (
 """Methods of `kernel.core.Kernel`; the functions of C have their names."""
 
 METHODS: dict[str, str] = {
+    "_io.FileIO.read": "file_read",
+    "_io.FileIO.readall": "file_readall",
+    "_io.FileIO.readinto": "file_readinto",
     "_socket.socket.recv": "socket_recv",
     "_socket.socket.recv_into": "socket_recv_into",
     "_socket.socket.send": "socket_send",
@@ -30,5 +33,10 @@ METHODS: dict[str, str] = {
 }
 """Rows that are methods of a class: what in C becomes a method of that class."""
 
-BUILTINS: dict[str, str] = {"time.sleep": "sleep", "_thread.get_ident": "get_ident"}
+BUILTINS: dict[str, str] = {
+    "time.sleep": "sleep",
+    "_thread.get_ident": "get_ident",
+    "posix.read": "file_os_read",
+    "posix.write": "file_os_write",
+}
 """Rows that are builtins: what in C the builtin calls."""

@@ -1,22 +1,27 @@
-"""What C is told of sockets: the socket objects that it reads from, and what Python keeps of them.
+"""What C is told of sockets and files: the objects it looks into, and what Python keeps of them.
 
 A subject whose parts C does not know stays Python's; the reason is returned.  Main OS thread.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from typing import Any
 
 from ..contracts.descriptor import Descriptor
 from ..cpython import originals
+from ..io.buffers import as_bytes
 from ..io.waits import Waits
+from ..wrappers.base import Runtime
+from ..wrappers.files.pollable import Streams
 from ..wrappers.sockets.mode import SocketMode
 
 __all__ = ["SUBJECTS", "bind", "bind_waits"]
 
-SUBJECTS = {"socket": "sockets"}
+SUBJECTS = {"socket": "sockets", "file": "files"}
 """Which subject a function of C belongs to, by the first word of its name."""
 
 _TIMEOUT = 1.5
@@ -35,15 +40,60 @@ def bind_waits(core: Any, waits: Waits) -> None:
     core.bind("waits", {"Descriptor": Descriptor, "table": waits.table}, slow)
 
 
-def bind(core: Any, mode: SocketMode) -> dict[str, str]:
-    """Have C work on sockets; returns by subject why one of them stays Python's."""
-    objects = {"timeouts": mode.timeouts, "kernel_timeouts": mode.kernel_timeouts}
+def bind(core: Any, runtime: Runtime, mode: SocketMode) -> dict[str, str]:
+    """Have C work on sockets and files; returns by subject why one of them stays Python's."""
+    left = {}
     try:
-        with _samples() as samples:
-            core.bind("sockets", {**objects, "samples": samples}, {})
+        _bind_sockets(core, mode)
     except (OSError, SystemError) as error:
-        return {"sockets": str(error)}
-    return {}
+        left["sockets"] = str(error)
+    if not runtime.disk.backend.try_flags:
+        left["files"] = "the disk scheme wants to be asked"
+        return left
+    try:
+        _bind_files(core, runtime)
+    except (OSError, SystemError) as error:
+        left["files"] = str(error)
+    return left
+
+
+def _bind_sockets(core: Any, mode: SocketMode) -> None:
+    objects = {"timeouts": mode.timeouts, "kernel_timeouts": mode.kernel_timeouts}
+    with _samples() as samples:
+        core.bind("sockets", {**objects, "samples": samples}, {})
+
+
+def _bind_files(core: Any, runtime: Runtime) -> None:
+    disk = runtime.disk
+    streams = Streams(runtime)
+    sample: Any = FileIO.__new__(FileIO)
+    fd, other = os.pipe()
+
+    def fill(fd: int, buffer: Any, count: int) -> int:
+        return disk.fill(fd, as_bytes(buffer), count)
+
+    def write_rest(fd: int, data: Any, done: int) -> int:
+        return streams.write_rest(fd, memoryview(data).cast("B"), done)
+
+    try:
+        originals.fileio_init(sample, fd, "rb", False)
+        methods = (originals.fileio_readable, originals.fileio_seekable)
+        objects = {
+            "sample": (sample, fd, *methods),
+            "synchronous": disk.synchronous,
+            "mounts": disk.mounts.known,
+            "read": originals.fileio_read,
+        }
+        slow = {
+            "record": runtime.descriptors.record,
+            "read_elsewhere": disk.read_elsewhere,
+            "fill": fill,
+            "write_rest": write_rest,
+        }
+        core.bind("files", objects, slow)
+    finally:
+        originals.close(fd)
+        originals.close(other)
 
 
 @contextmanager

@@ -145,14 +145,14 @@ class Disk(DiskCalls):
             count = self.readinto(fd, data, offset)
             return bytes(data) if count == size else bytes(memoryview(data)[:count])
         if size > _LARGEST or fd in self.synchronous or self.alone():
-            return self._read_elsewhere(fd, size, offset)
+            return self.read_elsewhere(fd, size, offset)
         room = Room(size)
         count, more = self._read_cached(fd, room.view, offset)
         found = room.taken(count)
         if not more:
             return found
         try:
-            rest = self._read_elsewhere(fd, size - count, _after(offset, count))
+            rest = self.read_elsewhere(fd, size - count, _after(offset, count))
         except OSError:
             if count:
                 return found  # the next call meets it
@@ -176,7 +176,7 @@ class Disk(DiskCalls):
             self.kernel.yield_if_due()
         return count, False
 
-    def _read_elsewhere(self, fd: int, size: int, offset: int) -> bytes:
+    def read_elsewhere(self, fd: int, size: int, offset: int) -> bytes:
         """As one request: most of its time is memory's, and the disk's: others can run."""
         if offset == -1:
             request = Request(self.kernel, Operation.CALL, originals.read, fd, size)

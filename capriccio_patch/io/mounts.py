@@ -49,12 +49,13 @@ _LOCAL = frozenset(
 class Mounts:
     """What is known of the mounts of this process."""
 
-    __slots__ = ("_buffer", "_known", "_statx")
+    __slots__ = ("_buffer", "known", "_statx")
 
     def __init__(self) -> None:
         self._statx: Any = getattr(ctypes.PyDLL(None), "statx", None)
         self._buffer = ctypes.create_string_buffer(_SIZE)
-        self._known: dict[int, bool] = {}
+        self.known: dict[int, bool] = {}
+        """By number of a mount: whether it is local."""
 
     def is_local(self, fd: int) -> bool:
         """Whether a descriptor, which may be an O_PATH one, waits for no other process.
@@ -82,13 +83,13 @@ class Mounts:
         if not _MASK.unpack_from(buffer)[0] & _STATX_MNT_ID:
             return True
         mount = _MOUNT.unpack_from(buffer, _MOUNT_AT)[0]
-        known = self._known.get(mount)
+        known = self.known.get(mount)
         if known is not None:
             return known
         kind = stat.S_IFMT(_MODE.unpack_from(buffer, _MODE_AT)[0])
         if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
             return True
-        known = self._known[mount] = _find(mount) in _LOCAL
+        known = self.known[mount] = _find(mount) in _LOCAL
         return known
 
 

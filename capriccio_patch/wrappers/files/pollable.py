@@ -92,7 +92,7 @@ class Streams:
             if done is not None:
                 self._yield_after_calls()
             return done
-        return self._write_rest(fd, memoryview(data).cast("B"), done or 0)
+        return self.write_rest(fd, memoryview(data).cast("B"), done or 0)
 
     def writev(self, fd: int, buffers: Any, flags: int = 0) -> int | None:
         """As ``os.writev``."""
@@ -102,7 +102,7 @@ class Streams:
             if done is not None:
                 self._yield_after_calls()
             return done
-        return self._write_rest(fd, memoryview(b"".join(buffers)), done or 0)
+        return self.write_rest(fd, memoryview(b"".join(buffers)), done or 0)
 
     def _write_first(self, fd: int, write: Callable[[], int | None]) -> int | None:
         """How much could be written at once; None on a disk."""
@@ -162,7 +162,7 @@ class Streams:
         descriptors.pass_on(d)
         return result
 
-    def _write_rest(self, fd: int, data: memoryview, done: int) -> int:
+    def write_rest(self, fd: int, data: memoryview, done: int) -> int:
         """Write what is left of `data` when its turn comes; the length of it all."""
         descriptors = self._descriptors
         d = descriptors.record(fd)
