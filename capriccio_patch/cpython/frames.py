@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 PACKAGE = __name__.partition(".")[0]
-PROGRAMS = (f"{PACKAGE}.audit", f"{PACKAGE}.bench")
+PROGRAMS = tuple(f"{PACKAGE}.{program}" for program in ("audit", "bench", "integrations"))
 
 _STDLIB = os.path.dirname(os.__file__) + "/"
 _FOLDER = os.path.dirname(os.path.dirname(__file__)) + "/"
