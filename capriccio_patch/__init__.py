@@ -23,7 +23,7 @@ with Importing():
     )
     from .backends.disk import DiskBackend, available_disk_backends, register_disk_backend
     from .backends.sockets import Backend, available_backends, register_backend
-    from .diagnosis.attach import dump
+    from .diagnosis.attach import dump, leaked
     from .errors import (
         BackendUnavailable,
         CapriccioError,
@@ -57,6 +57,7 @@ __all__ = [
     "interrupt",
     "is_patched",
     "known_schedulers",
+    "leaked",
     "offload",
     "original",
     "patch_all",

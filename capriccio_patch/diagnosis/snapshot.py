@@ -26,7 +26,7 @@ from .story import Wait, waits_of
 from .things import described
 from .waiting import top_records
 
-__all__ = ["MOST_ROWS", "snapshot"]
+__all__ = ["MOST_ROWS", "first_call", "snapshot"]
 
 MOST_ROWS = 1000
 _NAMES = 5
@@ -129,11 +129,11 @@ def _group(kernel: Kernel, group: list[Thread], wait: Wait, now: float) -> Data:
         "names": [name_of(record.ident) for record in group[:_NAMES]],
         "shortest": round(min(since, default=0.0), 3),
         "longest": round(max(since, default=0.0), 3),
-        "stack": [list(place) for place in wait.stack] or _first_call(group[0]),
+        "stack": [list(place) for place in wait.stack] or first_call(group[0]),
     }
 
 
-def _first_call(record: Thread) -> list[list[Any]]:
+def first_call(record: Thread) -> list[list[Any]]:
     """Where a thread begins that has not begun."""
     run = getattr(record.run, "func", record.run)
     target = getattr(getattr(run, "__self__", None), "_target", None) or run
