@@ -160,7 +160,7 @@ class Core:
         scheme = _epoll(backend)
         has_local = kernel.has_locals
         notifier: Any = None if scheme is None else backend._notifier
-        self._module.bind("pace", {"Kernel": Kernel}, {})
+        self._module.bind("pace", {"Kernel": Kernel}, {"step_aside": Kernel.step_aside_from_calls})
         self._module.bind(
             "kernel",
             {

@@ -138,6 +138,7 @@ int yield_now(void);                            /* Kernel.yield_ */
 int has_c_state(void);                          /* whether C code keeps something for the thread */
 int sleep_until(double deadline);               /* Kernel.sleep_until */
 int look_around(void);                          /* poll without waiting: 1 if others may want to run */
+int look_for_new(void);                         /* as look_around, for those that it wakes alone */
 int has_own_clock(void);                        /* whether the kernel's clock is `now_s` */
 
 /* ---- by subject ------------------------------------------------------------------------------ */

@@ -75,7 +75,7 @@ static Py_ssize_t read_cached(int fd, char *buffer, Py_ssize_t size, int *is_mor
         }
         if (got == 0) break;
         count += got;
-        if (yield_if_due() < 0) return -1;
+        if ((count < size ? yield_between_pieces() : yield_if_due()) < 0) return -1;
     }
     return count;
 }

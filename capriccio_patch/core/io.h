@@ -21,6 +21,7 @@ int raise_if_closed(PyObject *d);                           /* -1 with EBADF */
 
 int yield_if_due(void);
 int yield_after_calls(void);
+int yield_between_pieces(void); /* of one call, which is better ended soon */
 
 /* ---- both -------------------------------------------------------------------------------------- */
 

@@ -41,7 +41,7 @@ static PyObject *table;                   /* dict: the descriptors by number */
 static PyObject *ints[TURN + 1], *kind_sleep;
 static void **traced, **profiled, **has_local; /* words of `home`; NULL: there is none */
 static int own_turn;                      /* scheme epoll, and the clock is now_s */
-static Py_ssize_t b_fd, b_notifier, n_reader, tm_heap, tm_serial, sl_is_over;
+static Py_ssize_t b_fd, b_notifier, n_reader, tm_heap, tm_serial, sl_is_over, sl_advance;
 static PyObject *heappush, *heappop;
 
 /* What is left to Python.  Methods of Kernel: those that C stands for, and those that it calls. */
@@ -615,22 +615,55 @@ static int begin_turn(void)
 
 int has_own_clock(void) { return own_turn; }
 
-int look_around(void)
+/* Whether a thread may poll that goes on afterwards: nothing else of the kernel's is under way. */
+static inline int may_look(void)
 {
 #ifdef __linux__
-    if (!own_turn || is_dispatching || SLOT(K, k_current) == SLOT(K, k_finalizer) ||
-        SLOT(K, k_polling) == Py_True || n_ready() != 0 || dq_len(SLOT(K, k_deferred)) != 0 ||
-        dq_len(SLOT(K, k__inbox)) != 0 || PyDict_GET_SIZE(SLOT(K, k_unfinished)) != 0)
-        return PyErr_Occurred() != NULL ? -1 : 1;
+    return own_turn && !is_dispatching && SLOT(K, k_current) != SLOT(K, k_finalizer) &&
+           SLOT(K, k_polling) != Py_True && dq_len(SLOT(K, k__inbox)) == 0 &&
+           PyDict_GET_SIZE(SLOT(K, k_unfinished)) == 0;
+#else
+    return 0;
+#endif
+}
+
+/* A poll that does not wait: how many more threads can run after it; -1: raised. */
+static int look_now(void)
+{
+#ifdef __linux__
+    int before = n_ready();
+    if (before < 0) return -1;
     is_dispatching = 1;
     int failed = look(events_found, MOST);
     is_dispatching = 0;
-    if (failed) return -1;
-    int others = n_ready();
-    return others != 0 ? others : dq_len(SLOT(K, k__inbox)) != 0;
+    int after = failed ? -1 : n_ready();
+    return after < 0 ? -1 : after - before + (dq_len(SLOT(K, k__inbox)) != 0);
 #else
     return 1;
 #endif
+}
+
+int look_around(void)
+{
+    int others = n_ready();
+    if (others != 0 || dq_len(SLOT(K, k_deferred)) != 0 || !may_look()) return others < 0 ? -1 : 1;
+    return look_now();
+}
+
+int look_for_new(void)
+{
+    PyObject *slices = SLOT(K, k__slices), *advance = SLOT(slices, sl_advance);
+    if (advance == Py_None || !may_look()) return 1;
+    int woken = look_now();
+    if (woken <= 0) return woken;
+    /* They go before those that could run already, as Slices.overtake has it. */
+    PyObject *count = PyLong_FromLong(woken);
+    if (count == NULL) return -1;
+    Py_INCREF(advance);
+    int failed = dq_len(SLOT(K, k__inbox)) != 0 ? 0 : call1(advance, count);
+    Py_DECREF(advance);
+    Py_DECREF(count);
+    return failed ? -1 : woken;
 }
 
 /* ---- as Python sees them ------------------------------------------------------------------------ */
@@ -759,7 +792,8 @@ static int find_offsets(PyObject *objects)
     if (offset_of(finalizer_class, "host", &f_host) < 0 ||
         offset_of(timers_class, "_heap", &tm_heap) < 0 ||
         offset_of(timers_class, "_serial", &tm_serial) < 0 ||
-        offset_of(slices_class, "is_over", &sl_is_over) < 0)
+        offset_of(slices_class, "is_over", &sl_is_over) < 0 ||
+        offset_of(slices_class, "_advance", &sl_advance) < 0)
         return -1;
     if (backend_class == Py_None) return 0; /* another scheme */
     return offset_of(backend_class, "_fd", &b_fd) < 0 ||

@@ -4,10 +4,11 @@
 #include "io.h"
 
 #define POLL_INTERVAL 0.00005 /* kernel.slices.POLL_INTERVAL */
+#define MOST_LOOKS 8 /* between the pieces of calls, before others run that could run already */
 
 static Py_ssize_t k__calls_turn, k__calls_run, k__calls_due;
 static PyObject *zero;
-static PyObject *s_yield_if_due, *s_yield_after_calls;
+static PyObject *s_yield_if_due, *s_yield_after_calls, *s_step_aside;
 
 /* Another thread may want to run: the caller steps aside if any does. */
 static int step_aside(PyObject *slow)
@@ -21,6 +22,26 @@ int yield_if_due(void)
 {
     if (LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
     return step_aside(s_yield_if_due);
+}
+
+/* Who was looked at others for last, by address, and how often since it let others run. */
+static PyObject *looker;
+static int looks;
+
+int yield_between_pieces(void)
+{
+    if (LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
+    if (PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1) return 0;
+    if (looker != SLOT(K, k_current)) {
+        looker = SLOT(K, k_current);
+        looks = 0;
+    }
+    /* What descriptors wake runs at once.  Others that are in the midst of a call like this would
+     * only have more memory half filled: they wait a little longer. */
+    int others = ++looks > MOST_LOOKS ? 1 : look_for_new();
+    if (others <= 0) return others;
+    looks = 0;
+    return call1(s_step_aside, K);
 }
 
 int yield_after_calls(void)
@@ -63,14 +84,14 @@ const Stand_in pace_stand_ins[] = {
 
 int pace_bind(PyObject *objects, PyObject *slow)
 {
-    (void)slow;
     PyObject *cls = PyDict_GetItemString(objects, "Kernel"); /* borrowed */
     if (cls == NULL) {
         PyErr_SetString(PyExc_KeyError, "Kernel");
         return -1;
     }
     if (zero == NULL && (zero = PyFloat_FromDouble(0.0)) == NULL) return -1;
-    return offset_of(cls, "_calls_turn", &k__calls_turn) < 0 ||
+    return take(slow, "step_aside", &s_step_aside) < 0 ||
+                   offset_of(cls, "_calls_turn", &k__calls_turn) < 0 ||
                    offset_of(cls, "_calls_run", &k__calls_run) < 0 ||
                    offset_of(cls, "_calls_due", &k__calls_due) < 0
                ? -1

@@ -326,6 +326,10 @@ class Kernel(KernelState):
         elif self.clock() > self._calls_due and len(self.threads) > 1:
             self._step_aside(POLL_INTERVAL)
 
+    def step_aside_from_calls(self) -> None:
+        """As `yield_if_due`, and it is time.  For the compiled core."""
+        self._step_aside(POLL_INTERVAL)
+
     def poll_if_due(self) -> None:
         """As `yield_if_due`, for a thread that is about to park: poll before the next one runs."""
         if self.clock() - self.now > POLL_INTERVAL:

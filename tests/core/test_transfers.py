@@ -410,3 +410,32 @@ def test_nothing_of_a_file_is_held_after_a_call(files: None, tmp_path: Path) -> 
         assert [sys.getrefcount(each) for each in (room, data, file)] == before
     os.close(reader)
     os.close(writer)
+
+
+@pytest.mark.parametrize("interval", [0.0005, 0])
+def test_others_run_between_the_pieces_of_a_read(
+    files: None, tmp_path: Path, interval: float
+) -> None:
+    """Those whom a timer wakes, and those that could run already."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 25))
+    turns = 0
+    is_over = False
+
+    def take_turns() -> None:
+        nonlocal turns
+        while not is_over:
+            turns += 1
+            time.sleep(interval)
+
+    thread = threading.Thread(target=take_turns)
+    thread.start()
+    time.sleep(0)
+    with io.FileIO(path) as file:
+        room = bytearray(1 << 25)
+        before = turns
+        assert file.readinto(room) == len(room)
+        after = turns
+    is_over = True
+    thread.join()
+    assert after > before
