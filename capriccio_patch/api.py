@@ -1,8 +1,7 @@
 """``patch_all``, its undo, and what a program may ask of the patch in force.
 
-What is taken over are rows of data (`wrappers.table`), which `patching.apply` applies in order and
-puts back in reverse.  This module puts the runtime together and is the only one that knows what is
-in force.
+What is taken over are rows of data (`wrappers.table`), which `patching.apply` applies, and puts
+back in reverse.  This module puts the runtime together; it alone knows what is in force.
 """
 
 from __future__ import annotations
@@ -41,6 +40,7 @@ from .patching.children import set_environment
 from .patching.offload import Offload
 from .patching.outcome import Outcome, draw, recorded
 from .patching.policy import blocked_for, create_policy, slice_for
+from .patching.refusals import with_refusals
 from .patching.select import Selection
 from .preemption.watchdog import Watchdog
 from .wrappers.base import Patch, Runtime
@@ -114,8 +114,8 @@ class _Applied(Application):
             self._opened = opened.pop_all()
 
     def _wanted(self, rows: list[Patch]) -> list[Patch]:
-        wanted = [row for row in rows if self.selection.wants(row)]
-        return self.core.rows(with_checkpoints(self.runtime.kernel, wanted))
+        rows = with_refusals([*filter(self.selection.wants, rows)], self.core.stands_for())
+        return self.core.rows(with_checkpoints(self.runtime.kernel, rows))
 
     def imported(self, module: ModuleType) -> None:
         """A module is there whose rows were put off until its import, or one of the program's own

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import heappop, heappush
 from typing import Any
 
@@ -122,10 +122,15 @@ class Core:
 
     def rows(self, rows: list[Patch]) -> list[Patch]:
         """`rows`, with C's functions where there are any."""
+        names = self.stands_for()
+        return [self._row(row) if row.name in names else row for row in rows]
+
+    def stands_for(self) -> Collection[str]:
+        """The names of the rows for which there are functions of C."""
         kernel = self._kernel
         if self._module is None or kernel is None or Abilities(kernel.scheduler).checkpoint:
-            return rows
-        return [self._row(row) for row in rows]
+            return ()
+        return {*table.METHODS, *table.BUILTINS}
 
     def close(self) -> None:
         """The patch is undone, or C is not to be used after all."""

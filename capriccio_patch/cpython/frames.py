@@ -36,6 +36,7 @@ __all__ = [
     "is_of_the_package",
     "is_ours",
     "is_stdlib",
+    "is_unseen",
     "program_part",
     "register",
     "stand_in",
@@ -203,6 +204,11 @@ def unseen(code: CodeType) -> CodeType:
     for place in range(resume, resume + 1 + _RESUME_CACHES):
         instructions[2 * place] = opmap["NOP"]
     return code.replace(co_code=bytes(instructions))
+
+
+def is_unseen(code: CodeType) -> bool:
+    """Whether it was made by `unseen`."""
+    return opmap["RESUME"] not in code.co_code[::2]
 
 
 def _code(function: Any) -> CodeType:

@@ -27,7 +27,14 @@ from ..cpython.modules import is_standard, standard
 from ..errors import CapriccioWarning
 from ..wrappers.base import Existing, Patch
 
-__all__ = ["Application", "find", "found_at", "no_collections", "when_imported"]
+__all__ = [
+    "Application",
+    "find",
+    "found_at",
+    "import_targets",
+    "no_collections",
+    "when_imported",
+]
 
 
 class _Deferred(ModuleType):
@@ -92,9 +99,7 @@ class Application:
 
         `again` makes the rows for another module of the name that given rows have.
         """
-        for module in dict.fromkeys(row.module for row in rows if row.owner is None):
-            if module not in sys.modules:
-                _import(module)  # not by locks of which half are taken over
+        import_targets(rows)  # not by locks of which half are taken over
         for row in rows:
             self.apply(row)
         _rehash()
@@ -229,11 +234,14 @@ def no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _import(module: str) -> None:
-    try:
-        import_module(module)
-    except ImportError:
-        pass  # its rows will say so
+def import_targets(rows: list[Patch]) -> None:
+    """Import the modules in which `rows` find what they take over."""
+    for module in dict.fromkeys(row.module for row in rows if row.owner is None):
+        if module not in sys.modules:
+            try:
+                import_module(module)
+            except ImportError:
+                pass  # its rows will say so
 
 
 def find(row: Patch) -> tuple[Any, str, Any]:

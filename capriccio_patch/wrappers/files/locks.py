@@ -167,7 +167,11 @@ def _attempted(attempt: Callable[[], Any]) -> tuple[Any] | None:
 
 def _number(fd: Any) -> Any:
     """The descriptor's number, or what the original refuses."""
-    return fd.fileno() if hasattr(fd, "fileno") else fd
+    if hasattr(fd, "fileno"):
+        return fd.fileno()
+    if not isinstance(fd, int):
+        raise TypeError("argument must be an int, or have a fileno() method.")
+    return fd
 
 
 def _make_flock(runtime: Runtime, locks: _FileLocks) -> Any:
@@ -209,7 +213,7 @@ def _make_lockf(runtime: Runtime, locks: _FileLocks) -> Any:
     def lockf(fd: Any, cmd: Any, *rest: Any) -> Any:
         if type(fd) is bool:
             return as_caller(original, fd, cmd, *rest)
-        if not kernel.is_mine():
+        if not kernel.is_mine() or len(rest) > 3:
             return original(fd, cmd, *rest)
         number, operation = _number(fd), index(cmd)
         kind = operation & ~fcntl.LOCK_NB

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _imp
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from ...cpython import originals
@@ -70,7 +71,8 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
     def execution(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def execute(module: Any, /) -> Any:
             result = function(module)
-            executed(module)
+            if isinstance(module, ModuleType):
+                executed(module)
             return result
 
         return execute
