@@ -115,3 +115,43 @@ def test_greenlets_of_one_thread_switch_as_ever() -> None:
         thread.join()
     assert found.count("parked") == 3
     assert found.count(((1,), {"two": 2})) == 3
+
+
+def test_one_that_has_run_keeps_to_its_thread(patched: None) -> None:
+    foreign: list[Any] = []
+    made, over = threading.Event(), threading.Event()
+
+    def other() -> None:
+        foreign.append(greenlet.greenlet(lambda: None))
+        foreign.append(greenlet.getcurrent())
+        made.set()
+        over.wait()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    made.wait()
+    mine = greenlet.getcurrent()
+    begun = greenlet.greenlet(lambda: mine.switch("begun"))
+    dead = greenlet.greenlet(lambda: None)
+    new = greenlet.greenlet(lambda: "new")
+    assert begun.switch() == "begun"
+    dead.switch()
+    for parent in foreign:
+        for each in (begun, dead):
+            with pytest.raises(ValueError, match="parent cannot be on a different thread"):
+                each.parent = parent
+            assert each.parent is mine
+        new.parent = parent
+        assert new.parent is parent
+    new.parent = begun
+    with pytest.raises(ValueError, match="cyclic parent chain"):
+        begun.parent = new
+    with pytest.raises(TypeError, match="Expected any type of greenlet"):
+        begun.parent = None  # type: ignore[assignment]
+    with pytest.raises(AttributeError, match="delete"):
+        del begun.parent
+    new.parent = mine
+    assert new.switch() == "new"
+    begun.switch()
+    over.set()
+    thread.join()
