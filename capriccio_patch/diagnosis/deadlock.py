@@ -108,7 +108,7 @@ class Deadlocks:
         kernel = self._kernel
         if kernel.on_top:
             return all(map(is_stuck_inside, top_records(kernel)))
-        return all(map(is_stuck_inside, kernel.threads.values()))
+        return all(map(is_stuck_inside, list(kernel.threads.values())))
 
     def _tell_of_all(self, period: tuple[float, int]) -> None:
         """Nothing can run: say so."""

@@ -57,9 +57,9 @@ def is_stuck_inside(thread: Thread) -> bool:
 
 
 def awaited_ends(threads: Iterable[Thread]) -> dict[int, Thread]:
-    """By the id of what is waited for until a thread ends: that thread."""
+    """By the id of what is waited for until a thread ends: that thread.  Any OS thread."""
     ends = {}
-    for thread in threads:
+    for thread in list(threads):  # which come and go
         handle = getattr(thread.on_exit, "__self__", None)
         if handle is not None:
             ends[id(handle)] = thread

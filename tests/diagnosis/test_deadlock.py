@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import pytest
 
+from capriccio_patch.diagnosis.waiting import awaited_ends
 from tests.conftest import RunScript
 
 HEAD = """
@@ -282,3 +284,16 @@ def test_off_is_off(run_script: RunScript) -> None:
         os._exit(0)
     """
     assert told(run_script, textwrap.dedent(end) + textwrap.dedent(main), "off") == "silent\n"
+
+
+def test_threads_may_come_while_another_os_thread_looks_at_them() -> None:
+    threads: dict[int, Any] = {}
+
+    class Coming:
+        @property
+        def on_exit(self) -> None:
+            threads[len(threads)] = self
+
+    threads[0] = Coming()
+    assert awaited_ends(threads.values()) == {}
+    assert len(threads) == 2
