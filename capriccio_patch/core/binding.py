@@ -78,6 +78,9 @@ class Core:
     def _load(self) -> None:
         from . import _core  # type: ignore[attr-defined]
 
+        named = {*table.KERNEL, *table.METHODS.values(), *table.BUILTINS.values()}
+        if set(_core.STAND_INS) != named:
+            raise SystemError("it was built from other sources")
         before = originals.monotonic()
         if not before <= _core.now() <= originals.monotonic():
             raise SystemError("its clock is not that of time.monotonic")

@@ -15,7 +15,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.contracts.thread import Thread
-from capriccio_patch.core import binding
+from capriccio_patch.core import binding, table
 from capriccio_patch.core.binding import COMPILED, Core
 from capriccio_patch.errors import PatchError
 from capriccio_patch.kernel.core import Kernel
@@ -173,6 +173,13 @@ def test_sleep_refuses_what_stock_refuses(compiled: None, patched: None, seconds
     with pytest.raises(expected.type) as found:
         time.sleep(seconds)
     assert str(found.value) == str(expected.value)
+
+
+def test_what_was_built_from_other_sources_is_not_used(
+    compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capriccio_patch.core.table.KERNEL", (*table.KERNEL, "more"))
+    assert Core("auto").form == "it does not fit: it was built from other sources"
 
 
 def test_a_record_with_other_fields_is_noticed(
