@@ -184,7 +184,7 @@ TABLE: tuple[Library, ...] = (
     Library(
         "pyzmq",
         (
-            Calls("zmq", ("proxy", "proxy_steerable", "Context.term"), leaves=True),
+            Calls("zmq", ("proxy", "proxy_steerable", "sugar.proxy", "Context.term"), leaves=True),
             Calls("zmq.devices", ("proxy", "basedevice.proxy"), leaves=True),
         ),
         adapter="pyzmq",

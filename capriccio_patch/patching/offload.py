@@ -60,6 +60,9 @@ class Offload:
         self._when_imported = when_imported
         self._in_force: dict[int, Any] = {}
         """By id: functions that are offloaded, or that do the offloading."""
+        self._attributes: dict[int, Any] = {}
+        """By id of a function that can only be replaced where it is an attribute of a module: what
+        replaces it."""
         self.names: dict[str, bool] = {}
         """Whether each is in force; one that is not waits for its import."""
         undo.append(self.names.clear)
@@ -108,6 +111,9 @@ class Offload:
     def _put_in_force(self, target: _Target, offloaded: Offloader) -> None:
         function = target.function
         if id(function) in self._in_force:
+            if id(function) in self._attributes:  # of another module as well
+                found = self._attributes[id(function)]
+                self._apply(Patch("offload", target.module, target.path, found))
             return
         self._in_force[id(function)] = function
         if isinstance(function, FunctionType):
@@ -119,6 +125,8 @@ class Offload:
             replacement = classmethod(replacement)
         elif isinstance(target.found, staticmethod):
             replacement = staticmethod(replacement)
+        if not isinstance(function, BuiltinFunctionType) and not isinstance(target.parent, type):
+            self._attributes[id(function)] = replacement
         self._apply(Patch("offload", target.module, target.path, replacement))
 
 

@@ -125,20 +125,22 @@ context.destroy(0)
     )
 
 
-def test_a_proxy_runs_beside_its_clients(run_script: Any) -> None:
+@pytest.mark.parametrize("call", ["proxy, args=(front, back)", "device, args=(3, front, back)"])
+@pytest.mark.filterwarnings("ignore:zmq.device:DeprecationWarning")
+def test_a_proxy_runs_beside_its_clients(run_script: Any, call: str) -> None:
     run_script(
         HEAD
         + """
 front, client = pair(zmq.ROUTER, zmq.REQ)
 back, worker = pair(zmq.DEALER, zmq.REP)
-threading.Thread(target=zmq.proxy, args=(front, back), daemon=True).start()
+threading.Thread(target=zmq.CALL, daemon=True).start()
 threading.Thread(target=lambda: worker.send(worker.recv() + b"!"), daemon=True).start()
 client.send(b"hello")
 assert client.recv() == b"hello!"
 assert "pyzmq" in capriccio_patch.status()["libraries"]
 import os
 os._exit(0)
-"""
+""".replace("CALL", call)
     )
 
 
