@@ -16,6 +16,7 @@ from html import escape
 from math import log10, sqrt
 
 from .model import BlockingGraph, Edge, Node
+from .page import page
 
 __all__ = ["drawn"]
 
@@ -25,49 +26,32 @@ COLUMN, ROW, MARGIN = 330, 150, 60
 SMALLEST, LARGEST = 9.0, 46.0  # radii
 TAKES = 0.02  # descriptors a move, on average
 
+# Of nodes; none is red or green, which on an edge means that descriptors are opened or closed.
 _COLOURS = {
     "start": "#9aa5b1",
     "end": "#9aa5b1",
-    "accept": "#b07aa1",
+    "accept": "#d37295",
     "read": "#4e79a7",
     "write": "#f28e2b",
-    "sleep": "#59a14f",
-    "lock": "#e15759",
-    "rlock": "#e15759",
-    "condition": "#e15759",
-    "event": "#e15759",
+    "sleep": "#86bcb6",
+    "lock": "#8c6bb1",
+    "rlock": "#8c6bb1",
+    "condition": "#8c6bb1",
+    "event": "#8c6bb1",
     "queue": "#edc948",
     "select": "#76b7b2",
 }
 _OTHER = "#bab0ac"
 _GREY, _RED, _GREEN = "#8a94a0", "#d62728", "#2ca02c"
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Blocking graph</title>
-<style>
-body {{ font: 14px sans-serif; margin: 2em; color: #222 }}
-table {{ border-collapse: collapse; margin-top: 1em }}
-td, th {{ padding: 3px 10px; border-bottom: 1px solid #ddd; text-align: right }}
-td:nth-child(-n+3), th:nth-child(-n+3) {{ text-align: left }}
-pre {{ margin: 0; font-size: 12px; color: #555 }}
-svg {{ max-width: 100%; height: auto }}
-</style></head><body>
-<h1>Blocking graph</h1><p>{summary}</p>
-{picture}
-<h2>Nodes</h2><table><tr><th>no.</th><th>kind</th><th>place</th><th>parked</th><th>on average</th>
-<th>went on</th><th>CPU, ms</th><th>memory, KiB</th><th>descriptors</th></tr>
-{nodes}</table>
-<h2>Edges</h2><table><tr><th>from</th><th>to</th><th></th><th>moves</th><th>CPU, ms</th>
-<th>memory, KiB</th><th>descriptors</th></tr>
-{edges}</table></body></html>
-"""
-
 
 def drawn(graph: BlockingGraph, kind: str) -> str:
     """`graph` as text of a `kind`: ``svg``, ``html``, ``dot`` or ``json``."""
     if kind == "json":
         return json.dumps(graph.as_dict(), indent=1)
-    return {"svg": _svg, "html": _html, "dot": _dot}[kind](graph)
+    if kind == "html":
+        return page(graph, _svg(graph), _summary(graph))
+    return {"svg": _svg, "dot": _dot}[kind](graph)
 
 
 def _selected(graph: BlockingGraph) -> tuple[list[Node], list[Edge]]:
@@ -202,7 +186,7 @@ def _svg(graph: BlockingGraph) -> str:
     ]
     parts += [_node(node, at[node.number], radius[node.number]) for node in nodes]
     parts += labels
-    parts.append(_legend(height))
+    parts.append(_legend(height, {node.kind for node in nodes}))
     parts.append("</svg>\n")
     return "\n".join(parts)
 
@@ -312,12 +296,18 @@ def _towards(x: float, y: float, to_x: float, to_y: float, far: float) -> tuple[
     return x + (to_x - x) / length * far, y + (to_y - y) / length * far
 
 
-def _legend(height: int) -> str:
+def _legend(height: int, kinds: set[str]) -> str:
+    swatches = " ".join(
+        f'<tspan fill="{_COLOURS.get(kind, _OTHER)}">\u25cf</tspan> {escape(kind)}'
+        for kind in sorted(kinds)
+        if kind
+    )
     return (
-        f'<text x="20" y="{height - 20}" fill="#555" font-size="11">Area of a disc: threads parked '
-        f"there on average. Width of an edge: its traffic. "
-        f'<tspan fill="{_RED}">Red: opens descriptors.</tspan> '
-        f'<tspan fill="{_GREEN}">Green: closes them.</tspan></text>'
+        f'<text x="20" y="{height - 38}" fill="#555" font-size="11">Discs, by what is waited for: '
+        f"{swatches}. Area: threads parked there on average.</text>"
+        f'<text x="20" y="{height - 20}" fill="#555" font-size="11">Edges: moves from one place to '
+        f'the next. Width: their number. <tspan fill="{_RED}">Red: a move opens descriptors.'
+        f'</tspan> <tspan fill="{_GREEN}">Green: it closes some.</tspan></text>'
     )
 
 
@@ -326,46 +316,6 @@ def _number(value: int) -> str:
 
 
 # -- the others ----------------------------------------------------------------------------------
-
-
-def _html(graph: BlockingGraph) -> str:
-    def cells(*values: object) -> str:
-        return "<tr>" + "".join(f"<td>{value}</td>" for value in values) + "</tr>"
-
-    def averages(each: Node | Edge) -> tuple[str, str, str]:
-        return f"{each.cpu * 1e3:.3f}", f"{each.memory / 1024:+.1f}", f"{each.descriptors:+.2f}"
-
-    names = {node.number: f"{node.kind} {node.name}" for node in graph.nodes}
-    nodes = [
-        cells(
-            node.number,
-            escape(node.kind),
-            f"<details><summary>{escape(node.name)}</summary><pre>"
-            + escape("\n".join(f"{file}:{line} {name}" for file, line, name in node.chain))
-            + "</pre></details>",
-            node.parked,
-            f"{node.mean_parked:.2f}",
-            _number(node.moves),
-            *averages(node),
-        )
-        for node in sorted(graph.nodes, key=lambda node: -node.moves)
-    ]
-    edges = [
-        cells(
-            escape(names[edge.source]),
-            escape(names[edge.target]),
-            "",
-            _number(edge.moves),
-            *averages(edge),
-        )
-        for edge in sorted(graph.edges, key=lambda edge: -edge.moves)
-    ]
-    return _PAGE.format(
-        summary=escape(_summary(graph)),
-        picture=_svg(graph),
-        nodes="\n".join(nodes),
-        edges="\n".join(edges),
-    )
 
 
 def _dot(graph: BlockingGraph) -> str:
