@@ -44,7 +44,6 @@ from .patching.refusals import with_refusals
 from .patching.select import Selection
 from .preemption.watchdog import Watchdog
 from .wrappers.base import Patch, Runtime
-from .wrappers.table import Table
 
 __all__ = [
     "blocking_graph",
@@ -96,8 +95,7 @@ class _Applied(Application):
             opened.callback(attach(kernel, self.watchdog, settings))
             self.outcome = Outcome(kernel)
             with needed():
-                self.table = Table(self.runtime, self.watchdog, self.executed, self.failed)
-            core.bind_transfers(self.runtime, self.table.mode)
+                self.table = core.table(self.runtime, self.watchdog, self.executed, self.failed)
             self.offload = Offload(
                 self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
             )

@@ -18,6 +18,7 @@ import ctypes
 from collections import deque
 from collections.abc import Callable, Collection
 from heapq import heappop, heappush
+from types import FunctionType
 from typing import Any
 
 from ..backends.notifier import Notifier
@@ -32,9 +33,11 @@ from ..kernel import lifecycle
 from ..kernel.core import Kernel
 from ..kernel.slices import Slices
 from ..kernel.timers import Timers
-from ..wrappers.base import Patch, Runtime
+from ..preemption.watchdog import Watchdog
+from ..wrappers.base import Patch, Runtime, name_as
 from ..wrappers.sockets.mode import SocketMode
-from . import table, transfers
+from ..wrappers.table import Table
+from . import table, transfers, waiting
 
 __all__ = ["COMPILED", "Core"]
 
@@ -60,6 +63,8 @@ class Core:
         self._kernel: Kernel | None = None
         self._left: dict[str, str] = {}
         """By subject: why it stays Python's."""
+        self._made: set[str] = set()
+        """The rows that are C's."""
         if self.form == COMPILED:
             try:
                 self._load()
@@ -84,6 +89,7 @@ class Core:
         before = originals.monotonic()
         if not before <= _core.now() <= originals.monotonic():
             raise SystemError("its clock is not that of time.monotonic")
+        waiting.try_locks(_core)
         for name in table.KERNEL:
             slow = Kernel.__dict__[name]
             setattr(CompiledKernel, name, _core.method(CompiledKernel, name, slow, slow, name, ""))
@@ -114,14 +120,36 @@ class Core:
             self.close()
             self.form = f"it does not fit: {error}"
 
-    def bind_transfers(self, runtime: Runtime, mode: SocketMode) -> None:
+    def _bind_transfers(self, runtime: Runtime, mode: SocketMode) -> None:
         """Have C work on sockets, whose timeouts are `mode`'s, and on files."""
         if self._module is None or self._waits is None:
             return
         transfers.bind_waits(self._module, self._waits)
         self._left |= transfers.bind(self._module, runtime, mode)
+
+    def _for_rows(self) -> Any:
+        """The module of C, if rows are to be C's; else None."""
+        kernel = self._kernel
+        if self._module is None or kernel is None or Abilities(kernel.scheduler).checkpoint:
+            return None
+        return self._module
+
+    def table(
+        self,
+        runtime: Runtime,
+        watchdog: Watchdog,
+        executed: Callable[[Any], Any],
+        failed: dict[str, str],
+    ) -> Table:
+        """What the patch takes over; the arguments are those of `Table`.  C works on it then."""
+        module = self._for_rows()
+        made = Table(runtime, watchdog, executed, failed, module)
+        if module is not None:
+            self._left |= waiting.bind(module, runtime.kernel, made.parts)
+        self._bind_transfers(runtime, made.mode)
         for subject, reason in self._left.items():
             self.form += f", but for {subject}: {reason}"
+        return made
 
     def rows(self, rows: list[Patch]) -> list[Patch]:
         """`rows`, with C's functions where there are any."""
@@ -130,10 +158,7 @@ class Core:
 
     def stands_for(self) -> Collection[str]:
         """The names of the rows for which there are functions of C."""
-        kernel = self._kernel
-        if self._module is None or kernel is None or Abilities(kernel.scheduler).checkpoint:
-            return ()
-        return {*table.METHODS, *table.BUILTINS}
+        return () if self._for_rows() is None else {*table.METHODS, *table.BUILTINS}
 
     def close(self) -> None:
         """The patch is undone, or C is not to be used after all."""
@@ -148,16 +173,23 @@ class Core:
         if stock is None:
             return row
         which = table.BUILTINS.get(row.name) or table.METHODS.get(row.name, "")
-        if transfers.SUBJECTS.get(which.partition("_")[0]) in self._left:
+        first = which.partition("_")[0]
+        subject = transfers.SUBJECTS.get(first) or waiting.SUBJECTS.get(first)
+        if subject in self._left:
             return row
         if row.name in table.BUILTINS:
             made = self._module.builtin(
                 table.BUILTINS[row.name], slow, interpose.clone(stock), name, ""
             )
-        elif row.name in table.METHODS:
+        elif row.name in table.METHODS and row.name not in self._made:
+            if subject == "queue":
+                waiting.bind_queue(self._module)
+            if isinstance(slow, FunctionType):  # its name shows in messages
+                name_as(slow, owner, name, stock)
             made = self._module.method(owner, which, slow, stock, name, _text(stock))
         else:
             return row
+        self._made.add(row.name)
         return row._replace(replacement=made)
 
     def _bind_kernel(self) -> None:

@@ -153,5 +153,11 @@ int pace_bind(PyObject *objects, PyObject *slow);
 int waits_bind(PyObject *objects, PyObject *slow);
 int sockets_bind(PyObject *objects, PyObject *slow);
 int files_bind(PyObject *objects, PyObject *slow);
+extern const Stand_in locks_stand_ins[], queues_stand_ins[];
+extern PyMethodDef locks_functions[];
+int locks_bind(PyObject *objects, PyObject *slow);
+int conditions_bind(PyObject *objects, PyObject *slow);
+int queue_bind(PyObject *objects, PyObject *slow);
+int simple_queue_bind(PyObject *objects, PyObject *slow);
 
 #endif

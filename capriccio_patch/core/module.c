@@ -9,16 +9,26 @@
 #include <string.h>
 
 static const Stand_in *const stand_ins[] = {
-    kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, files_stand_ins,
+    kernel_stand_ins, stacks_stand_ins, pace_stand_ins,   sockets_stand_ins,
+    files_stand_ins,  locks_stand_ins,  queues_stand_ins,
 };
 
 typedef struct {
     const char *name;
     int (*bind)(PyObject *objects, PyObject *slow);
 } Subject;
-static const Subject subjects[] = {{"kernel", kernel_bind}, {"stacks", stacks_bind},
-                                   {"pace", pace_bind},     {"waits", waits_bind},
-                                   {"sockets", sockets_bind}, {"files", files_bind}};
+static const Subject subjects[] = {
+    {"kernel", kernel_bind},
+    {"stacks", stacks_bind},
+    {"pace", pace_bind},
+    {"waits", waits_bind},
+    {"sockets", sockets_bind},
+    {"files", files_bind},
+    {"locks", locks_bind},
+    {"conditions", conditions_bind},
+    {"queue", queue_bind},
+    {"simple_queue", simple_queue_bind},
+};
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -213,7 +223,9 @@ static int execute(PyObject *module)
         PyErr_SetString(PyExc_ImportError, "the compiled core is for the main interpreter");
         return -1;
     }
-    if (PyModule_AddFunctions(module, libc_functions) < 0) return -1;
+    if (PyModule_AddFunctions(module, libc_functions) < 0 ||
+        PyModule_AddFunctions(module, locks_functions) < 0)
+        return -1;
     PyObject *names = PyList_New(0);
     if (names == NULL) return -1;
     for (size_t i = 0; i < COUNT(stand_ins); i++)

@@ -86,8 +86,27 @@ def _call(kernel: Kernel, thread: Thread) -> Call:
     is_lock = thread.kind in ("lock", "rlock") and type(call.thing).__name__ != "_ModuleLock"
     if call.thing is None or is_lock:
         # Of a lock inside something else the holder is that of the lock.
-        return Call(call.name or thread.kind, thread.object)
+        return Call(call.name or _in_c(thread), thread.object)
     return call
+
+
+_VERBS = {
+    "condition": "wait",
+    "event": "wait",
+    "lock": "acquire",
+    "queue": "get",
+    "rlock": "acquire",
+}
+"""By kind of a wait: which method of the thing it is, where C has made it and there is no frame."""
+
+
+def _in_c(thread: Thread) -> str:
+    thing, verb = thread.object, _VERBS.get(thread.kind)
+    if verb is None or thing is None:
+        return thread.kind
+    if thread.kind == "condition" and hasattr(thing, "maxsize"):
+        verb = "put" if len(thing.queue) else "get"
+    return f"{type(thing).__name__}.{verb}"
 
 
 def _can_be_held(thing: Any) -> bool:

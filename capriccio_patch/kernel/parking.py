@@ -118,21 +118,10 @@ class Lot:
         waiting = self.waiting
         key = self._key(thing)
         while key in waiting:
-            thread: Any
-            slot: Any = waiting[key]
-            if slot.__class__ is not WaitQueue:
-                thread = slot
-                del waiting[key]
-            else:
-                thread = first_of(slot)
-                let_finalizers_come()
-                if key not in waiting or waiting[key] is not slot or thread not in slot:
-                    continue
-                del slot[thread]
-                if not slot:
-                    del waiting[key]
-            kernel.resume(thread)
-            return True
+            thread = self.first(thing)
+            if thread is not None and self.withdraw(thing, thread):
+                kernel.resume(thread)
+                return True
         return False
 
     def wake_all(self, thing: Any) -> None:
@@ -148,6 +137,20 @@ class Lot:
     def waiters(self, thing: Any) -> list[Thread]:
         """All who wait for `thing`, in order."""
         return _listed(self.waiting.get(self._key(thing)))
+
+    def first(self, thing: Any) -> Thread | None:
+        """Who has waited longest for `thing`, as far as is known."""
+        key = self._key(thing)
+        waiting = self.waiting
+        while key in waiting:
+            slot: Any = waiting[key]
+            if slot.__class__ is not WaitQueue:
+                return slot  # type: ignore[no-any-return]
+            thread = first_of(slot)
+            let_finalizers_come()
+            if thread is not None:
+                return thread
+        return None
 
     def add(self, thing: Any, me: Thread, *, first: bool = False) -> None:
         """`me`, which has begun to wait, queues for `thing`; with `first` before all others."""
@@ -178,15 +181,18 @@ class Lot:
     def withdraw(self, thing: Any, me: Thread) -> bool:
         """`me` waits no longer for `thing`; False if it was woken already."""
         key = self._key(thing)
-        slot = self.waiting.get(key)
+        waiting = self.waiting
+        if key not in waiting:
+            return False
+        slot: Any = waiting[key]
         if slot is me:
-            del self.waiting[key]
+            del waiting[key]
             return True
-        if type(slot) is not WaitQueue or me not in slot:
+        if slot.__class__ is not WaitQueue or me not in slot:
             return False
         del slot[me]
         if not slot:
-            del self.waiting[key]
+            del waiting[key]
         return True
 
 

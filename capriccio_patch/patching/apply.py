@@ -25,7 +25,7 @@ from typing import Any
 from ..cpython import interpose
 from ..cpython.modules import is_standard, standard
 from ..errors import CapriccioWarning
-from ..wrappers.base import Existing, Patch
+from ..wrappers.base import Existing, Patch, name_as
 
 __all__ = [
     "Application",
@@ -165,11 +165,7 @@ class Application:
         replacement = row.replacement
         in_c = type(replacement) is MethodDescriptorType  # which has all of it
         if callable(replacement) and hasattr(replacement, "__name__") and not in_c:
-            replacement.__name__ = attribute
-            replacement.__qualname__ = f"{cls.__qualname__}.{attribute}"
-            replacement.__doc__ = found.__doc__
-            replacement.__module__ = cls.__module__  # where pickle looks for it
-            replacement.__annotations__ = {}  # `help` and `signature` show none of C's methods
+            name_as(replacement, cls, attribute, found)
         interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
         if own:
             self.undo.append(

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..cpython import originals
+from ..cpython.modules import standard
 from ..io.descriptors import Descriptors
 from ..io.disk import Disk
 from ..io.workers import Workers
 from ..kernel.core import Kernel
 
-__all__ = ["Existing", "Late", "Method", "Offloader", "Patch", "Runtime", "is_path", "seconds"]
+__all__ = [
+    "Existing",
+    "Late",
+    "Method",
+    "Offloader",
+    "Patch",
+    "Runtime",
+    "is_path",
+    "name_as",
+    "seconds",
+]
 
 Offloader = Callable[[Any], Callable[..., Any]]
 """Makes of a function one that does the same on a worker's OS thread."""
@@ -61,8 +71,13 @@ class Patch(NamedTuple):
 
     def parent(self) -> Any:
         """The class or module that has it as an attribute; None if it is not to be found."""
-        found = sys.modules.get(self.module) if self.owner is None else self.owner
-        for name in self.path.split(".")[:-1] if self.owner is None else ():
+        if self.owner is not None:
+            return self.owner
+        try:
+            found = standard(self.module)
+        except ModuleNotFoundError:
+            return None
+        for name in self.path.split(".")[:-1]:
             found = getattr(found, name, None)
         return found
 
@@ -101,6 +116,15 @@ class Method:
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self.unbound if instance is None else self.bind(instance, type(instance))
+
+
+def name_as(function: Any, cls: type, name: str, found: Any) -> None:
+    """Give `function` the names and the text of `found`, the attribute `name` of `cls`."""
+    function.__name__ = name
+    function.__qualname__ = f"{cls.__qualname__}.{name}"
+    function.__doc__ = found.__doc__
+    function.__module__ = cls.__module__  # where pickle looks for it
+    function.__annotations__ = {}  # `help` and `signature` show none of C's methods
 
 
 def is_path(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from ..cpython.modules import imported
@@ -30,18 +30,32 @@ from .threads import (
     faulthandler,
     greenlets,
     import_lock,
-    locks,
     queue,
-    simple_queue,
     start,
     switchinterval,
     tracing,
     uncaught,
 )
 from .threads import introspection as sys_
+from .threads.lock_waits import LockWaits
+from .threads.locks import Locks
+from .threads.owned_rlocks import OwnedRLocks
+from .threads.rlocks import RLocks
+from .threads.simple_queue import SimpleQueues
 from .threads.waiters import Waits
 
-__all__ = ["Table"]
+__all__ = ["Table", "ThreadParts"]
+
+
+class ThreadParts(NamedTuple):
+    """Who waits for what of `threading`'s, and `queue`'s."""
+
+    lock_waits: LockWaits
+    rlock_waits: LockWaits
+    c_released: WeakSet[Any]
+    """The locks that C releases without calling us."""
+    waits: Waits
+    simple_queues: SimpleQueues
 
 
 class Table:
@@ -53,21 +67,27 @@ class Table:
         watchdog: Watchdog,
         executed: Callable[[Any], Any],
         failed: dict[str, str],
+        core: Any = None,
     ) -> None:
         """`executed` is called with each C module that is executed while the patch is in force.
 
-        In `failed` is noted, by module, why there are no rows for it.
+        In `failed` is noted, by module, why there are no rows for it.  `core` is the module of C,
+        if that is to keep who owns recursive locks.
         """
         c_released: WeakSet[Any] = WeakSet()
         used = cpu_time.CpuTime(runtime)
-        plain = locks.locks(runtime, c_released)
-        recursive = locks.rlocks(runtime)
+        plain = Locks(runtime, c_released)
+        recursive = RLocks(runtime) if core is None else OwnedRLocks(runtime, core)
         waits = Waits(runtime.kernel)
+        simple = SimpleQueues(runtime)
         look_ups = names.pool_of(runtime.kernel)
         self.mode = mode = SocketMode(runtime)
         """What sockets are to the program."""
         self._runtime = runtime
-        self.existing: tuple[Existing, ...] = (recursive.existing, mode.existing)
+        self.parts = ThreadParts(plain.waits, recursive.waits, c_released, waits, simple)
+        """What the compiled core works on."""
+        existing = (recursive.existing, mode.existing)
+        self.existing: tuple[Existing, ...] = tuple(each for each in existing if each is not None)
         """What is done with objects that exist already."""
         self.offloaded = call.maker(runtime)
         """How a function is offloaded of which nothing is known."""
@@ -89,9 +109,9 @@ class Table:
             *used.patches(),
             *import_lock.patches(runtime, executed),
             *start.patches(runtime, c_released),
-            *plain.rows,
-            *recursive.rows,
-            *conditions.patches(waits, plain.waits, recursive.held),
+            *plain.rows(),
+            *recursive.rows(),
+            *conditions.patches(waits, recursive.held),
             *events.patches(waits),
             *sys_.patches(runtime),
             *tracing.patches(),
@@ -99,7 +119,7 @@ class Table:
             *switchinterval.patches(watchdog),
             *greenlets.patches(runtime),
             *async_exc.patches(runtime),
-            *simple_queue.patches(runtime),
+            *simple.rows(),
             *names.patches(look_ups),
             *methods.patches(runtime, mode, names.resolver(look_ups)),
             *select.patches(runtime),
@@ -119,7 +139,7 @@ class Table:
     def again(self, rows: list[Patch], module: Any) -> list[Patch]:
         """The rows for another module of the name of one whose `rows` have been applied."""
         if module.__name__ == "_queue":
-            return simple_queue.patches(self._runtime, module)
+            return SimpleQueues(self._runtime, module).rows()
         return [row._replace(owner=module) for row in rows if "." not in row.path]
 
     def awaited(self) -> list[Late]:

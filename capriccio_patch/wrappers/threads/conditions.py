@@ -21,7 +21,6 @@ from typing import Any
 
 from ...cpython import originals
 from ..base import Patch
-from .lock_waits import LockWaits
 from .waiters import Waiter, Waits, withdraw
 
 __all__ = ["patches"]
@@ -33,12 +32,12 @@ _NUMBERS = (float, int)
 _TIMEOUT_MAX = originals.TIMEOUT_MAX
 
 
-def patches(waits: Waits, lock_waits: LockWaits, rlock_held: Callable[[Any], bool]) -> list[Patch]:
-    """The rows of this module, which know the waits for plain locks and who owns an RLock."""
+def patches(waits: Waits, rlock_held: Callable[[Any], bool]) -> list[Patch]:
+    """The rows of this module, which know who owns an RLock."""
     conditions = _Conditions(waits, rlock_held)
     return [
-        Patch("threading", "threading", "Condition.__enter__", _enter()),
-        Patch("threading", "threading", "Condition.__exit__", _leave(lock_waits)),
+        Patch("threading", "threading", "Condition.__enter__", _enter),
+        Patch("threading", "threading", "Condition.__exit__", _leave),
         Patch("threading", "threading", "Condition.wait", conditions.wait()),
         Patch("threading", "threading", "Condition.notify", conditions.notify()),
     ]
@@ -132,30 +131,9 @@ class _Conditions:
         return notify
 
 
-def _enter() -> Callable[..., Any]:
-    try_lock = originals.lock_acquire
-
-    def enter(self: Any) -> Any:
-        lock = self._lock
-        if type(lock) is _Lock and try_lock(lock, False):
-            return True
-        return lock.__enter__()
-
-    return enter
+def _enter(self: Any) -> Any:
+    return self._lock.__enter__()
 
 
-def _leave(lock_waits: LockWaits) -> Callable[..., Any]:
-    unlock = originals.lock_release
-    waiting, _, wake = lock_waits
-
-    def leave(self: Any, *args: Any) -> Any:
-        lock = self._lock
-        if type(lock) is not _Lock:
-            return lock.__exit__(*args)
-        # Copy of `lock.release`, inlined: goes with a compiled core.
-        unlock(lock)
-        if waiting and id(lock) in waiting:
-            wake(lock)
-        return None
-
-    return leave
+def _leave(self: Any, *args: Any) -> Any:
+    return self._lock.__exit__(*args)

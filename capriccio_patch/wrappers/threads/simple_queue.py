@@ -13,13 +13,30 @@ from ...cpython import originals
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
 
-__all__ = ["patches"]
+__all__ = ["SimpleQueues"]
 
 _FOREVER = 1 << 62
 
 
-def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
-    """The rows of this module; of another `module` when ``_queue`` was imported again."""
+class SimpleQueues:
+    """The queues; of another `module` when ``_queue`` was imported again."""
+
+    def __init__(self, runtime: Runtime, module: Any = _queue) -> None:
+        self._runtime = runtime
+        self.module = module
+        self._qsize = vars(module.SimpleQueue)["qsize"]
+        self.lot = Lot(runtime.kernel, "queue", pass_on=self._pass_on)
+
+    def _pass_on(self, queue: Any) -> None:
+        if self._qsize(queue):
+            self.lot.wake_one(queue)
+
+    def rows(self) -> list[Patch]:
+        """The rows of this module."""
+        return _rows(self._runtime, self.module, self.lot)
+
+
+def _rows(runtime: Runtime, module: Any, lot: Lot) -> list[Patch]:
     kernel = runtime.kernel
     clock = kernel.clock
     get_ident = originals.get_ident
@@ -28,7 +45,6 @@ def patches(runtime: Runtime, module: Any = _queue) -> list[Patch]:
     original_put = vars(cls)["put"]
     original_get = vars(cls)["get"]
     qsize = vars(cls)["qsize"]
-    lot = Lot(kernel, "queue", pass_on=lambda queue: qsize(queue) and lot.wake_one(queue))
     waiting, wake, park = lot.waiting, lot.wake_one, lot.park
 
     def put(self: Any, item: Any, block: bool = True, timeout: float | None = None) -> None:

@@ -75,16 +75,7 @@ class Waits:
     ) -> bool:
         """Wait for `waiter`, which is among the waiters; False if it was not released in time."""
         kernel = self.kernel
-        me = kernel.current
-        finalizer = kernel.finalizer
-        if me is finalizer:
-            me = kernel.begin()
-        else:
-            # Copy of `Kernel.begin`, inlined: goes with a compiled core.
-            finalizer.host = me
-            me.parked = True
-            me.timed_out = False
-            kernel.current = finalizer
+        me = kernel.begin()
         if waiter.released:
             kernel.cancel(me)
             return True
@@ -104,13 +95,7 @@ class Waits:
         kernel = self.kernel
         if thread is not None and (waiter.process.is_this or thread.ident in kernel.threads):
             waiter.thread = None
-            # Copy of `Kernel.resume`, inlined: goes with a compiled core.
-            if thread.parked:
-                thread.parked = False
-                push = kernel.push
-                push(thread)
-            else:
-                kernel.resume(thread)
+            kernel.resume(thread)
 
 
 def withdraw(waiters: Any, waiter: Waiter) -> None:

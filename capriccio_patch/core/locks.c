@@ -1,0 +1,656 @@
+/* `_thread.lock` and `_thread.RLock`: wrappers.threads.locks, rlocks and lock_waits, and the lots of
+ * kernel.parking.
+ *
+ * 1. Who waits for a lock, who of them starves and who was given a lock that starved is in the
+ *    dictionaries of the LockWaits of Python: what C leaves to it goes on with them.
+ * 2. The Python functions look at everything again after each call, because finalizers may come
+ *    there and wait.  Here they can't: between a look and the change that follows from it nothing is
+ *    given up that has a finalizer, no function of Python is called, and the collector is kept from
+ *    running where an object is made.  The calls that may run code of the program's are `begin`,
+ *    `park`, `resume_thread` and those of `slow`; what they need is written before, what they may
+ *    have changed is read again after.
+ * 3. An RLock's owner lies in the object of C.  Its Python form keeps owners in dictionaries; both
+ *    are never in force at once. */
+#include "locks.h"
+
+#include <string.h>
+
+PyTypeObject *T_lock, *T_rlock;
+PyObject *lock_waiting, *rlock_waiting;
+
+static PyTypeObject *T_wait_queue;
+/* NULL while no patch is in force; what may be called then looks at this. */
+static PyObject *proxies;    /* of the kernel, by identifier of an OS thread */
+static PyObject *c_released; /* the set of a WeakSet */
+static double timeout_max;
+static PyObject *n_blocking, *n_timeout, *n_move_to_end, *names_last;
+
+/* What is done with the locks of one type, and who waits for them. */
+typedef struct {
+    int (*take)(PyObject *lock, PyObject *thread); /* for this green thread; never waits */
+    int (*leave)(PyObject *lock);                  /* what `take` took; wakes nobody */
+    PyObject **waiting;
+    PyObject *starving, *given; /* a set; by thread: the lock */
+    PyObject *kind;             /* what the records of threads say that wait */
+    PyObject *wake, *give_up;   /* Python's */
+    PyObject *slow_acquire, *slow_release, *slow_exit;
+    PyObject *stock_acquire;    /* CPython's; NULL once the patch is undone */
+} Type;
+
+static int take_lock(PyObject *lock, PyObject *thread)
+{
+    (void)thread;
+    return lock_try((Lock *)lock);
+}
+static int leave_lock(PyObject *lock)
+{
+    lock_free((Lock *)lock);
+    return 0;
+}
+
+static inline unsigned long ident_of(PyObject *thread)
+{
+    while (UNLIKELY(Py_TYPE(thread) == T_finalizer)) thread = SLOT(thread, f_host);
+    return PyLong_AsUnsignedLong(SLOT(thread, t_ident));
+}
+static int take_rlock(PyObject *lock, PyObject *thread)
+{
+    return rlock_try((RLock *)lock, ident_of(thread));
+}
+static int leave_rlock(PyObject *lock)
+{
+    unsigned long count = rlock_count((RLock *)lock);
+    if (count > 1)
+        rlock_set_count((RLock *)lock, count - 1);
+    else
+        rlock_free((RLock *)lock);
+    return 0;
+}
+
+static Type plain = {.take = take_lock, .leave = leave_lock, .waiting = &lock_waiting};
+static Type recursive = {.take = take_rlock, .leave = leave_rlock, .waiting = &rlock_waiting};
+
+unsigned long caller(void)
+{
+    return LIKELY(at_home()) ? ident_of(SLOT(K, k_current)) : PyThread_get_thread_ident();
+}
+
+/* Whether the caller may be an OS thread that works for a green one: Python knows what it may use. */
+static inline int may_borrow(void)
+{
+    return !at_home() && proxies != NULL && PyDict_GET_SIZE(proxies) != 0;
+}
+
+/* ---- lots ---------------------------------------------------------------------------------------- */
+
+static inline PyObject *slot_of(PyObject *waiting, PyObject *key) /* borrowed */
+{
+    return PyDict_GetItemWithError(waiting, key);
+}
+
+int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first)
+{
+    PyObject *slot = slot_of(waiting, key), *queue;
+    if (slot == NULL) return PyErr_Occurred() ? -1 : PyDict_SetItem(waiting, key, me);
+    if (Py_TYPE(slot) == T_wait_queue)
+        queue = Py_NewRef(slot);
+    else {
+        int collects = PyGC_Disable();
+        queue = PyObject_CallNoArgs((PyObject *)T_wait_queue);
+        if (collects) PyGC_Enable();
+        if (queue == NULL || PyODict_SetItem(queue, slot, Py_None) < 0 ||
+            PyDict_SetItem(waiting, key, queue) < 0) {
+            Py_XDECREF(queue);
+            return -1;
+        }
+    }
+    int failed = PyODict_SetItem(queue, me, Py_None);
+    if (failed == 0 && first) {
+        PyObject *args[] = {queue, me, Py_False};
+        failed = done(PyObject_VectorcallMethod(n_move_to_end, args, 2, names_last));
+    }
+    Py_DECREF(queue);
+    return failed;
+}
+
+int lot_withdraw(PyObject *waiting, PyObject *key, PyObject *me)
+{
+    PyObject *slot = slot_of(waiting, key);
+    if (slot == NULL) return PyErr_Occurred() ? -1 : 0;
+    if (slot == me) return PyDict_DelItem(waiting, key) < 0 ? -1 : 1;
+    if (Py_TYPE(slot) != T_wait_queue) return 0;
+    int found = PyDict_Contains(slot, me);
+    if (found <= 0) return found;
+    Py_INCREF(slot);
+    int failed = PyODict_DelItem(slot, me);
+    if (failed == 0 && PyDict_GET_SIZE(slot) == 0) failed = PyDict_DelItem(waiting, key);
+    Py_DECREF(slot);
+    return failed < 0 ? -1 : 1;
+}
+
+PyObject *lot_first(PyObject *waiting, PyObject *key)
+{
+    PyObject *slot = slot_of(waiting, key);
+    if (slot == NULL) return NULL;
+    if (Py_TYPE(slot) != T_wait_queue) return Py_NewRef(slot);
+    int collects = PyGC_Disable();
+    PyObject *each = PyObject_GetIter(slot);
+    if (collects) PyGC_Enable();
+    if (each == NULL) return NULL;
+    PyObject *thread = PyIter_Next(each);
+    Py_DECREF(each);
+    return thread;
+}
+
+/* ---- waits ---------------------------------------------------------------------------------------- */
+
+static int wake_for(Type *type, PyObject *lock)
+{
+    PyObject *key = PyLong_FromVoidPtr(lock);
+    if (key == NULL) return -1;
+    int failed = -1, starves = 0;
+    PyObject *thread = NULL, *waiting = *type->waiting;
+    if (!at_home()) { /* the dictionary may be looked at, with the GIL held */
+        failed = slot_of(waiting, key) != NULL ? call1(type->wake, lock) : PyErr_Occurred() ? -1 : 0;
+        goto out;
+    }
+    thread = lot_first(waiting, key);
+    if (thread == NULL) {
+        failed = PyErr_Occurred() ? -1 : 0;
+        goto out;
+    }
+    if (PySet_GET_SIZE(type->starving) && (starves = PySet_Contains(type->starving, thread)) < 0)
+        goto out;
+    if (starves) {
+        if (!type->take(lock, thread)) {
+            failed = 0; /* taken by another OS thread meanwhile: that releases it */
+            goto out;
+        }
+        if (PyDict_SetItem(type->given, thread, lock) < 0) {
+            type->leave(lock);
+            goto out;
+        }
+        if (PySet_Discard(type->starving, thread) < 0) goto out;
+    }
+    if (lot_withdraw(waiting, key, thread) < 0) goto out;
+    failed = resume_thread(thread);
+out:
+    Py_XDECREF(thread);
+    Py_DECREF(key);
+    return failed;
+}
+
+/* `me` was to wait, and raises: what it was woken for is the next one's. */
+static void give_up(Type *type, PyObject *lock, PyObject *me)
+{
+    PyObject *kind, *value, *trace;
+    PyErr_Fetch(&kind, &value, &trace);
+    if (call2(type->give_up, lock, me) == 0)
+        PyErr_Restore(kind, value, trace);
+    else {
+        Py_XDECREF(kind);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+    }
+}
+
+/* Whether `me` was given the lock while it starved; that is known then.  -1 with an exception. */
+static inline int was_given(Type *type, PyObject *lock, PyObject *me)
+{
+    if (LIKELY(PyDict_GET_SIZE(type->given) == 0)) return 0;
+    PyObject *given = PyDict_GetItemWithError(type->given, me);
+    if (given != lock) return PyErr_Occurred() ? -1 : 0;
+    return PyDict_DelItem(type->given, me) < 0 ? -1 : 1;
+}
+
+/* `me` waits no longer, and was not woken. */
+static int no_longer(Type *type, PyObject *key, PyObject *me)
+{
+    if (PySet_GET_SIZE(type->starving) && PySet_Discard(type->starving, me) < 0) return -1;
+    return lot_withdraw(*type->waiting, key, me) < 0 ? -1 : 0;
+}
+
+static int wait_for(Type *type, PyObject *lock, PyObject *deadline)
+{
+    PyObject *key = PyLong_FromVoidPtr(lock);
+    if (key == NULL) return -1;
+    int taken = -1;
+    for (int again = 0;; again = 1) {
+        PyObject *me = begin();
+        if (me == NULL) break;
+        Py_INCREF(me);
+        put_slot(me, t_kind, type->kind);
+        put_slot(me, t_object, lock);
+        if ((again && PySet_Add(type->starving, me) < 0) ||
+            lot_add(*type->waiting, key, me, again) < 0) {
+            give_up(type, lock, me);
+            PyObject *a, *b, *c;
+            PyErr_Fetch(&a, &b, &c);
+            if (cancel_wait(me) < 0) PyErr_Clear();
+            PyErr_Restore(a, b, c);
+            Py_DECREF(me);
+            break;
+        }
+        if (UNLIKELY(type->take(lock, me))) { /* `begin` may have let a finalizer come */
+            put_slot(me, t_object, Py_None);
+            taken = no_longer(type, key, me) < 0 || cancel_wait(me) < 0 ? -1 : 1;
+            Py_DECREF(me);
+            break;
+        }
+        int woken = park(me, deadline);
+        if (woken < 0)
+            give_up(type, lock, me);
+        else if ((taken = was_given(type, lock, me)) == 0) {
+            if (!woken)
+                taken = no_longer(type, key, me);
+            else if (!(taken = type->take(lock, me))) {
+                Py_DECREF(me);
+                continue; /* others were faster */
+            }
+        }
+        Py_DECREF(me);
+        break;
+    }
+    Py_DECREF(key);
+    return taken;
+}
+
+int wake_for_lock(PyObject *lock) { return wake_for(&plain, lock); }
+int wake_for_rlock(PyObject *lock) { return wake_for(&recursive, lock); }
+int wait_for_lock(PyObject *lock, PyObject *deadline) { return wait_for(&plain, lock, deadline); }
+int wait_for_rlock(PyObject *lock, PyObject *deadline)
+{
+    return wait_for(&recursive, lock, deadline);
+}
+int has_c_released(void) { return PySet_GET_SIZE(c_released) != 0; }
+
+/* ---- arguments ------------------------------------------------------------------------------------ */
+
+PyObject *call_slow(PyObject *slow, PyObject *self, PyObject *const *args, Py_ssize_t n,
+                    PyObject *names)
+{
+    Py_ssize_t all = n + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
+    PyObject *few[6], **stack = few;
+    if (all > 5 && (stack = PyMem_New(PyObject *, all + 1)) == NULL) return PyErr_NoMemory();
+    stack[0] = self;
+    if (all) memcpy(stack + 1, args, all * sizeof *args);
+    PyObject *result = PyObject_Vectorcall(slow, stack, n + 1, names);
+    if (stack != few) PyMem_Free(stack);
+    return result;
+}
+
+int read_wait(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject *name,
+              PyObject **blocking, PyObject **timeout)
+{
+    if (n > 2) return -1;
+    *blocking = n > 0 ? args[0] : NULL;
+    *timeout = n > 1 ? args[1] : NULL;
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *each = PyTuple_GET_ITEM(names, i);
+        PyObject **to = each == name ? blocking : each == n_timeout ? timeout : NULL;
+        if (to == NULL || *to != NULL) return -1;
+        *to = args[n + i];
+    }
+    return 0;
+}
+
+int read_seconds(PyObject *timeout, double *seconds)
+{
+    if (PyFloat_CheckExact(timeout))
+        *seconds = PyFloat_AS_DOUBLE(timeout);
+    else if (PyLong_CheckExact(timeout)) {
+        *seconds = PyLong_AsDouble(timeout);
+        if (*seconds == -1 && PyErr_Occurred()) {
+            PyErr_Clear();
+            return 0;
+        }
+    } else
+        return 0;
+    return *seconds >= 0 && *seconds <= timeout_max;
+}
+
+/* How `acquire` is to wait. */
+enum { FOREVER, NOT_AT_ALL, UNTIL, SLOWLY, WRONGLY };
+
+static int read_acquire(PyObject *const *args, Py_ssize_t n, PyObject *names, double *seconds)
+{
+    PyObject *blocking, *timeout;
+    if (read_wait(args, n, names, n_blocking, &blocking, &timeout) < 0) return WRONGLY;
+    int waits = blocking == NULL || blocking == Py_True;
+    if (!waits && blocking != Py_False) {
+        if (!PyLong_CheckExact(blocking)) return SLOWLY;
+        if ((waits = PyObject_IsTrue(blocking)) < 0) return SLOWLY;
+    }
+    if (timeout == NULL) return waits ? FOREVER : NOT_AT_ALL;
+    if (PyFloat_CheckExact(timeout) ? PyFloat_AS_DOUBLE(timeout) == -1
+                                    : PyLong_CheckExact(timeout) && PyLong_AsLong(timeout) == -1 &&
+                                          !PyErr_Occurred())
+        return waits ? FOREVER : NOT_AT_ALL;
+    PyErr_Clear(); /* a huge number */
+    if (!waits || !read_seconds(timeout, seconds)) return SLOWLY;
+    return *seconds == 0 ? NOT_AT_ALL : UNTIL;
+}
+
+/* ---- the methods ---------------------------------------------------------------------------------- */
+
+static PyObject *answer(int taken) { return taken < 0 ? NULL : PyBool_FromLong(taken); }
+
+/* What was not to be had at once. */
+static PyObject *wait_until(Type *type, PyObject *lock, double seconds)
+{
+    PyObject *deadline = PyFloat_FromDouble(now_s() + seconds);
+    if (deadline == NULL) return NULL;
+    int taken = wait_for(type, lock, deadline);
+    Py_DECREF(deadline);
+    return answer(taken);
+}
+
+static PyObject *acquire(Type *type, PyObject *self, PyObject *const *args, Py_ssize_t n,
+                         PyObject *names)
+{
+    double seconds;
+    int how = read_acquire(args, n, names, &seconds);
+    if (how == WRONGLY && type->stock_acquire != NULL) /* raises */
+        return call_slow(type->stock_acquire, self, args, n, names);
+    if (how == WRONGLY || how == SLOWLY) return call_slow(type->slow_acquire, self, args, n, names);
+    int taken = type == &plain ? lock_try((Lock *)self)
+                               : rlock_try((RLock *)self, caller());
+    if (LIKELY(taken)) Py_RETURN_TRUE;
+    if (how == NOT_AT_ALL && (type == &plain || !may_borrow())) Py_RETURN_FALSE;
+    if (!at_home() || has_c_released()) return call_slow(type->slow_acquire, self, args, n, names);
+    return how == UNTIL ? wait_until(type, self, seconds)
+                        : answer(wait_for(type, self, Py_None));
+}
+
+/* lock.acquire(blocking=True, timeout=-1), lock.acquire_lock */
+static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    if (LIKELY(n == 0 && names == NULL)) {
+        if (LIKELY(lock_try((Lock *)self))) Py_RETURN_TRUE;
+        if (LIKELY(at_home() && !has_c_released())) return answer(wait_for(&plain, self, Py_None));
+    }
+    return acquire(&plain, self, args, n, names);
+}
+PyObject *lock_enter(PyObject *lock) { return lock_acquire(lock, NULL, 0, NULL); }
+
+/* lock.release(), lock.release_lock */
+static PyObject *lock_release_(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    if (UNLIKELY(!lock_is_taken((Lock *)self))) return PyObject_CallOneArg(plain.slow_release, self);
+    return lock_release((Lock *)self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+PyObject *lock_exit(PyObject *lock) { return lock_release_(lock, NULL); }
+
+static PyObject *lock_exit_(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    if (UNLIKELY(!lock_is_taken((Lock *)self))) return call_slow(plain.slow_exit, self, args, n, NULL);
+    return lock_release((Lock *)self) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *rlock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+    if (LIKELY(n == 0 && names == NULL && rlock_try((RLock *)self, caller())))
+        Py_RETURN_TRUE;
+    return acquire(&recursive, self, args, n, names);
+}
+PyObject *rlock_enter(PyObject *lock) { return rlock_acquire(lock, NULL, 0, NULL); }
+
+static int rlock_is_callers(RLock *lock)
+{
+    return rlock_count(lock) && rlock_owner(lock) == caller();
+}
+
+/* Once, by whoever owns it. */
+static PyObject *rlock_release_once(RLock *lock)
+{
+    unsigned long count = rlock_count(lock);
+    if (count > 1)
+        rlock_set_count(lock, count - 1);
+    else if (rlock_release_all(lock) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+static PyObject *rlock_release(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    if (UNLIKELY(!rlock_is_callers((RLock *)self)))
+        return PyObject_CallOneArg(recursive.slow_release, self);
+    return rlock_release_once((RLock *)self);
+}
+PyObject *rlock_exit(PyObject *lock) { return rlock_release(lock, NULL); }
+
+static PyObject *rlock_exit_(PyObject *self, PyObject *const *args, Py_ssize_t n)
+{
+    if (UNLIKELY(!rlock_is_callers((RLock *)self)))
+        return call_slow(recursive.slow_exit, self, args, n, NULL);
+    return rlock_release_once((RLock *)self);
+}
+
+static PyObject *slow_is_owned, *slow_recursion_count, *slow_acquire_restore, *slow_release_save;
+
+static PyObject *rlock_is_owned(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    int mine = rlock_is_callers((RLock *)self);
+    if (!mine && may_borrow()) return PyObject_CallOneArg(slow_is_owned, self);
+    return PyBool_FromLong(mine);
+}
+
+static PyObject *rlock_recursion_count(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    RLock *lock = (RLock *)self;
+    return PyLong_FromUnsignedLong(rlock_is_callers(lock) ? rlock_count(lock) : 0);
+}
+
+/* rlock._release_save() -> (count, owner): frees it, however often its owner has taken it. */
+static PyObject *rlock_release_save(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    RLock *lock = (RLock *)self;
+    if (!rlock_is_callers(lock)) return PyObject_CallOneArg(slow_release_save, self);
+    PyObject *state = Py_BuildValue("kk", rlock_count(lock), rlock_owner(lock));
+    if (state != NULL && rlock_release_all(lock) < 0) Py_CLEAR(state);
+    return state;
+}
+
+/* rlock._acquire_restore((count, owner)) */
+#if PY_VERSION_HEX >= 0x030F0000
+#define RESTORE_FLAGS METH_O
+#define parse_state PyArg_Parse
+#else
+#define RESTORE_FLAGS METH_VARARGS
+#define parse_state PyArg_ParseTuple
+#endif
+static PyObject *rlock_acquire_restore(PyObject *self, PyObject *state)
+{
+    unsigned long count, owner;
+    if (!parse_state(state, "(kk):_acquire_restore", &count, &owner)) return NULL;
+    RLock *lock = (RLock *)self;
+    if (!rlock_take(lock, caller())) {
+        PyObject *taken = acquire(&recursive, self, NULL, 0, NULL);
+        if (taken == NULL) return NULL;
+        Py_DECREF(taken);
+    }
+    rlock_set_count(lock, count);
+    Py_RETURN_NONE;
+}
+
+const Stand_in locks_stand_ins[] = {
+    {"lock_acquire", FUNCTION lock_acquire, METH_FASTCALL | METH_KEYWORDS, &plain.slow_acquire},
+    {"lock_release", lock_release_, METH_NOARGS, &plain.slow_release},
+    {"lock_exit", FUNCTION lock_exit_, METH_FASTCALL, &plain.slow_exit},
+    {"rlock_acquire", FUNCTION rlock_acquire, METH_FASTCALL | METH_KEYWORDS,
+     &recursive.slow_acquire},
+    {"rlock_release", rlock_release, METH_NOARGS, &recursive.slow_release},
+    {"rlock_exit", FUNCTION rlock_exit_, METH_FASTCALL, &recursive.slow_exit},
+    {"rlock_is_owned", rlock_is_owned, METH_NOARGS, &slow_is_owned},
+    {"rlock_recursion_count", rlock_recursion_count, METH_NOARGS, &slow_recursion_count},
+    {"rlock_release_save", rlock_release_save, METH_NOARGS, &slow_release_save},
+    {"rlock_acquire_restore", rlock_acquire_restore, RESTORE_FLAGS, &slow_acquire_restore},
+    {NULL, NULL, 0, NULL},
+};
+
+/* ---- for Python ----------------------------------------------------------------------------------- */
+
+/* Before the patch is in force T_rlock is not known: these are for what is made for one. */
+
+/* rlock_try(lock): take it for the caller, again if it has it; whether that was possible. */
+static PyObject *rlock_try_(PyObject *module, PyObject *lock)
+{
+    (void)module;
+    return PyBool_FromLong(rlock_try((RLock *)lock, caller()));
+}
+
+/* rlock_is_mine(lock): whether the caller has it. */
+static PyObject *rlock_is_mine(PyObject *module, PyObject *lock)
+{
+    (void)module;
+    return PyBool_FromLong(rlock_is_callers((RLock *)lock));
+}
+
+/* rlock_owner(lock): the identifier of who has it; 0 if nobody has. */
+static PyObject *rlock_owner_(PyObject *module, PyObject *lock)
+{
+    (void)module;
+    return PyLong_FromUnsignedLong(rlock_count((RLock *)lock) ? rlock_owner((RLock *)lock) : 0);
+}
+
+/* rlock_take_for(lock, thread): take it for a green thread; whether that was possible. */
+static PyObject *rlock_take_for(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    (void)module;
+    if (n == 2) return PyBool_FromLong(take_rlock(args[0], args[1]));
+    PyErr_SetString(PyExc_TypeError, "a lock and a thread");
+    return NULL;
+}
+
+/* rlock_drop(lock): it was taken once too often; wakes nobody. */
+static PyObject *rlock_drop(PyObject *module, PyObject *lock)
+{
+    (void)module;
+    leave_rlock(lock);
+    Py_RETURN_NONE;
+}
+
+/* ---- the layouts ---------------------------------------------------------------------------------- */
+
+static int says(PyObject *lock, const char *method, const char *expected)
+{
+    PyObject *text = PyObject_CallMethod(lock, method, NULL);
+    if (text == NULL) return -1;
+    PyObject *shown = PyObject_Str(text);
+    Py_DECREF(text);
+    if (shown == NULL) return -1;
+    const char *is = PyUnicode_AsUTF8(shown);
+    int found = is == NULL ? -1 : strstr(is, expected) != NULL;
+    Py_DECREF(shown);
+    return found;
+}
+
+static int unknown(const char *what)
+{
+    if (!PyErr_Occurred()) PyErr_Format(PyExc_SystemError, "the layout of %s is not known", what);
+    return -1;
+}
+
+/* With the methods of CPython itself: `objects` has a fresh lock and a fresh RLock, and theirs. */
+static int try_lock(Lock *lock, PyObject *acquire, PyObject *release)
+{
+    PyObject *o = (PyObject *)lock;
+    if (Py_TYPE(o)->tp_basicsize != sizeof(Lock) || lock_is_taken(lock)) return unknown("locks");
+    if (call1(acquire, o) < 0) return -1;
+    if (!lock_is_taken(lock) || lock_try(lock)) return unknown("locks");
+    if (call1(release, o) < 0) return -1;
+    if (lock_is_taken(lock) || !lock_try(lock) || says(o, "locked", "True") != 1)
+        return unknown("locks");
+    lock_free(lock);
+    if (says(o, "locked", "False") != 1 || call1(acquire, o) < 0 || call1(release, o) < 0)
+        return unknown("locks");
+    return 0;
+}
+
+static int try_rlock(RLock *lock, PyObject *acquire, PyObject *release)
+{
+    PyObject *o = (PyObject *)lock;
+    unsigned long mine = PyThread_get_thread_ident();
+    if (Py_TYPE(o)->tp_basicsize != sizeof(RLock) || rlock_count(lock)) return unknown("RLocks");
+    if (call1(acquire, o) < 0 || call1(acquire, o) < 0) return -1;
+    if (rlock_count(lock) != 2 || rlock_owner(lock) != mine || rlock_take(lock, 1))
+        return unknown("RLocks");
+    if (call1(release, o) < 0 || call1(release, o) < 0) return -1;
+    if (rlock_count(lock) || !rlock_try(lock, 12345) || !rlock_try(lock, 12345) ||
+        rlock_try(lock, mine) || says(o, "__repr__", "owner=12345 count=2") != 1)
+        return unknown("RLocks");
+    rlock_free(lock);
+    if (says(o, "__repr__", "owner=0 count=0") != 1 || call1(acquire, o) < 0 ||
+        call1(release, o) < 0)
+        return unknown("RLocks");
+    return 0;
+}
+
+/* try_locks(lock, acquire, release, rlock, acquire, release): of CPython.  SystemError if the layout
+ * of its locks is not the one that is known here. */
+static PyObject *try_locks(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    (void)module;
+    if (n != 6) {
+        PyErr_SetString(PyExc_TypeError, "two locks, with their methods");
+        return NULL;
+    }
+    if (try_lock((Lock *)args[0], args[1], args[2]) < 0 ||
+        try_rlock((RLock *)args[3], args[4], args[5]) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+PyMethodDef locks_functions[] = {
+    {"try_locks", FUNCTION try_locks, METH_FASTCALL, NULL},
+    {"rlock_try", rlock_try_, METH_O, NULL},
+    {"rlock_is_mine", rlock_is_mine, METH_O, NULL},
+    {"rlock_owner", rlock_owner_, METH_O, NULL},
+    {"rlock_take_for", FUNCTION rlock_take_for, METH_FASTCALL, NULL},
+    {"rlock_drop", rlock_drop, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static int take_type(Type *type, PyObject *objects, const char *const names[7])
+{
+    return take(objects, names[0], type->waiting) < 0 || take(objects, names[1], &type->starving) < 0 ||
+                   take(objects, names[2], &type->given) < 0 ||
+                   take(objects, names[3], &type->kind) < 0 ||
+                   take(objects, names[4], &type->wake) < 0 ||
+                   take(objects, names[5], &type->give_up) < 0 ||
+                   take(objects, names[6], &type->stock_acquire) < 0
+               ? -1
+               : 0;
+}
+
+int locks_bind(PyObject *objects, PyObject *slow)
+{
+    static const char *const of_lock[] = {"lock.waiting", "lock.starving", "lock.given", "lock.kind",
+                                          "lock.wake",    "lock.give_up",  "lock.acquire"};
+    static const char *const of_rlock[] = {"rlock.waiting", "rlock.starving", "rlock.given",
+                                           "rlock.kind",    "rlock.wake",     "rlock.give_up",
+                                           "rlock.acquire"};
+    static PyObject *longest;
+    (void)slow;
+    if (n_blocking == NULL) {
+        n_blocking = PyUnicode_InternFromString("blocking");
+        n_timeout = PyUnicode_InternFromString("timeout");
+        n_move_to_end = PyUnicode_InternFromString("move_to_end");
+        names_last = Py_BuildValue("(N)", PyUnicode_InternFromString("last"));
+        if (!n_blocking || !n_timeout || !n_move_to_end || !names_last) return -1;
+    }
+    if (take(objects, "LockType", (PyObject **)&T_lock) < 0 ||
+        take(objects, "RLockType", (PyObject **)&T_rlock) < 0 ||
+        take(objects, "WaitQueue", (PyObject **)&T_wait_queue) < 0 ||
+        take(objects, "proxies", &proxies) < 0 || take(objects, "c_released", &c_released) < 0 ||
+        take(objects, "TIMEOUT_MAX", &longest) < 0 || take_type(&plain, objects, of_lock) < 0 ||
+        take_type(&recursive, objects, of_rlock) < 0)
+        return -1;
+    timeout_max = PyFloat_AsDouble(longest);
+    return timeout_max == -1 && PyErr_Occurred() ? -1 : 0;
+}

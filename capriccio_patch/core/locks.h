@@ -1,0 +1,178 @@
+/* The locks of C as C keeps them, and what waits for them: what locks.c offers to queues.c.
+ *
+ * 1. A lock's state is where CPython keeps it, so that OS threads, C code and `repr` see it.  That of
+ *    an RLock has an owner in it: the identifier of a green thread, which is never that of an OS
+ *    thread, where CPython has the identifier of an OS thread.
+ * 2. `try_locks` tries these layouts on live objects; nothing here is used before it has. */
+#ifndef CAPRICCIO_LOCKS_H
+#define CAPRICCIO_LOCKS_H
+
+#include "core.h"
+
+/* Modules/_threadmodule.c, whose structures no header has. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define Py_BUILD_CORE 1
+#include <internal/pycore_lock.h>
+#undef Py_BUILD_CORE
+
+typedef struct {
+    PyObject_HEAD
+    PyMutex mutex;
+} Lock;
+
+typedef struct {
+    PyObject_HEAD
+    _PyRecursiveMutex mutex;
+} RLock;
+
+static inline int mutex_try(PyMutex *mutex)
+{
+    uint8_t bits = _Py_atomic_load_uint8_relaxed(&mutex->_bits);
+    while (!(bits & _Py_LOCKED))
+        if (_Py_atomic_compare_exchange_uint8(&mutex->_bits, &bits, bits | _Py_LOCKED)) return 1;
+    return 0;
+}
+static inline int lock_is_taken(Lock *lock) { return PyMutex_IsLocked(&lock->mutex); }
+static inline int lock_try(Lock *lock) { return mutex_try(&lock->mutex); }
+static inline void lock_free(Lock *lock) { PyMutex_Unlock(&lock->mutex); }
+
+static inline unsigned long rlock_owner(RLock *lock) { return lock->mutex.thread; }
+/* How often its owner has taken it; 0: nobody has, or one of another OS thread is about to. */
+static inline unsigned long rlock_count(RLock *lock)
+{
+    return lock->mutex.thread ? lock->mutex.level + 1 : 0;
+}
+static inline void rlock_set_count(RLock *lock, unsigned long count)
+{
+    lock->mutex.level = count - 1;
+}
+static inline int rlock_take(RLock *lock, unsigned long owner)
+{
+    if (!mutex_try(&lock->mutex.mutex)) return 0;
+    lock->mutex.thread = owner;
+    lock->mutex.level = 0;
+    return 1;
+}
+static inline void rlock_free(RLock *lock)
+{
+    lock->mutex.level = 0;
+    lock->mutex.thread = 0;
+    PyMutex_Unlock(&lock->mutex.mutex);
+}
+#else
+#include <pythread.h>
+
+typedef struct {
+    PyObject_HEAD
+    PyThread_type_lock lock;
+    PyObject *weakrefs;
+    char taken;
+} Lock;
+
+typedef struct {
+    PyObject_HEAD
+    PyThread_type_lock lock;
+    unsigned long owner, count;
+    PyObject *weakrefs;
+} RLock;
+
+static inline int lock_is_taken(Lock *lock) { return lock->taken; }
+/* One of another OS thread has it from when C gives it on; `taken` says so once that has the GIL. */
+static inline int lock_try(Lock *lock)
+{
+    if (lock->taken || !PyThread_acquire_lock(lock->lock, 0)) return 0;
+    lock->taken = 1;
+    return 1;
+}
+static inline void lock_free(Lock *lock)
+{
+    lock->taken = 0;
+    PyThread_release_lock(lock->lock);
+}
+
+static inline unsigned long rlock_owner(RLock *lock) { return lock->owner; }
+static inline unsigned long rlock_count(RLock *lock) { return lock->count; }
+static inline void rlock_set_count(RLock *lock, unsigned long count) { lock->count = count; }
+static inline int rlock_take(RLock *lock, unsigned long owner)
+{
+    if (lock->count || !PyThread_acquire_lock(lock->lock, 0)) return 0;
+    lock->owner = owner;
+    lock->count = 1;
+    return 1;
+}
+static inline void rlock_free(RLock *lock)
+{
+    lock->count = 0;
+    lock->owner = 0;
+    PyThread_release_lock(lock->lock);
+}
+#endif
+
+extern PyTypeObject *T_lock, *T_rlock;
+/* By id: who waits for it.  NULL while no patch is in force. */
+extern PyObject *lock_waiting, *rlock_waiting;
+
+/* Who calls: the identifier of a green thread, or of another OS thread. */
+unsigned long caller(void);
+
+/* Take it for the caller, again if it has it: 1, or 0 if another has it.  Never waits. */
+static inline int rlock_try(RLock *lock, unsigned long who)
+{
+    if (rlock_count(lock) && rlock_owner(lock) == who) {
+        rlock_set_count(lock, rlock_count(lock) + 1);
+        return 1;
+    }
+    return rlock_take(lock, who);
+}
+
+/* It was freed, and somebody waits for one of its type: 0, or -1 with an exception.  Any OS thread. */
+int wake_for_lock(PyObject *lock);
+int wake_for_rlock(PyObject *lock);
+
+/* Free it, and wake the first of those who wait for it: 0, or -1 with an exception. */
+static inline int lock_release(Lock *lock)
+{
+    lock_free(lock);
+    if (LIKELY(lock_waiting == NULL || PyDict_GET_SIZE(lock_waiting) == 0)) return 0;
+    return wake_for_lock((PyObject *)lock);
+}
+static inline int rlock_release_all(RLock *lock)
+{
+    rlock_free(lock);
+    if (LIKELY(rlock_waiting == NULL || PyDict_GET_SIZE(rlock_waiting) == 0)) return 0;
+    return wake_for_rlock((PyObject *)lock);
+}
+
+/* Wait until it is the caller's: 1, 0 if the deadline has passed, -1 with an exception.  At home. */
+int wait_for_lock(PyObject *lock, PyObject *deadline);
+int wait_for_rlock(PyObject *lock, PyObject *deadline);
+/* Whether C releases locks without calling us; then waits are Python's to judge. */
+int has_c_released(void);
+
+/* What `with` calls. */
+PyObject *lock_enter(PyObject *lock);
+PyObject *lock_exit(PyObject *lock);
+PyObject *rlock_enter(PyObject *lock);
+PyObject *rlock_exit(PyObject *lock);
+
+/* ---- lots: kernel.parking.Lot, whose dictionary `waiting` is; all at home ------------------------- */
+
+/* `me`, which has begun to wait, queues; with `first` before all others.  0 or -1. */
+int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first);
+/* `me` waits no longer: 1, 0 if it was woken already, -1 with an exception. */
+int lot_withdraw(PyObject *waiting, PyObject *key, PyObject *me);
+/* Who has waited longest; NULL if nobody does, or with an exception.  A new reference. */
+PyObject *lot_first(PyObject *waiting, PyObject *key);
+
+/* ---- arguments ------------------------------------------------------------------------------------ */
+
+/* The call of a Python function with what a method was called with. */
+PyObject *call_slow(PyObject *slow, PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names);
+/* What a caller passes as `blocking` and `timeout`, by position or name: both as they are, NULL where
+ * it is left out; 0, or -1 (without an exception) if there is anything else. */
+int read_wait(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject *name,
+              PyObject **blocking, PyObject **timeout);
+/* A timeout in seconds that is plain, a float or an int between 0 and what a lock takes: 1; else 0. */
+int read_seconds(PyObject *timeout, double *seconds);
+
+#endif
