@@ -209,7 +209,7 @@ def test_a_process_that_was_stopped_has_nobody_to_name(run_script: Any) -> None:
         """
         import os, subprocess, threading, time
         import capriccio_patch
-        capriccio_patch.patch_all(blocked=0.2)
+        capriccio_patch.patch_all(blocked=0.5)
         stopped = False
         def compute():
             while not stopped:
@@ -217,8 +217,8 @@ def test_a_process_that_was_stopped_has_nobody_to_name(run_script: Any) -> None:
         threads = [threading.Thread(target=compute) for _ in range(2)]
         for thread in threads: thread.start()
         me = os.getpid()
-        subprocess.run(["sh", "-c", f"(sleep 0.1; kill -STOP {me}; sleep 0.5; kill -CONT {me}) &"])
-        time.sleep(0.8)
+        subprocess.run(["sh", "-c", f"(sleep 0.1; kill -STOP {me}; sleep 0.8; kill -CONT {me}) &"])
+        time.sleep(1.2)
         stopped = True
         """
     )
