@@ -44,6 +44,8 @@ QUIET = 0.1
 PATIENCE = 1.0
 _SHARE = 1000
 """The search for circles takes no more of the time than one part of so many."""
+_TRIES = 3
+"""How often it is asked whether other OS threads are left: one of the runtime's may be ending."""
 _MOST = 200
 """Threads whose stacks are read in one look."""
 
@@ -54,7 +56,16 @@ _Wait = tuple[int, float]
 class Deadlocks:
     """The search for the deadlocks of a kernel's threads."""
 
-    __slots__ = ("_idle_since", "_is_judged", "_judged", "_kernel", "_held", "_raises", "_told")
+    __slots__ = (
+        "_idle_since",
+        "_is_judged",
+        "_judged",
+        "_kernel",
+        "_held",
+        "_raises",
+        "_told",
+        "_tries",
+    )
 
     def __init__(self, kernel: Kernel, mode: str) -> None:
         """`mode` is "warn" or "raise"."""
@@ -62,6 +73,7 @@ class Deadlocks:
         self._raises = mode == "raise"
         self._idle_since: tuple[float, int] | None = None
         self._is_judged = False
+        self._tries = 0
         self._held: dict[_Wait, list[Claim]] = {}
         self._judged: set[_Wait] = set()
         self._told: set[_Wait] = set()
@@ -76,10 +88,15 @@ class Deadlocks:
         if period != self._idle_since:
             self._idle_since = period
             self._is_judged = False
+            self._tries = _TRIES
             return QUIET
         if not self._is_judged:
+            is_over = self._is_over()
+            if is_over and could_wake(kernel) and self._tries:
+                self._tries -= 1  # an OS thread of the runtime's may be about to end
+                return QUIET
             self._is_judged = True
-            if self._is_over() and not could_wake(kernel):
+            if is_over and self._tries:
                 self._start(self._tell_of_all, period)
             elif self._has_new_waits():
                 self._start(self.look, 0.0)
@@ -125,7 +142,8 @@ class Deadlocks:
         from .story import whole_story
 
         text, place = whole_story(kernel, threads)
-        self._tell(text, place)
+        if self._idle_since == period and kernel.blocking:
+            self._tell(text, place)
 
     # -- of some -----------------------------------------------------------------------------
 

@@ -103,8 +103,8 @@ def idents() -> list[int]:
 
 
 def native_ids() -> list[int]:
-    """The system's numbers of those that live, and of some that have ended.  Any OS thread."""
-    return [*_alive.values(), *_ended]
+    """The system's numbers of those that live.  Any OS thread."""
+    return list(_alive.values())
 
 
 def lingering() -> int:
