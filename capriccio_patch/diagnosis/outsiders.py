@@ -18,7 +18,7 @@ from ..signals.handlers import Signals
 __all__ = ["could_wake"]
 
 _TASKS = "/proc/self/task"
-_OF_THE_KERNEL = "iou-"
+_OF_THE_KERNEL = b"iou-"
 """How Linux names the threads of its own that it lends a process, for io_uring."""
 
 
@@ -61,9 +61,10 @@ def _has_other_os_threads() -> bool:
 def _is_the_kernels(task: str) -> bool:
     try:
         fd = originals.os_open(f"{_TASKS}/{task}/comm", 0)
+        try:
+            name: bytes = originals.read(fd, 64)
+        finally:
+            originals.close(fd)
     except OSError:
-        return True  # it has ended
-    try:
-        return bool(originals.read(fd, 64).decode("ascii", "replace").startswith(_OF_THE_KERNEL))
-    finally:
-        originals.close(fd)
+        return False  # it has ended, and may have brought something just before
+    return name.startswith(_OF_THE_KERNEL)
