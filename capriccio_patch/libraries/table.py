@@ -22,39 +22,57 @@ once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from . import conditions as when
 
 __all__ = ["TABLE", "Calls", "Library"]
 
 
-class Calls(NamedTuple):
+class Calls:
     """Calls of one module that OS threads make while their callers park."""
 
-    module: str
-    """At whose import they are taken over."""
-    names: tuple[str, ...]
-    """Functions of it, and methods: ``Class.method``."""
-    waits: Callable[..., bool] = when.always
-    """Whether a call with these arguments may wait."""
-    leaves: bool = False
-    """Whether an interrupt takes the caller away while the call goes on."""
+    __slots__ = ("leaves", "module", "names", "waits")
+
+    def __init__(
+        self,
+        module: str,
+        names: tuple[str, ...],
+        waits: Callable[..., bool] = when.always,
+        leaves: bool = False,
+    ) -> None:
+        self.module = module
+        """At whose import they are taken over."""
+        self.names = names
+        """Functions of it, and methods: ``Class.method``."""
+        self.waits = waits
+        """Whether a call with these arguments may wait."""
+        self.leaves = leaves
+        """Whether an interrupt takes the caller away while the call goes on."""
 
 
-class Library(NamedTuple):
+class Library:
     """What is done for one library."""
 
-    name: str
-    """As users know it: for ``only``, ``exclude``, CAPRICCIO_NATIVE and ``status()``."""
-    calls: tuple[Calls, ...] = ()
-    adapter: str = ""
-    """The module of this room that adapts it."""
-    adapted: str = ""
-    """The module of the library at whose import the adapter is called."""
-    hooked: tuple[str, ...] = ()
-    """Extension modules whose calls of libc are taken over, with those of the shared objects that
-    they need.  Where that can be done the rest is not."""
+    __slots__ = ("adapted", "adapter", "calls", "hooked", "name")
+
+    def __init__(
+        self,
+        name: str,
+        calls: tuple[Calls, ...] = (),
+        adapter: str = "",
+        adapted: str = "",
+        hooked: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        """As users know it: for ``only``, ``exclude``, CAPRICCIO_NATIVE and ``status()``."""
+        self.calls = calls
+        self.adapter = adapter
+        """The module of this room that adapts it."""
+        self.adapted = adapted
+        """The module of the library at whose import the adapter is called."""
+        self.hooked = hooked
+        """Extension modules whose calls of libc are taken over, with those of the shared objects
+        that they need.  Where that can be done the rest is not."""
 
     def modules(self) -> list[str]:
         """The modules at whose import there is something to do, those with hooks first."""
