@@ -33,7 +33,7 @@ from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
 from .outsiders import could_wake
-from .waiting import awaited_ends, ended_by, is_stuck_inside, top_records
+from .waiting import FROM_INSIDE, awaited_ends, ended_by, is_stuck_inside, top_records
 
 if TYPE_CHECKING:
     from .holders import Claim
@@ -83,8 +83,11 @@ class Deadlocks:
     def idle(self) -> float | None:
         """What ``Kernel.idle`` is: for how long to wait before the threads are looked at."""
         kernel = self._kernel
+        host = kernel.finalizer.host
+        if host.kind not in FROM_INSIDE and host.greenlet is not None:
+            return None  # the last that ran waits for something from outside: not all are stuck
         # Who waits is the last that ran: if it is the same wait, nobody has run in between.
-        period = kernel.finalizer.host.since, len(kernel.threads)
+        period = host.since, len(kernel.threads)
         if period != self._idle_since:
             self._idle_since = period
             self._is_judged = False
