@@ -38,6 +38,7 @@ from .patching.apply import Application, found_at, no_collections, when_imported
 from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
 from .patching.offload import Offload
+from .patching.others import warn_of_others
 from .patching.outcome import Outcome, draw, recorded
 from .patching.policy import blocked_for, create_policy, slice_for
 from .patching.refusals import with_refusals
@@ -203,6 +204,7 @@ def patch_all(
         _hooked = True
         register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
     applied.warn_of_failures(stacklevel=3)
+    warn_of_others(stacklevel=2)
 
 
 def unpatch_all() -> None:
