@@ -139,6 +139,7 @@ int has_c_state(void);                          /* whether C code keeps somethin
 int sleep_until(double deadline);               /* Kernel.sleep_until */
 int look_around(void);                          /* poll without waiting: 1 if others may want to run */
 int look_for_new(void);                         /* as look_around, for those that it wakes alone */
+int own_epoll(void);                            /* the scheme's epoll descriptor; -1: another scheme */
 int has_own_clock(void);                        /* whether the kernel's clock is `now_s` */
 
 /* ---- by subject ------------------------------------------------------------------------------ */

@@ -358,6 +358,50 @@ static int dispatch_one(PyObject *fd, unsigned happened)
     return failed;
 }
 
+/* Take the one thread out of a queue of `d` and wake it. */
+static int wake_only(PyObject *d, Py_ssize_t queue)
+{
+    PyObject *thread = SLOT(d, queue);
+    SLOT(d, queue) = Py_NewRef(Py_None);
+    int failed = resume_thread(thread);
+    Py_DECREF(thread);
+    return failed;
+}
+
+static inline int is_one(PyObject *waiting) { return Py_TYPE(waiting) == T_thread; }
+
+/* Whether C tells of the event: nobody observes `d`, at most one thread waits to write and, where the
+ * event ends the request, nobody is left whom it does not concern. */
+static inline int is_plain_event(PyObject *d, unsigned happened)
+{
+    PyObject *readers = SLOT(d, d_readers), *writers = SLOT(d, d_writers);
+    int to_read = (happened & WAKES_READERS) != 0, to_write = (happened & WAKES_WRITERS) != 0;
+    if (SLOT(d, d_observers) != Py_None) return 0;
+    if (LIKELY(SLOT(d, d_owned) == Py_True))
+        return SLOT(d, d_armed) != ints[0] && (writers == Py_None || !to_write || is_one(writers));
+    return (readers == Py_None || (to_read && is_one(readers))) &&
+           (writers == Py_None || (to_write && is_one(writers)));
+}
+
+static int tell_of(PyObject *d, unsigned happened)
+{
+    if (SLOT(d, d_owned) != Py_True) put_slot(d, d_armed, ints[0]);
+    if (happened & WAKES_READERS) {
+        if (happened & NOT_EXACT) {
+            put_slot(d, d_exact, Py_False);
+            put_slot(d, d_ended, happened & EPOLLRDHUP ? Py_True : Py_False);
+        }
+        PyObject *readers = SLOT(d, d_readers);
+        if (readers == Py_None)
+            put_slot(d, d_can_read, Py_True);
+        else if ((is_one(readers) ? wake_only(d, d_readers) : call1(s_pass_on, d)) < 0)
+            return -1;
+    }
+    if (UNLIKELY(happened & WAKES_WRITERS) && is_one(SLOT(d, d_writers)))
+        return wake_only(d, d_writers);
+    return 0;
+}
+
 static int tell(const struct epoll_event *event)
 {
     unsigned happened = event->events;
@@ -365,24 +409,10 @@ static int tell(const struct epoll_event *event)
     if (fd == NULL) return -1;
     int failed = 0;
     PyObject *d = PyDict_GetItemWithError(table, fd); /* borrowed */
-    if (LIKELY(d != NULL && SLOT(d, d_owned) == Py_True && SLOT(d, d_observers) == Py_None &&
-               SLOT(d, d_armed) != ints[0] &&
-               (SLOT(d, d_writers) == Py_None || !(happened & WAKES_WRITERS)))) {
-        if (happened & WAKES_READERS) {
-            if (happened & NOT_EXACT) {
-                put_slot(d, d_exact, Py_False);
-                put_slot(d, d_ended, happened & EPOLLRDHUP ? Py_True : Py_False);
-            }
-            PyObject *readers = SLOT(d, d_readers);
-            if (readers == Py_None)
-                put_slot(d, d_can_read, Py_True);
-            else if (LIKELY(Py_TYPE(readers) == T_thread)) {
-                SLOT(d, d_readers) = Py_NewRef(Py_None);
-                failed = resume_thread(readers);
-                Py_DECREF(readers);
-            } else
-                failed = call1(s_pass_on, d);
-        }
+    if (LIKELY(d != NULL && is_plain_event(d, happened))) {
+        Py_INCREF(d);
+        failed = tell_of(d, happened);
+        Py_DECREF(d);
     } else
         failed = PyErr_Occurred() != NULL ? -1 : dispatch_one(fd, happened);
     Py_DECREF(fd);
@@ -614,6 +644,11 @@ static int begin_turn(void)
 }
 
 int has_own_clock(void) { return own_turn; }
+
+int own_epoll(void)
+{
+    return own_turn ? (int)PyLong_AsLong(SLOT(SLOT(K, k_backend), b_fd)) : -1;
+}
 
 /* Whether a thread may poll that goes on afterwards: nothing else of the kernel's is under way. */
 static inline int may_look(void)

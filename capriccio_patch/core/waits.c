@@ -5,10 +5,18 @@
 #include "io.h"
 
 #include <errno.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
 
-#define READ 1 /* contracts/descriptor.py */
+/* contracts/descriptor.py */
+#define READ 0x001
+#define PRI 0x002
+#define WRITE 0x004
+#define RDHUP 0x2000
 
 Py_ssize_t d_closed;
+static Py_ssize_t d_file, d_registration, d_reused;
 
 static PyObject *table; /* dict: the descriptors by number */
 static PyObject *kind_read, *kind_write;
@@ -71,6 +79,32 @@ static int leave(PyObject *d, PyObject *me, PyObject *kind, int result)
     return result;
 }
 
+/* Waits.arm, where the scheme epoll has `d` registered: EpollBackend.add_request. */
+static int arm(PyObject *d)
+{
+#ifdef __linux__
+    int epoll = own_epoll();
+    if (LIKELY(epoll >= 0 && SLOT(d, d_registration) == Py_True && SLOT(d, d_file) != Py_None &&
+               SLOT(d, d_reused) == Py_False && SLOT(d, d_observers) == Py_None)) {
+        long wanted = (SLOT(d, d_readers) != Py_None ? READ : 0) |
+                      (SLOT(d, d_writers) != Py_None ? WRITE : 0);
+        int is_owned = SLOT(d, d_owned) == Py_True, fd = (int)PyLong_AsLong(SLOT(d, d_fd));
+        long armed = wanted;
+        if (is_owned)
+            armed = READ | PRI | RDHUP | PyLong_AsLong(SLOT(d, d_armed)) | (wanted & WRITE);
+        struct epoll_event event = {.events = (uint32_t)armed | (is_owned ? EPOLLET : EPOLLONESHOT),
+                                    .data = {.fd = fd}};
+        if (LIKELY(epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0)) {
+            PyObject *number = PyLong_FromLong(armed);
+            if (number == NULL) return -1;
+            give_slot(d, d_armed, number);
+            return 0;
+        }
+    }
+#endif
+    return call1(s_arm, d); /* another scheme, the first time, or the number is another file's */
+}
+
 static int wait_first(PyObject *d, PyObject *deadline, Py_ssize_t queue, PyObject *kind)
 {
     PyObject *me = begin();
@@ -86,7 +120,7 @@ static int wait_first(PyObject *d, PyObject *deadline, Py_ssize_t queue, PyObjec
     int result = 0;
     if (queue != d_readers || SLOT(d, d_owned) != Py_True ||
         !(PyLong_AsLong(SLOT(d, d_armed)) & READ))
-        result = call1(s_arm, d);
+        result = arm(d);
     if (result == 0) result = park(me, deadline);
     if (UNLIKELY(result != 1)) result = leave(d, me, kind, result);
     Py_DECREF(me);
@@ -119,7 +153,9 @@ int waits_bind(PyObject *objects, PyObject *slow)
     }
     if (kind_read == NULL && (kind_read = PyUnicode_InternFromString("read")) == NULL) return -1;
     if (kind_write == NULL && (kind_write = PyUnicode_InternFromString("write")) == NULL) return -1;
-    return offset_of(cls, "closed", &d_closed) < 0 || take(objects, "table", &table) < 0 ||
+    return offset_of(cls, "closed", &d_closed) < 0 || offset_of(cls, "file", &d_file) < 0 ||
+                   offset_of(cls, "registration", &d_registration) < 0 ||
+                   offset_of(cls, "reused", &d_reused) < 0 || take(objects, "table", &table) < 0 ||
                    take(slow, "wait_read", &s_wait_read) < 0 ||
                    take(slow, "wait_write", &s_wait_write) < 0 ||
                    take(slow, "pass_on", &s_pass_on) < 0 ||
