@@ -76,8 +76,10 @@ class Timers:
 
         Any OS thread.
         """
-        heap = self._heap
-        return float(heap[0][0]) if heap else None
+        try:
+            return float(self._heap[0][0])
+        except IndexError:  # not looked at before: the scheduler may take the last one meanwhile
+            return None
 
     def expired(self, now: float) -> Iterator[Thread]:
         """Take out the threads whose deadline has passed, earliest first."""
