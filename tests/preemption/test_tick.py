@@ -231,6 +231,7 @@ def test_a_signal_handler_that_spins_is_preempted(patched: None, blocked: str) -
 
     def finish() -> None:
         nonlocal done
+        time.sleep(0.001)  # the main thread has returned from `start`, which may be C's
         os.kill(os.getpid(), signal.SIGUSR1)
         time.sleep(0.01)
         done = True
