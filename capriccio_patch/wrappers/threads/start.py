@@ -267,6 +267,8 @@ def _handle_patches(runtime: Runtime, is_room: Callable[[], bool]) -> list[Patch
             not_daemon[thread.ident] = handle
 
         thread.on_exit = MethodType(set_done, handle)  # one object; a closure is four
+        if thread.ident not in kernel.threads:
+            set_done(handle)  # it has run meanwhile: a finalizer came, and waited
         return handle
 
     def set_done(self: Any) -> None:

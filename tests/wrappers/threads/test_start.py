@@ -428,6 +428,39 @@ class TestUncaught:
         spin(lambda: status()["threads"] == 1)
 
 
+class TestFinalizers:
+    """Finalizers that come while a thread is started."""
+
+    @pytest.mark.parametrize("scheduler", ["fifo", "graph"])
+    def test_one_that_waits_lets_the_new_thread_end_first(
+        self, run_script: RunScript, scheduler: str
+    ) -> None:
+        done = run_script(
+            f"""
+            import gc, threading, time
+            import capriccio_patch
+            capriccio_patch.patch_all(scheduler={scheduler!r})
+
+            class Waits:
+                def __init__(self):
+                    self.me = self
+                def __del__(self):
+                    time.sleep(0)
+
+            for n in range(120):
+                gc.set_threshold(1 + n % 40)
+                waste = [Waits() for _ in range(3)]
+                del waste
+                thread = threading.Thread(target=int)
+                thread.start()
+                thread.join(20)
+                assert not thread.is_alive(), n
+            print("done")
+            """
+        )
+        assert done.stdout == "done\n"
+
+
 class TestExit:
     """The end of a program."""
 
