@@ -99,9 +99,9 @@ def _bind_files(core: Any, runtime: Runtime) -> None:
 @contextmanager
 def _samples() -> Iterator[tuple[tuple[Any, ...], ...]]:
     """Two sockets, each with what its object must say, as C takes them."""
-    import socket
+    import _socket  # `socket` may be the program's own
 
-    kinds = ((socket.AF_INET, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM))
+    kinds = ((_socket.AF_INET, _socket.SOCK_STREAM), (_socket.AF_UNIX, _socket.SOCK_DGRAM))
     made = []
     try:
         for (family, kind), timeout in zip(kinds, (_TIMEOUT, None), strict=True):
@@ -110,7 +110,7 @@ def _samples() -> Iterator[tuple[tuple[Any, ...], ...]]:
             made.append(sock)
             originals.socket_settimeout(sock, timeout)
         yield tuple(
-            (sock, originals.socket_fileno(sock), int(family), int(kind), 0, nanoseconds)
+            (sock, originals.socket_fileno(sock), family, kind, 0, nanoseconds)
             for sock, (family, kind), nanoseconds in zip(
                 made, kinds, (int(_TIMEOUT * 1e9), -(10**9)), strict=True
             )

@@ -8,10 +8,9 @@ Any OS thread but the scheduler's; `answer_here` on that.
 
 from __future__ import annotations
 
-import json
-
 from ..contracts.scheduler import Abilities
 from ..cpython import originals
+from ..cpython.modules import standard
 from ..kernel.core import Kernel
 from .snapshot import snapshot
 
@@ -47,7 +46,8 @@ def answer_here(kernel: Kernel, request: str) -> str:
     """The answer, on the scheduler's OS thread if it is a graph."""
     word, _, kind = request.partition(" ")
     if word == "threads":
-        return json.dumps(snapshot(kernel))
+        text: str = standard("json").dumps(snapshot(kernel))
+        return text
     if word == "graph" and kind in _KINDS:
         from ..graph.drawing import drawn
         from ..graph.recorder import Recorder
