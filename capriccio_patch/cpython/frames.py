@@ -49,9 +49,9 @@ PACKAGE = __name__.partition(".")[0]
 PROGRAMS = tuple(f"{PACKAGE}.{program}" for program in ("audit", "bench", "integrations"))
 
 _STDLIB = os.path.dirname(os.__file__) + "/"
-_FOLDER = os.path.dirname(os.path.dirname(__file__)) + "/"
-_FOLDERS_OF_PROGRAMS = (f"{_FOLDER}audit/", f"{_FOLDER}bench/")
 _INSIDE = f"{PACKAGE}."
+_FOLDER = os.path.dirname(os.path.dirname(__file__)) + "/"
+_FOLDERS_OF_PROGRAMS = tuple(f"{_FOLDER}{program.removeprefix(_INSIDE)}/" for program in PROGRAMS)
 
 _STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__code__
 """Known by the names of its arguments."""
