@@ -92,5 +92,5 @@ try:
 
     # isort: split
     from . import frames, interpose, originals, thread_state  # noqa: F401
-except (AttributeError, ImportError, KeyError) as error:
+except (AttributeError, ImportError, KeyError, NameError) as error:
     raise PatchError(f"this Python can't be patched: names: {error!r}") from error

@@ -14,6 +14,7 @@ import capriccio_patch
 from capriccio_patch.api import _Applied
 from capriccio_patch.cpython import names
 from capriccio_patch.wrappers.base import Late, Patch
+from capriccio_patch.wrappers.table import Table
 from tests.conftest import RunScript
 
 PACKAGE = Path(capriccio_patch.__file__).parent
@@ -123,13 +124,13 @@ def test_one_that_is_missing_is_noticed(name: str, run_script: RunScript) -> Non
 
 
 def _fails_to_apply(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
-    made = capriccio_patch.api.Table.__init__
+    made = Table.__init__
 
     def with_one_more(table: Any, *args: Any) -> None:
         made(table, *args)
         table.rows.append(Patch("time", "time", path, print))
 
-    monkeypatch.setattr(capriccio_patch.api.Table, "__init__", with_one_more)
+    monkeypatch.setattr(Table, "__init__", with_one_more)
 
 
 def test_a_row_without_its_target_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
