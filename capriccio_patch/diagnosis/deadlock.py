@@ -25,9 +25,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..contracts.thread import Thread
+from ..cpython import originals
 from ..cpython.modules import standard
 from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
@@ -48,15 +49,50 @@ _TRIES = 3
 """How often it is asked whether other OS threads are left: one of the runtime's may be ending."""
 _MOST = 200
 """Threads whose stacks are read in one look."""
+_TO_LOAD = 0.1
+"""Seconds for which the watchdog waits for an import, at most."""
 
 _Wait = tuple[int, float]
 """A wait: the id of its thread's record, and when it began."""
+
+
+class _Search:
+    """What a search for circles needs, imported at its first.
+
+    On an OS thread of its own: the import may have to wait for one of the program's, whose thread
+    may want to be preempted, and that takes the watchdog.
+    """
+
+    def __init__(self) -> None:
+        self._done: Any = None
+        self._is_loaded = False
+
+    def is_loaded(self) -> bool:
+        """Whether it is; waits a little.  Watchdog's OS thread."""
+        if not self._is_loaded:
+            try:
+                if self._done is None:
+                    self._done = originals.allocate_lock()
+                    originals.lock_acquire(self._done)
+                    os_threads.start(self._load, ())
+            except RuntimeError:  # the system has no more: try again next time
+                self._done = None
+            else:
+                self._is_loaded = bool(originals.lock_acquire(self._done, True, _TO_LOAD))
+        return self._is_loaded
+
+    def _load(self) -> None:
+        try:
+            from . import holders, story  # noqa: F401
+        finally:
+            originals.lock_release(self._done)
 
 
 class Deadlocks:
     """The search for the deadlocks of a kernel's threads."""
 
     __slots__ = (
+        "_search",
         "_idle_since",
         "_is_judged",
         "_judged",
@@ -76,6 +112,7 @@ class Deadlocks:
         self._tries = 0
         self._held: dict[_Wait, list[Claim]] = {}
         self._judged: set[_Wait] = set()
+        self._search = _Search()
         self._told: set[_Wait] = set()
 
     # -- of all ------------------------------------------------------------------------------
@@ -164,7 +201,9 @@ class Deadlocks:
             and thread.since < latest
             and is_stuck_inside(thread)
         ]
-        if stuck:
+        if stuck and not self._search.is_loaded():
+            pass
+        elif stuck:
             began = {_wait(thread) for thread in stuck}
             circle = self._circle(stuck)
             # Others may have run meanwhile: those that wait still have done so all the time.

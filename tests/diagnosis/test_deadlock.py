@@ -297,3 +297,21 @@ def test_threads_may_come_while_another_os_thread_looks_at_them() -> None:
     threads[0] = Coming()
     assert awaited_ends(threads.values()) == {}
     assert len(threads) == 2
+
+
+def test_the_search_waits_for_no_import(run_script: RunScript) -> None:
+    """It runs where threads that compute are preempted from."""
+    main = """
+        import _imp
+        lock, over = threading.Lock(), []
+        lock.acquire()
+        def end():
+            time.sleep(1.5)
+            over.append(True)
+        start(lock.acquire, end)
+        _imp.acquire_lock()
+        while not over:
+            pass
+        _imp.release_lock()
+    """
+    assert told(run_script, main) == "no deadlock\n"
