@@ -18,6 +18,7 @@ from capriccio_patch import api
 from capriccio_patch.backends.disk.workers import WorkersBackend
 from capriccio_patch.backends.sockets.epoll import EpollBackend
 from capriccio_patch.contracts.disk_backend import DiskBackend
+from capriccio_patch.core.binding import Core
 from capriccio_patch.io.reserved import RESERVED
 from capriccio_patch.patching.apply import Application
 from capriccio_patch.preemption.watchdog import Watchdog
@@ -37,13 +38,13 @@ STEPS = {
     "policy": (api, "create_policy"),
     "disk scheme": (api, "create_disk_backend"),
     "socket scheme": (api, "create_backend"),
-    "kernel": (api, "Kernel"),
+    "kernel": (Core, "kernel"),
     "descriptors": (api, "Descriptors"),
     "attach": (GraphScheduler, "attach"),
     "workers": (api, "Workers"),
     "disk": (api, "Disk"),
     "watchdog": (api, "Watchdog"),
-    "table": (api, "Table"),
+    "table": (Core, "table"),
     "offload": (api, "Offload"),
     "selection": (api, "Selection"),
     "rows": (Application, "apply"),
@@ -104,7 +105,7 @@ def test_a_step_that_fails(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_scheme_is_closed(sockio: str, diskio: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if capriccio_patch.available_backends()[sockio]:
         pytest.skip("not here")
-    monkeypatch.setattr(api, "Table", fail)
+    monkeypatch.setattr(Core, "table", fail)
     with pytest.raises(Failure):
         capriccio_patch.patch_all(sockio=sockio, diskio=diskio)
 
@@ -135,7 +136,7 @@ def test_a_failure_of_the_cleaning_up_does_not_hide_the_first(
         raise RuntimeError("while it was closed")
 
     monkeypatch.setattr(EpollBackend, "close", close_and_fail)
-    monkeypatch.setattr(api, "Table", fail)
+    monkeypatch.setattr(Core, "table", fail)
     with pytest.raises(RuntimeError, match="while it was closed") as caught:
         capriccio_patch.patch_all(sockio="epoll")
     assert isinstance(caught.value.__context__, Failure)
