@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pty
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -194,13 +194,16 @@ def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: st
     """The key comes when a thread that runs meanwhile has said so."""
     script = tmp_path / "script.py"
     script.write_text(CURSES)
-    pid, terminal = pty.fork()
-    if not pid:
-        os.execve(
-            sys.executable,
-            [sys.executable, str(script), how],
-            environ | {"TERM": "xterm", "CAPRICCIO_CORE": os.environ["CAPRICCIO_CORE"]},
-        )
+    terminal, its = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, script, how],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        env=environ | {"TERM": "xterm", "CAPRICCIO_CORE": os.environ["CAPRICCIO_CORE"]},
+    )
+    os.close(its)
     seen = b""
     sent = False
     while True:
@@ -215,5 +218,5 @@ def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: st
             sent = True
             os.write(terminal, b"q\n")
     os.close(terminal)
-    assert os.waitpid(pid, 0)[1] == 0, seen
+    assert child.wait() == 0, seen
     assert b"key" in seen
