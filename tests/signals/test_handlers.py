@@ -347,6 +347,9 @@ def test_a_signal_to_oneself_is_seen_before_the_call_returns(patched: None, how:
 # -- what belongs together stays together ---------------------------------------------------------
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 14), reason="in stock one comes there: it looks after calls of C"
+)
 def test_no_signal_comes_between_taking_a_lock_and_its_with_block(patched: None) -> None:
     lock = threading.Lock()
     rlock = threading.RLock()
