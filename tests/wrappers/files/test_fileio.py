@@ -56,7 +56,7 @@ def test_what_a_tool_finds_in_our_frames_may_be_held(
                     finally:
                         sys.setprofile(None)
                     assert found == data[: size if size >= 0 else None]
-    assert held
+    assert held or capriccio_patch.status()["core"] == "compiled"  # C has no frames
 
 
 # -- waiting -------------------------------------------------------------------------------------
