@@ -34,7 +34,7 @@ from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
 from .outsiders import could_wake
-from .waiting import FROM_INSIDE, awaited_ends, ended_by, is_stuck_inside, top_records
+from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
 
 if TYPE_CHECKING:
     from .holders import Claim
@@ -201,39 +201,29 @@ class Deadlocks:
             and thread.since < latest
             and is_stuck_inside(thread)
         ]
-        if stuck and not self._search.is_loaded():
-            pass
-        elif stuck:
-            began = {_wait(thread) for thread in stuck}
-            circle = self._circle(stuck)
-            # Others may have run meanwhile: those that wait still have done so all the time.
-            if circle and all(each.parked and _wait(each) in began for each in circle):
-                self._told.update(map(_wait, circle))
-                from .story import circle_story
-
-                text, place = circle_story(kernel, circle)
-                self._tell(text, place)
-        else:
+        if not stuck:
             self._held.clear()
             self._told.clear()
+        elif self._search.is_loaded():
+            began = {_wait(thread) for thread in stuck}
+            found = self._circle(stuck)
+            # Others may have run meanwhile: those that wait still have done so all the time.
+            if found and all(each.parked and _wait(each) in began for each in found):
+                self._told.update(map(_wait, found))
+                from .story import circle_story
+
+                text, place = circle_story(kernel, found)
+                self._tell(text, place)
         return max(PATIENCE, _SHARE * (kernel.clock() - started))
 
     def _circle(self, stuck: list[Thread]) -> list[Thread]:
         """Threads each of which waits for the next, and the last for the first."""
         waited_for = self._waited_for(stuck)
-        passed: set[int] = set()
-        for thread in stuck:
-            way: list[Thread] = []
-            each: Thread | None = thread
-            while each is not None and id(each) not in passed:
-                passed.add(id(each))
-                way.append(each)
-                each = waited_for.get(id(each))
-            if each is not None and each in way:
-                circle = way[way.index(each) :]
-                if not self._told.issuperset(map(_wait, circle)):
-                    return circle
-        return []
+        return find_circle(
+            stuck,
+            lambda thread: waited_for.get(id(thread)),
+            lambda found: not self._told.issuperset(map(_wait, found)),
+        )
 
     def _waited_for(self, stuck: list[Thread]) -> dict[int, Thread]:
         """By the id of a record: the one, among those that are stuck, that could end its wait."""

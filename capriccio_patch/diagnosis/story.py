@@ -21,7 +21,7 @@ from ..kernel.core import Kernel
 from .holders import Holder, holders_of
 from .stacks import Call, Place, frame_of, line_of, name_of, place_of, stack_of, waits_in
 from .things import described
-from .waiting import awaited_ends, ended_by, is_alive
+from .waiting import awaited_ends, ended_by, find_circle, is_alive
 
 __all__ = ["Wait", "circle_story", "formatted", "waits_of", "whole_story"]
 
@@ -160,23 +160,13 @@ def _circle(waits: list[Wait]) -> list[Wait]:
     """A circle among the waits, if there is one: guesses count, as nothing can run."""
     by_name = {wait.thread.ident: wait for wait in waits}
     ends = {wait.name: wait for wait in waits}
-    passed: set[int] = set()
-    for wait in waits:
-        way: list[Wait] = []
-        each: Wait | None = wait
-        while each is not None and id(each) not in passed:
-            passed.add(id(each))
-            way.append(each)
-            if each.until_end_of:
-                each = ends.get(each.until_end_of)
-            elif len(each.holders) == 1:
-                each = by_name.get(each.holders[0].ident)
-            else:
-                each = None
-        found = [place for place, other in enumerate(way) if other is each]
-        if each is not None and found:
-            return way[found[0] :]
-    return []
+
+    def waited_for(wait: Wait) -> Wait | None:
+        if wait.until_end_of:
+            return ends.get(wait.until_end_of)
+        return by_name.get(wait.holders[0].ident) if len(wait.holders) == 1 else None
+
+    return find_circle(waits, waited_for, lambda _: True)
 
 
 def _drawn(circle: list[Wait]) -> str:

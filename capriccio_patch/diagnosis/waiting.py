@@ -10,14 +10,24 @@ Any OS thread that has the GIL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from ..contracts.thread import Thread
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
 
-__all__ = ["FROM_INSIDE", "awaited_ends", "ended_by", "is_alive", "is_stuck_inside", "top_records"]
+__all__ = [
+    "FROM_INSIDE",
+    "awaited_ends",
+    "ended_by",
+    "find_circle",
+    "is_alive",
+    "is_stuck_inside",
+    "top_records",
+]
+
+_Wait = TypeVar("_Wait")
 
 FROM_INSIDE = frozenset(
     {"lock", "rlock", "condition", "event", "queue", "join", "import lock", "file"}
@@ -70,3 +80,23 @@ def ended_by(thread: Thread, ends: dict[int, Thread]) -> Thread | None:
     """The thread for whose end `thread` waits; None if it waits for something else."""
     awaited: Any = thread.object
     return ends.get(id(awaited)) if thread.kind in ("join", "lock") else None
+
+
+def find_circle(
+    waits: Iterable[_Wait],
+    waited_for: Callable[[_Wait], _Wait | None],
+    is_wanted: Callable[[list[_Wait]], bool],
+) -> list[_Wait]:
+    """The first circle that is wanted: each waits for the next in it, the last for the first."""
+    passed: set[int] = set()
+    for wait in waits:
+        way: list[_Wait] = []
+        each: _Wait | None = wait
+        while each is not None and id(each) not in passed:
+            passed.add(id(each))
+            way.append(each)
+            each = waited_for(each)
+        begins = [place for place, other in enumerate(way) if other is each]
+        if begins and is_wanted(way[begins[0] :]):
+            return way[begins[0] :]
+    return []
