@@ -9,29 +9,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ..base import Patch, Runtime
+from .lent_rlocks import LentRLocks, refuse
 from .lock_waits import LockWaits
-from .locks import limit, method
+from .locks import method
 
 __all__ = ["OwnedRLocks"]
 
 _RLock: Any = originals.RLockType
 
 
-class OwnedRLocks:
+class OwnedRLocks(LentRLocks):
     """The recursive locks; `core` is the C module."""
 
     existing = None
 
     def __init__(self, runtime: Runtime, core: Any) -> None:
-        self._kernel = runtime.kernel
+        super().__init__(runtime.kernel)
         self._core = core
-        self._borrowed: dict[tuple[int, int], int] = {}
-        """How often an OS thread has taken a lock again that the thread it works for owns."""
         self.held: Callable[[Any], bool] = core.rlock_is_mine
         """Whether the current green thread owns it."""
         self.take_for: Callable[[Any, Thread], bool] = core.rlock_take_for
@@ -46,7 +45,7 @@ class OwnedRLocks:
             "release": method(self._release_borrowed),
             "__exit__": method(self._release_borrowed),
             "_is_owned": method(self._is_lenders),
-            "_release_save": method(_refuse),
+            "_release_save": method(refuse),
             "_acquire_restore": _RLock._acquire_restore,
         }
         if originals.rlock_recursion_count is not None:  # from 3.11.4
@@ -72,21 +71,6 @@ class OwnedRLocks:
 
         return acquire
 
-    def _acquire(self, lock: Any, blocking: Any, timeout: Any) -> Any:
-        kernel, ident = self._kernel, originals.get_ident()
-        if ident != kernel.os_ident:
-            if self._is_lenders(lock):
-                key = id(lock), ident
-                self._borrowed[key] = self._borrowed.get(key, 0) + 1
-                return True
-            return originals.rlock_acquire(lock, blocking, timeout)
-        most = limit(blocking, timeout, lambda: originals.rlock_acquire(lock, blocking, timeout))
-        if self.try_acquire(lock, False):
-            return True
-        if most == 0:
-            return False
-        return self.waits.wait(lock, None if most is None else kernel.clock() + most)
-
     def _is_lenders(self, lock: Any) -> bool:
         """Whether the thread that this other OS thread works for owns it."""
         lender = self._kernel.proxies.get(originals.get_ident())
@@ -94,13 +78,5 @@ class OwnedRLocks:
 
     def _release_borrowed(self, lock: Any, *args: Any) -> None:
         """By a thread that does not own it."""
-        key = id(lock), originals.get_ident()
-        again = self._borrowed.pop(key, 0)
-        if not again:
-            _refuse(lock)
-        if again > 1:
-            self._borrowed[key] = again - 1
-
-
-def _refuse(lock: Any) -> NoReturn:
-    raise RuntimeError("cannot release un-acquired lock")
+        if not self._give_back(lock):
+            refuse(lock)

@@ -23,8 +23,9 @@ from typing import Any
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ..base import Existing, Patch, Runtime
+from .lent_rlocks import LentRLocks, refuse
 from .lock_waits import LockWaits
-from .locks import leaver, limit, method
+from .locks import leaver, method
 
 __all__ = ["RLocks"]
 
@@ -35,17 +36,15 @@ _original_repr = originals.RLockType.__repr__
 _is_owned = originals.rlock_is_owned
 
 
-class RLocks:
+class RLocks(LentRLocks):
     """The recursive locks, whose owners are noted here."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._kernel = runtime.kernel
+        super().__init__(runtime.kernel)
         self.owners: dict[int, int] = {}
         """By id of a lock: the identifier of the green thread that owns it."""
         self.deeper: dict[int, int] = {}
         """How often the owner has taken it again; not 0.  Only locks that have an owner."""
-        self._borrowed: dict[tuple[int, int], int] = {}
-        """How often an OS thread has taken a lock again that the thread it works for owns."""
         self.waits = LockWaits(runtime.kernel, "rlock", self)
         self.existing = Existing(originals.RLockType, self._adopt)
         self.release = self._releaser()
@@ -168,21 +167,6 @@ class RLocks:
         _original_release(lock)
         return self._acquire(lock, blocking, -1)
 
-    def _acquire(self, lock: Any, blocking: Any, timeout: Any) -> Any:
-        kernel, ident = self._kernel, originals.get_ident()
-        if ident != kernel.os_ident:
-            if kernel.proxies and self._is_lenders(lock):
-                key = id(lock), ident
-                self._borrowed[key] = self._borrowed.get(key, 0) + 1
-                return True
-            return _original_acquire(lock, blocking, timeout)
-        most = limit(blocking, timeout, lambda: _original_acquire(lock, blocking, timeout))
-        if self.try_acquire(lock, False):
-            return True
-        if most == 0:
-            return False
-        return self.waits.wait(lock, None if most is None else kernel.clock() + most)
-
     def _is_lenders(self, lock: Any) -> bool:
         """Whether the thread that this other OS thread works for owns it, as C says too."""
         kernel = self._kernel
@@ -207,13 +191,9 @@ class RLocks:
 
     def _release_elsewhere(self, lock: Any) -> None:
         """By a thread that does not own it, or that is not of this OS thread."""
-        ident = originals.get_ident()
-        if ident == self._kernel.os_ident:
-            raise RuntimeError("cannot release un-acquired lock")
-        key = id(lock), ident
-        if again := self._borrowed.pop(key, 0):
-            if again > 1:
-                self._borrowed[key] = again - 1
+        if originals.get_ident() == self._kernel.os_ident:
+            refuse(lock)
+        if self._give_back(lock):
             return
         self._forget_foreign(lock)
         _original_release(lock)
@@ -252,7 +232,7 @@ class RLocks:
             ident = self._kernel.current.ident
             owners, deeper = self.owners, self.deeper
             if not _is_owned(lock) or key not in owners or owners[key] != ident:
-                raise RuntimeError("cannot release un-acquired lock")
+                refuse(lock)
             again = 0
             if key in deeper:
                 again = deeper[key]
