@@ -27,6 +27,7 @@ from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.socket_backend import Backend
 from ..contracts.thread import Finalizer, Thread
 from ..cpython import interpose, originals
+from ..diagnosis.waiting import FROM_INSIDE
 from ..errors import PatchError
 from ..io.waits import Waits
 from ..kernel import lifecycle
@@ -207,6 +208,7 @@ class Core:
                 "kernel": kernel,
                 "Thread": Thread,
                 "Finalizer": Finalizer,
+                "from_inside": FROM_INSIDE,
                 "Descriptor": Descriptor,
                 "EpollBackend": scheme,
                 "Notifier": Notifier,

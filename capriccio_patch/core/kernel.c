@@ -38,6 +38,7 @@ static PyObject *kernel_object;   /* keeps K alive */
 static PyObject *thread_class, *finalizer_class, *descriptor_class;
 static PyObject *fifo_push, *fifo_pop;    /* in the kernel's slots, if the scheduler is `fifo` */
 static PyObject *table;                   /* dict: the descriptors by number */
+static PyObject *from_inside;             /* kinds of waits that only another thread can end */
 static PyObject *ints[TURN + 1], *kind_sleep;
 static void **traced, **profiled, **has_local; /* words of `home`; NULL: there is none */
 static int own_turn;                      /* scheme epoll, and the clock is now_s */
@@ -523,9 +524,18 @@ static inline int drain_inbox(void)
     return dq_len(SLOT(K, k__inbox)) != 0 ? call1(s__drain_inbox, K) : 0;
 }
 
-/* How long to wait where no deadline is set: who looks for deadlocks says so. */
+/* How long to wait where no deadline is set: who looks for deadlocks says so, but is not asked where
+ * the last that ran waits for something from outside (diagnosis/deadlock.py: `idle`). */
 static int ask_idle(double *timeout)
 {
+    PyObject *host = SLOT(SLOT(K, k_finalizer), f_host);
+    if (SLOT(host, t_greenlet) != Py_None) {
+        int is_inside = PySet_Contains(from_inside, SLOT(host, t_kind));
+        if (is_inside <= 0) {
+            *timeout = -1.0;
+            return is_inside;
+        }
+    }
     PyObject *idle = Py_NewRef(SLOT(K, k_idle)), *limit = PyObject_CallNoArgs(idle);
     Py_DECREF(idle);
     if (limit == NULL) return -1;
@@ -879,7 +889,8 @@ int kernel_bind(PyObject *objects, PyObject *slow)
         take(objects, "Finalizer", &finalizer_class) < 0 ||
         take(objects, "Descriptor", &descriptor_class) < 0 ||
         take(objects, "heappush", &heappush) < 0 || take(objects, "heappop", &heappop) < 0 ||
-        take(objects, "table", &table) < 0 || find_offsets(objects) < 0 ||
+        take(objects, "table", &table) < 0 ||
+        take(objects, "from_inside", &from_inside) < 0 || find_offsets(objects) < 0 ||
         take_word(objects, "traced", &traced) < 0 ||
         take_word(objects, "profiled", &profiled) < 0 ||
         take_word(objects, "has_local", &has_local) < 0)
