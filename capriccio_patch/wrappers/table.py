@@ -39,8 +39,6 @@ from .threads import (
 from .threads import introspection as sys_
 from .threads.lock_waits import LockWaits
 from .threads.locks import Locks
-from .threads.owned_rlocks import OwnedRLocks
-from .threads.rlocks import RLocks
 from .threads.simple_queue import SimpleQueues
 from .threads.waiters import Waits
 
@@ -56,6 +54,12 @@ class ThreadParts(NamedTuple):
     """The locks that C releases without calling us."""
     waits: Waits
     simple_queues: SimpleQueues
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .threads.owned_rlocks import OwnedRLocks
+    from .threads.rlocks import RLocks
 
 
 class Table:
@@ -77,7 +81,7 @@ class Table:
         c_released: WeakSet[Any] = WeakSet()
         used = cpu_time.CpuTime(runtime)
         plain = Locks(runtime, c_released)
-        recursive = RLocks(runtime) if core is None else OwnedRLocks(runtime, core)
+        recursive = _recursive_locks(runtime, core)
         waits = Waits(runtime.kernel)
         simple = SimpleQueues(runtime)
         look_ups = names.pool_of(runtime.kernel)
@@ -145,3 +149,14 @@ class Table:
     def awaited(self) -> list[Late]:
         """The late rows that wait for the import of their module."""
         return [late for late in self.late if not imported(late.module)]
+
+
+def _recursive_locks(runtime: Runtime, core: Any) -> RLocks | OwnedRLocks:
+    """Of the two forms only the one that is used is imported."""
+    if core is None:
+        from .threads.rlocks import RLocks
+
+        return RLocks(runtime)
+    from .threads.owned_rlocks import OwnedRLocks
+
+    return OwnedRLocks(runtime, core)
