@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -82,3 +83,13 @@ class Process:
             except ProcessLookupError:
                 continue
         self.process.wait(30)
+
+
+def importing(name: str, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What comes of importing a module of `integrations`; what lies in `folder` is found first."""
+    return subprocess.run(
+        [sys.executable, "-c", f"import capriccio_patch.integrations.{name}"],
+        env=environ | {"PYTHONPATH": f"{folder}{os.pathsep}{environ['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+    )

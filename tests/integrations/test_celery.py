@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integrations.servers import Process
+from tests.integrations.servers import Process, importing
 
 installed = pytest.mark.skipif(find_spec("celery") is None, reason="Celery is not installed")
 
@@ -270,11 +269,6 @@ def test_a_celery_that_is_missing_or_old_is_told_of(
     (tmp_path / "celery" / "__init__.py").write_text(package)
     (tmp_path / "celery" / "concurrency" / "__init__.py").touch()
     (tmp_path / "celery" / "concurrency" / "base.py").write_text("BasePool = object")
-    done = subprocess.run(
-        [sys.executable, "-c", "import capriccio_patch.integrations.celery"],
-        env=environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"},
-        capture_output=True,
-        text=True,
-    )
+    done = importing("celery", tmp_path, environ)
     expected = f"capriccio_patch.integrations.celery: {line}\n"
     assert (done.returncode, done.stderr) == (1, expected)

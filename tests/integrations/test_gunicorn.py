@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.integrations.servers import Connection, Process
+from tests.integrations.servers import Connection, Process, importing
 
 installed = pytest.mark.skipif(find_spec("gunicorn") is None, reason="gunicorn is not installed")
 
@@ -269,11 +268,6 @@ def test_a_gunicorn_that_is_missing_or_old_is_told_of(
     tmp_path: Path, environ: dict[str, str], package: str, line: str
 ) -> None:
     (tmp_path / "gunicorn.py").write_text(package)
-    done = subprocess.run(
-        [sys.executable, "-c", "import capriccio_patch.integrations.gunicorn"],
-        env=environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"},
-        capture_output=True,
-        text=True,
-    )
+    done = importing("gunicorn", tmp_path, environ)
     expected = f"capriccio_patch.integrations.gunicorn: {line}\n"
     assert (done.returncode, done.stderr) == (1, expected)
