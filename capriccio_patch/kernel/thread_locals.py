@@ -88,11 +88,6 @@ class CState:
         self.is_traced = thread_state.is_set(self._trace, 1)
         self._keep: Any = None
 
-    def exchange(self, old: Holder, new: Holder) -> None:
-        """Put away the state of `old`, which stops running, and install that of `new`."""
-        self.save(old)
-        self.restore(new)
-
     def save(self, holder: Holder) -> None:
         """Take the current state out, for `holder`."""
         saved: dict[str, Any] = {}
