@@ -56,7 +56,7 @@ extern Py_ssize_t f_host; /* of a Finalizer */
 
 extern PyObject *K;              /* the kernel in force; NULL without one */
 extern PyThreadState *home;      /* its OS thread's; NULL without one */
-extern PyTypeObject *T_thread, *T_finalizer, *T_descriptor;
+extern PyTypeObject *T_thread, *T_finalizer;
 extern PyCFunction dq_append, dq_popleft; /* deque's own */
 extern lenfunc dq_len;
 
@@ -134,9 +134,7 @@ PyObject *begin(void);                          /* Kernel.begin: borrowed; its w
 int park(PyObject *me, PyObject *deadline);     /* 1 resumed, 0 the deadline has passed, -1 raised */
 int resume_thread(PyObject *thread);            /* Kernel.resume */
 int cancel_wait(PyObject *me);                  /* Kernel.cancel */
-int yield_now(void);                            /* Kernel.yield_ */
 int has_c_state(void);                          /* whether C code keeps something for the thread */
-int sleep_until(double deadline);               /* Kernel.sleep_until */
 int look_around(void);                          /* poll without waiting: 1 if others may want to run */
 int look_for_new(void);                         /* as look_around, for those that it wakes alone */
 int own_epoll(void);                            /* the scheme's epoll descriptor; -1: another scheme */

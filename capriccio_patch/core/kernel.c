@@ -30,7 +30,7 @@ Py_ssize_t f_host;
 
 PyObject *K;
 PyThreadState *home;
-PyTypeObject *T_thread, *T_finalizer, *T_descriptor;
+PyTypeObject *T_thread, *T_finalizer;
 PyCFunction dq_append, dq_popleft;
 lenfunc dq_len;
 
@@ -298,7 +298,8 @@ static int yielded(PyObject *me)
     return LIKELY(error == NULL) ? 0 : raise_(error);
 }
 
-int yield_now(void)
+/* Kernel.yield_ */
+static int yield_now(void)
 {
     PyObject *me = SLOT(K, k_current);
     if (UNLIKELY(is_observed() || fifo_pop == NULL)) /* a frame of Python tells what it waits for */
@@ -318,7 +319,8 @@ int yield_now(void)
     return result;
 }
 
-int sleep_until(double deadline)
+/* Kernel.sleep_until */
+static int sleep_until(double deadline)
 {
     PyObject *at = PyFloat_FromDouble(deadline);
     if (at == NULL) return -1;
@@ -897,7 +899,6 @@ int kernel_bind(PyObject *objects, PyObject *slow)
         return -1;
     T_thread = (PyTypeObject *)thread_class;
     T_finalizer = (PyTypeObject *)finalizer_class;
-    T_descriptor = (PyTypeObject *)descriptor_class;
     for (long i = 0; i <= TURN; i++)
         if (ints[i] == NULL && (ints[i] = PyLong_FromLong(i)) == NULL) return -1;
     if (kind_sleep == NULL && (kind_sleep = PyUnicode_InternFromString("sleep")) == NULL) return -1;
