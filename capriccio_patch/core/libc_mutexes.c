@@ -1,4 +1,4 @@
-/* Mutexes and conditions of C libraries: part of libc_calls.c.
+/* Mutexes and conditions of C libraries.
  *
  * Facts.  A mutex of POSIX belongs to an OS thread.  A green thread that parks with one locked keeps
  * it locked; another one that wants it would wait for its own OS thread.  A recursive one would even
@@ -13,6 +13,50 @@
  * says.
  *
  * All of this needs to know whose a mutex is, which the type does not tell: glibc only. */
+#include "libc_calls.h"
+
+#ifdef HAS_LIBC_HOOKS
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <threads.h>
+#include <unistd.h>
+
+/* ---- what is initialised once ------------------------------------------------------------------ */
+
+static int hooked_pthread_once(pthread_once_t *control, void (*function)(void))
+{
+    if (!is_home()) return pthread_once(control, function);
+    libc_state.once++;
+    int result = pthread_once(control, function);
+    libc_state.once--;
+    return result;
+}
+
+extern int __cxa_guard_acquire(void *) __attribute__((weak));
+extern void __cxa_guard_release(void *) __attribute__((weak));
+extern void __cxa_guard_abort(void *) __attribute__((weak));
+
+static int hooked_guard_acquire(void *guard)
+{
+    int mine = __cxa_guard_acquire(guard);
+    if (mine && is_home()) libc_state.once++;
+    return mine;
+}
+
+static void hooked_guard_release(void *guard)
+{
+    if (is_home() && libc_state.once) libc_state.once--;
+    __cxa_guard_release(guard);
+}
+
+static void hooked_guard_abort(void *guard)
+{
+    if (is_home() && libc_state.once) libc_state.once--;
+    __cxa_guard_abort(guard);
+}
+
+/* ---- mutexes --------------------------------------------------------------------------------- */
+
 #ifdef __GLIBC__
 
 static int native_id; /* of the scheduler's OS thread */
@@ -27,7 +71,7 @@ static struct {
 static int n_held;
 static unsigned long marks;
 
-static void begin_mutexes(void)
+void begin_mutexes(void)
 {
     native_id = (int)syscall(SYS_gettid);
     n_held = 0;
@@ -67,7 +111,7 @@ static void has_locked(pthread_mutex_t *mutex)
     }
 }
 
-static unsigned long mark_held(void)
+unsigned long mark_held(void)
 {
     unsigned long mark = 0;
     for (int i = 0; i < n_held; i++)
@@ -75,7 +119,7 @@ static unsigned long mark_held(void)
     return mark;
 }
 
-static void unmark(unsigned long mark)
+void unmark(unsigned long mark)
 {
     for (int i = 0; mark && i < n_held; i++)
         if (held[i].mark == mark) held[i].mark = 0;
@@ -172,19 +216,27 @@ static int hooked_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mut
     return condition_wait(condition, mutex, end);
 }
 
-#define MUTEX_HOOKS                                                        \
-    H("pthread_mutex_lock", hooked_mutex_lock),                            \
-    H("pthread_mutex_trylock", hooked_mutex_trylock),                      \
-    H("pthread_mutex_unlock", hooked_mutex_unlock),                        \
-    H("mtx_lock", hooked_mtx_lock),                                        \
-    {"pthread_cond_wait", (void *)hooked_cond_wait, SYNCHRONISES},         \
-    {"pthread_cond_timedwait", (void *)hooked_cond_timedwait, SYNCHRONISES},
-
 #else
 
-static void begin_mutexes(void) {}
-static unsigned long mark_held(void) { return 0; }
-static void unmark(unsigned long mark) { (void)mark; }
-#define MUTEX_HOOKS
+void begin_mutexes(void) {}
+unsigned long mark_held(void) { return 0; }
+void unmark(unsigned long mark) { (void)mark; }
 
+#endif
+
+const Hook libc_mutex_hooks[] = {
+    H("pthread_once", hooked_pthread_once),
+    H("__cxa_guard_acquire", hooked_guard_acquire),
+    H("__cxa_guard_release", hooked_guard_release),
+    H("__cxa_guard_abort", hooked_guard_abort),
+#ifdef __GLIBC__
+    H("pthread_mutex_lock", hooked_mutex_lock),
+    H("pthread_mutex_trylock", hooked_mutex_trylock),
+    H("pthread_mutex_unlock", hooked_mutex_unlock),
+    H("mtx_lock", hooked_mtx_lock),
+    {"pthread_cond_wait", (void *)hooked_cond_wait, SYNCHRONISES},
+    {"pthread_cond_timedwait", (void *)hooked_cond_timedwait, SYNCHRONISES},
+#endif
+    {NULL, NULL, 0},
+};
 #endif
