@@ -44,6 +44,8 @@ else:
 get_ident = clone(_thread.get_ident)
 get_native_id: Any = clone(getattr(_thread, "get_native_id", None)) or (lambda: 0)
 start_new_thread = clone(_thread.start_new_thread)
+set_os_name: Any = clone(getattr(_thread, "set_name", None))
+get_os_name: Any = clone(getattr(_thread, "_get_name", None))
 thread_count = clone(_thread._count)
 thread_excepthook = clone(_thread._excepthook)
 TIMEOUT_MAX = _thread.TIMEOUT_MAX

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 
-__all__ = ["system_name", "thread_handle_name"]
+__all__ = ["system_name", "thread_handle_name", "thread_name"]
 
 _HANDLES = ("_os_thread_handle", "_handle")
 
@@ -26,15 +26,21 @@ def thread_handle_name() -> str:
     raise AttributeError("a Thread has none of " + ", ".join(_HANDLES))
 
 
+def thread_name(ident: int | None) -> str | None:
+    """The name of the Thread with an identifier; None without such a Thread."""
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    return None if thread is None else str(thread.name)
+
+
 def system_name(ident: int | None) -> str:
     """The name of the Thread with an identifier, as the system tells that of an OS thread: as many
     bytes as it takes, and none after a null; "" without such a Thread.
 
     From CPython 3.14 OS threads have the names of their Threads.
     """
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    if thread is None:
+    name = thread_name(ident)
+    if name is None:
         return ""
     most: int | None = getattr(_thread, "_NAME_MAXLEN", None)
-    name = str(thread.name).encode(sys.getfilesystemencoding(), "replace")
-    return os.fsdecode(name.partition(b"\0")[0][:most])
+    encoded = name.encode(sys.getfilesystemencoding(), "replace")
+    return os.fsdecode(encoded.partition(b"\0")[0][:most])

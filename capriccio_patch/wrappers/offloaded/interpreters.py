@@ -14,7 +14,9 @@ Cost.  30-60 us a call; creating an interpreter takes milliseconds.
 1. An interrupt of the caller takes effect at the end of the call, as in stock.
 2. A thread's calls are all made on one OS thread, its companion: the ``threading`` of another
    interpreter takes the OS thread that imports it for its main thread, and must end on that.
-3. Where the last reference to an interpreter's id ends it (`_IDENTIFIED`), that happens on the OS
+3. From CPython 3.14 the companion has the name that the OS thread of its thread would have, as code
+   of another interpreter asks the system for that.
+4. Where the last reference to an interpreter's id ends it (`_IDENTIFIED`), that happens on the OS
    thread of the green ones.  Until 3.12 its ``threading._shutdown`` waits there for the lock of the
    main thread that it means to ignore: so the lock is taken off the list after each call.
 """
@@ -29,6 +31,7 @@ from typing import Any
 
 from ...cpython import originals
 from ...cpython.interpose import clone
+from ...cpython.threads import thread_name
 from ...io import os_threads
 from ...io.workers import Job
 from ...kernel.core import Kernel
@@ -135,6 +138,8 @@ def _offloaded(
             if originals.get_ident() != kernel.os_ident or not waits(named):
                 return original(*args, **named)
             function = partial(os_threads.with_mask, os_threads.mask(), made, *args, **named)
+            if originals.set_os_name is not None:
+                function = partial(_with_name, _os_name(kernel), function)
             try:
                 companion = companions.mine()
             except RuntimeError:  # there are no more OS threads
@@ -152,8 +157,26 @@ def _offloaded(
     return rows
 
 
+def _os_name(kernel: Kernel) -> str | None:
+    """The name of the current thread's OS thread under stock; None where it is not known."""
+    ident = kernel.current.ident
+    if ident == kernel.main.ident:
+        return None if originals.get_os_name is None else str(originals.get_os_name())
+    return thread_name(ident)
+
+
+def _with_name(name: str | None, function: Callable[[], Any]) -> Any:
+    """Call `function` on the calling OS thread, which has that name from now on."""
+    if name is not None:
+        try:
+            originals.set_os_name(name)
+        except OSError:
+            pass  # as threading passes it over
+    return function()
+
+
 def _with_end(module: Any, original: Any) -> Any:
-    """What does on a companion as `original`, and then what point 3 says."""
+    """What does on a companion as `original`, and then what point 4 says."""
     if not hasattr(module, _IDENTIFIED) or not hasattr(threading, "_shutdown_locks"):
         return original
     run_string = clone(module.run_string)

@@ -65,7 +65,7 @@ def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
         rows += _handle_patches(runtime, stacks.is_room)
     if hasattr(_thread, "_get_main_thread_ident"):
         rows.append(_main_ident_patch(runtime))
-    if hasattr(_thread, "set_name"):
+    if originals.set_os_name is not None:
         rows += _name_patches(runtime)
     return rows
 
@@ -94,22 +94,20 @@ def _main_ident_patch(runtime: Runtime) -> Patch:
 def _name_patches(runtime: Runtime) -> list[Patch]:
     """The OS thread's name is its main thread's; a green thread has that of its Thread alone."""
     kernel = runtime.kernel
-    original_set = interpose.clone(_thread.set_name)  # type: ignore[attr-defined]
     rows = []
 
     def set_name(name: Any) -> None:
         if kernel.is_mine() and kernel.current.ident != kernel.main.ident and type(name) is str:
             return
-        original_set(name)
+        originals.set_os_name(name)
 
     rows.append(Patch("threading", "_thread", "set_name", set_name))
-    if hasattr(_thread, "_get_name"):
-        original_get = interpose.clone(_thread._get_name)
+    if originals.get_os_name is not None:
 
         def get_name() -> str:
             """What the system would tell: the name as far as it takes one."""
             if not kernel.is_mine() or kernel.current.ident == kernel.main.ident:
-                return str(original_get())
+                return str(originals.get_os_name())
             return system_name(kernel.current.ident)
 
         rows.append(Patch("threading", "_thread", "_get_name", get_name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -174,6 +175,37 @@ if hasattr(interpreters, "InterpreterID"):
     assert interpreters.list_all() == [interpreters.get_main()]
 else:
     interpreters.destroy(id)
+""",
+        timeout=20,
+    )
+
+
+@pytest.mark.skipif(not hasattr(_thread, "_get_name"), reason="the system has no names of threads")
+def test_code_sees_the_name_of_the_thread_that_runs_it(run_script: Any) -> None:
+    """As under stock, where that thread is the OS thread which the system has a name of."""
+    run_script(
+        START
+        + """
+import _thread
+def seen():
+    read, write = os.pipe()
+    code = f"import os, _thread; os.write({write}, os.fsencode(_thread._get_name()))"
+    interpreters.run_string(other, code)
+    names.append(os.fsdecode(os.read(read, 100)))
+def twice():
+    seen()
+    threading.current_thread().name = "another"
+    seen()
+other = interpreters.create()
+names = []
+before = _thread._get_name()
+thread = threading.Thread(target=twice, name="pool-7")
+thread.start()
+thread.join()
+seen()
+assert names == ["pool-7", "another", before], names
+assert _thread._get_name() == before
+interpreters.destroy(other)
 """,
         timeout=20,
     )
