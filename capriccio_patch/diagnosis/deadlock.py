@@ -267,7 +267,9 @@ class Deadlocks:
             error = Deadlock(text)
         else:
             try:
-                standard("warnings").warn_explicit(text, CapriccioWarning, *place)
+                standard("warnings").warn_explicit(
+                    text + _leading_to(place), CapriccioWarning, *place
+                )
                 return
             except CapriccioWarning as raised:
                 error = raised.with_traceback(None)
@@ -287,6 +289,13 @@ _IN_CIRCLES = frozenset({"lock", "rlock", "join"})
 
 def _wait(thread: Thread) -> _Wait:
     return id(thread), thread.since
+
+
+def _leading_to(place: tuple[str, int]) -> str:
+    """What ends the text of a warning, behind which `warnings` shows the line of its place."""
+    file, line = place
+    is_shown = bool(standard("linecache").getline(file, line).strip())
+    return f"\n\nthe line to look at first, {file.rpartition('/')[2]}:{line}" if is_shown else ""
 
 
 def _raise(error: Exception) -> None:

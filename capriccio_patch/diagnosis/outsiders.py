@@ -1,21 +1,26 @@
 """What could wake a thread although no green thread runs: signal handlers, other OS threads.
 
-Costs some 20 us; asked only when all threads wait.  Scheduler's OS thread.
+Costs some 20 us; asked only when all threads wait.  Scheduler's OS thread, but where it says
+otherwise.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # no stub
 import os
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
-from ..cpython import originals
+from ..cpython import frames, originals
+from ..cpython.modules import standard
 from ..cpython.thread_state import is_only_interpreter
 from ..io import os_threads
 from ..kernel.core import Kernel
 from ..preemption.tick import Preemption
 from ..signals.handlers import Signals
 
-__all__ = ["could_wake"]
+__all__ = ["could_wake", "handler_in"]
 
 _TASKS = "/proc/self/task"
 _OF_THE_KERNEL = b"iou-"
@@ -27,13 +32,36 @@ def could_wake(kernel: Kernel) -> bool:
     return (
         bool(kernel._inbox or kernel.unfinished or kernel.proxies)
         or not is_only_interpreter()
-        or _has_handlers()
+        or any(_handlers())
         or _has_other_os_threads()
     )
 
 
-def _has_handlers() -> bool:
-    """Whether the program has set a signal handler that is its own."""
+def handler_in(frame: FrameType | None) -> str:
+    """Which signal handler of the program runs on the stack whose innermost frame is `frame`:
+    ``the handler of SIGUSR1``; empty if none does.  Any OS thread that has the GIL."""
+    codes = {}
+    for signum, handler in _handlers():
+        codes[getattr(getattr(handler, "__func__", handler), "__code__", None)] = signum
+    while frame is not None:
+        signum = codes.get(frame.f_code, 0)
+        # What the program itself calls so is no handler.
+        if signum and (frame.f_back is None or frames.is_ours(frame.f_back)):
+            return f"the handler of {_name(signum)}"
+        frame = frame.f_back
+    return ""
+
+
+def _name(signum: int) -> str:
+    try:
+        name: str = standard("signal").Signals(signum).name
+    except ValueError:  # of real-time signals most have none
+        return f"signal {signum}"
+    return name
+
+
+def _handlers() -> Iterator[tuple[int, Any]]:
+    """The signal handlers that are the program's own."""
     for signum in originals.valid_signals():
         handler = originals.get_signal(signum)
         owner = getattr(handler, "__self__", None)
@@ -42,8 +70,7 @@ def _has_handlers() -> bool:
         elif isinstance(owner, Preemption):
             continue
         if callable(handler) and handler is not _signal.default_int_handler:
-            return True
-    return False
+            yield int(signum), handler
 
 
 def _has_other_os_threads() -> bool:

@@ -96,7 +96,7 @@ def _row(kernel: Kernel, wait: Wait, now: float) -> Data:
         "on_top": record in kernel.on_top,
         "kind": _kind(record) if is_parked else "",
         "call": wait.call if is_parked and "." in wait.call else "",
-        "object": described(_awaited(wait)) if is_parked else "",
+        "object": described(_awaited(wait), wait.variable) if is_parked else "",
         "end_of": wait.until_end_of,
         "holders": [
             [name_of(holder.ident), *(holder.place or ("", 0, "")), holder.is_sure]

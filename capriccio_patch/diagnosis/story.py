@@ -3,7 +3,8 @@
 1. Threads that wait for the same at the same place are told of once, with their number.
 2. Guesses are told as guesses: a holder that only calls of ``acquire`` tell of.
 3. The first line and the place that go with a warning are those of a line that can be mended: where
-   a lock was asked for in the circle, or where the longest wait began.
+   a lock was asked for in the circle, or where the longest wait began that is not for a thread.
+4. Who waits for another thread's end is told of last: what that one waits for is the reason.
 
 Any OS thread that has the GIL.
 """
@@ -19,9 +20,11 @@ from ..cpython.frames import is_stdlib
 from ..cpython.modules import imported, standard
 from ..kernel.core import Kernel
 from .holders import Holder, holders_of
+from .naming import variable_of
+from .outsiders import handler_in
 from .stacks import Call, Place, frame_of, line_of, name_of, place_of, stack_of, waits_in
 from .things import described
-from .waiting import awaited_ends, ended_by, find_circle, is_alive
+from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_alive
 
 __all__ = ["Wait", "circle_story", "formatted", "waits_of", "whole_story"]
 
@@ -32,13 +35,13 @@ _NAMES = 4
 
 _NOBODY = {
     "event": "nobody is left to set it",
-    "condition": "nobody is left to notify it",
+    "condition": "nobody is left to notify it (notify wakes only who waits already)",
     "queue": "nobody is left to put something there",
     "import lock": "nobody is left to release it",
     "Queue.get": "nobody is left to put something there",
     "Queue.put": "nobody is left to take something from there",
     "Queue.join": "nobody is left to call task_done",
-    "Semaphore.acquire": "nobody is left to release it",
+    "Semaphore.acquire": "nobody is left to release it (it was acquired more often than released)",
     "Barrier.wait": "nobody is left to come",
     "Future.result": "nobody is left to give it a result",
 }
@@ -52,6 +55,8 @@ class Wait(NamedTuple):
     name: str
     call: str
     thing: Any
+    variable: str
+    """What the code that waits calls the thing; empty if that is not found."""
     holders: Sequence[Holder]
     until_end_of: str
     stack: tuple[Place, ...]
@@ -67,12 +72,14 @@ def waits_of(kernel: Kernel, threads: Iterable[Thread], most: int = _FRAMES) -> 
     waits = []
     for thread, call in zip(threads, calls, strict=True):
         ending = ended_by(thread, ends)
+        is_named = thread.kind in FROM_INSIDE and ending is None
         waits.append(
             Wait(
                 thread,
                 name_of(thread.ident),
                 call.name,
                 call.thing,
+                variable_of(frame_of(kernel, thread), call.thing) if is_named else "",
                 holders.get(id(call.thing), ()),
                 "" if ending is None else name_of(ending.ident),
                 stack_of(kernel, thread, most),
@@ -128,28 +135,28 @@ def whole_story(kernel: Kernel, threads: list[Thread]) -> tuple[str, tuple[str, 
     parts = [f"deadlock: {who} {what}, and nothing from outside can wake one"]
     parts += [_drawn(circle)] if circle else []
     told: dict[tuple[Any, ...], list[Wait]] = {}
-    for wait in [*circle, *(wait for wait in waits if wait not in circle)]:
+    for wait in [*circle, *sorted((each for each in waits if each not in circle), key=_order)]:
         key = wait.call, id(wait.thing), wait.until_end_of, wait.stack
         told.setdefault(key, []).append(wait)
     parts += [paragraph(kernel, group) for group in list(told.values())[:_MOST]]
     if len(told) > _MOST:
         parts.append(f"... and {len(told) - _MOST} more waits")
-    first = circle[0] if circle else min(waits, key=_is_late_or_elsewhere)
-    return "\n".join(parts), _reported_for(first)
+    return "\n".join(parts), _reported_for(circle[0] if circle else min(waits, key=_order))
 
 
-def _is_late_or_elsewhere(wait: Wait) -> tuple[bool, float]:
-    """What the wait that a deadlock is reported for has least of: code of the program comes first,
-    and then who has waited longest."""
+def _order(wait: Wait) -> tuple[bool, bool, float]:
+    """Code of the program comes first, then what is not the end of another thread, and then who has
+    waited longest."""
     place = place_of(wait.stack)
-    return place is None or is_stdlib(place.file), wait.thread.since
+    is_elsewhere = place is None or is_stdlib(place.file)
+    return is_elsewhere, bool(wait.until_end_of), wait.thread.since
 
 
 def circle_story(kernel: Kernel, circle: list[Thread]) -> tuple[str, tuple[str, int]]:
     """The text of a deadlock of some threads, and the place it is to be reported for."""
     waits = waits_of(kernel, circle)
     if len(waits) == 1:
-        head = f"deadlock: {waits[0].name} waits for what it holds itself"
+        head = f"deadlock: {_who(kernel, waits)} waits for what it holds itself"
     else:
         head = f"deadlock: {len(waits)} threads wait for each other, while others go on"
     parts = [head, _drawn(waits), *(paragraph(kernel, [wait]) for wait in waits)]
@@ -172,7 +179,7 @@ def _circle(waits: list[Wait]) -> list[Wait]:
 def _drawn(circle: list[Wait]) -> str:
     steps = []
     for wait in circle:
-        what = f"end of {wait.until_end_of}" if wait.until_end_of else described(wait.thing)
+        what = f"end of {wait.until_end_of}" if wait.until_end_of else _described(wait)
         steps += [wait.name, f"[{what}]"]
     return f"the circle: {' -> '.join([*steps, circle[0].name])}"
 
@@ -180,25 +187,50 @@ def _drawn(circle: list[Wait]) -> str:
 def paragraph(kernel: Kernel, group: list[Wait]) -> str:
     """What is to be told of threads that wait for the same at the same place."""
     wait = group[0]
-    names = ", ".join(each.name for each in group[:_NAMES])
-    if len(group) > _NAMES:
-        names = f"{len(group)} threads ({names}, ...)"
     seconds = kernel.clock() - min(each.thread.since for each in group)
     verb = "has" if len(group) == 1 else "have"
-    above = ", in a signal handler or finalizer," if wait.thread in kernel.on_top else ""
     return "\n".join(
         [
             "",
-            f"{names}{above} {verb} waited {seconds:.1f} s {_for_what(kernel, wait)}",
-            *formatted(wait.stack),
+            f"{_who(kernel, group)} {verb} waited {seconds:.1f} s {_for_what(kernel, wait)}",
+            *formatted(_outer(wait.stack)),
         ]
     )
+
+
+def _who(kernel: Kernel, group: list[Wait]) -> str:
+    """Names, and what those threads are about if that is no code of the program's own course."""
+    names = ", ".join(each.name for each in group[:_NAMES])
+    if len(group) > _NAMES:
+        names = f"{len(group)} threads ({names}, ...)"
+    wait = group[0]
+    handler = handler_in(frame_of(kernel, wait.thread))
+    if handler:
+        return f"{names}, in {handler},"
+    if wait.thread in kernel.on_top:
+        return f"{names}, in a signal handler or finalizer,"
+    return f"{names}, at the end of the program," if _is_shutdown(wait.stack) else names
+
+
+def _is_shutdown(stack: tuple[Place, ...]) -> bool:
+    """Whether `threading` waits for the program's threads, after all of its code."""
+    return bool(stack) and stack[-1].function == "_shutdown" and is_stdlib(stack[-1].file)
+
+
+def _outer(stack: tuple[Place, ...]) -> tuple[Place, ...]:
+    """A stack without what the standard library does in the call that is told of anyway."""
+    own = next((at for at, place in enumerate(stack) if not is_stdlib(place.file)), 0)
+    return () if _is_shutdown(stack) else stack[own:]
+
+
+def _described(wait: Wait) -> str:
+    return described(wait.thing, wait.variable)
 
 
 def _for_what(kernel: Kernel, wait: Wait) -> str:
     if wait.until_end_of:
         return f"for the end of {wait.until_end_of}"
-    text = f"for {described(wait.thing)}" if wait.thing is not None else f"in {wait.call}"
+    text = f"for {_described(wait)}" if wait.thing is not None else f"in {wait.call}"
     if wait.call and wait.thing is not None and "." in wait.call:
         text = f"in {wait.call} {text}"
     if wait.holders:

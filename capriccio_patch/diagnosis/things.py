@@ -28,8 +28,8 @@ _HAS_LENGTH = os.uname().sysname != "Linux"
 _SHOWN_DESCRIPTORS = 4
 
 
-def described(thing: Any) -> str:
-    """What `thing` is, in a few words."""
+def described(thing: Any, variable: str = "") -> str:
+    """What `thing` is, in a few words; `variable` is what the program calls it, if known."""
     if thing is None:
         return ""
     if type(thing) is Descriptor:
@@ -44,7 +44,8 @@ def described(thing: Any) -> str:
         name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
         if isinstance(name, str):
             return name
-    return f"{_kind(thing)} at {id(thing):#x}{_fields(thing)}"
+    name = f" {variable}" if variable else ""
+    return f"{_kind(thing)}{name} at {id(thing):#x}{_fields(thing)}"
 
 
 def _kind(thing: Any) -> str:

@@ -152,7 +152,7 @@ def test_two_locks_that_are_taken_crosswise(
             """,
             [
                 "the only thread can't run again",
-                "the circle: MainThread -> [Lock at",
+                "the circle: MainThread -> [Lock lock at",
                 "which MainThread seems to have taken since",
                 "in main: lock.acquire()  # the first time",
                 "lock.acquire()  # the second time",
@@ -181,7 +181,7 @@ def test_two_locks_that_are_taken_crosswise(
                 os.kill(os.getpid(), signal.SIGUSR1)
             """,
             [
-                "MainThread waits for what it holds itself",
+                "MainThread, in the handler of SIGUSR1, waits for what it holds itself",
                 "in main: with lock:  # in the program",
                 "with lock:  # in the handler",
             ],

@@ -1,0 +1,137 @@
+"""The programs of ``examples/stuck``: their reports name what is to be mended.
+
+The reports are those that the programs give when nothing is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+STUCK = Path(__file__).resolve().parents[2] / "examples" / "stuck"
+
+EXPECTED = {
+    "two_locks": [
+        "deadlock: none of the 3 threads can run again, and nothing from outside can wake one",
+        (
+            "the circle: Thread-1 (save) -> [Lock savings at 0x...] -> Thread-2 (spend) -> "
+            "[Lock checking at 0x...] -> Thread-1 (save)"
+        ),
+        (
+            "for Lock savings at 0x..., which Thread-2 (spend) holds since two_locks.py:18, in "
+            "spend: with savings:"
+        ),
+        (
+            "for Lock checking at 0x..., which Thread-1 (save) holds since two_locks.py:11, in "
+            "save: with checking:"
+        ),
+        "MainThread, at the end of the program, has waited ... for the end of Thread-1 (save)",
+        "look at first, two_locks.py:13\n  with savings:",
+    ],
+    "join": [
+        (
+            "flusher has waited ... in Event.wait for threading.Event stop at 0x...: "
+            "nobody is left to set it"
+        ),
+        (
+            "MainThread has waited ... for the end of flusher\n"
+            '  File "FILE", line 15, in <module>\n    flusher.join()\n'
+        ),
+        "look at first, join.py:10\n  stop.wait()",
+    ],
+    "queue_without_producers": [
+        "none of the 101 threads can run again",
+        "100 threads (worker-",
+        (
+            ") have waited ... in Queue.get for queue.Queue jobs at 0x... (0 items): "
+            "nobody is left to put something there"
+        ),
+        "look at first, queue_without_producers.py:11\n  job = jobs.get()",
+    ],
+    "condition": [
+        "in Condition.wait for threading.Condition changed at 0x...: nobody is left to notify it",
+        "look at first, condition.py:12\n  changed.wait()",
+    ],
+    "semaphore": [
+        (
+            "fetch-4, fetch-5 have waited ... in Semaphore.acquire for threading.Semaphore permits "
+            "at 0x... (value 0): nobody is left to release it (it was acquired more often than "
+            "released)"
+        ),
+        "look at first, semaphore.py:9\n  permits.acquire()",
+    ],
+    "partial": [
+        "deadlock: 2 threads wait for each other, while others go on",
+        (
+            "the circle: Thread-1 (rename) -> [RLock log at 0x...] -> Thread-2 (rotate) -> "
+            "[Lock users at 0x...] -> Thread-1 (rename)"
+        ),
+        "which Thread-2 (rotate) holds since partial.py:20, in rotate: with log:",
+        "which Thread-1 (rename) holds since partial.py:13, in rename: with users:",
+        "look at first, partial.py:15\n  with log:",
+    ],
+    "in_c": [
+        "has kept all other threads (2) waiting for",
+        "in usleep of ",
+        'File "FILE", line 10, in resize_picture\n    library.usleep(1_500_000)\n',
+        "capriccio_patch.offload() or CAPRICCIO_OFFLOAD has such calls made on OS threads",
+    ],
+    "handler": [
+        "deadlock: MainThread, in the handler of SIGUSR1, waits for what it holds itself",
+        (
+            "for Lock statistics at 0x..., which MainThread holds since handler.py:17, in "
+            "<module>: with statistics:"
+        ),
+        "look at first, handler.py:12\n  with statistics:",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """All of them, which run at the same time."""
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", "capriccio_patch", str(STUCK / f"{name}.py")],
+            cwd=STUCK.parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in EXPECTED
+    }
+    yield running
+    for process in running.values():
+        process.kill()
+        process.communicate()
+
+
+def test_there_are_no_others() -> None:
+    assert {path.stem for path in STUCK.glob("*.py")} == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_report_names_the_line_to_mend(
+    programs: dict[str, subprocess.Popen[str]], name: str
+) -> None:
+    text = ""
+    pipe = programs[name].stderr
+    assert pipe is not None
+    is_last = False
+    for line in pipe:
+        text += line
+        if is_last:
+            break
+        is_last = "look at first" in line or "on OS threads" in line
+    text = re.sub(r"\b0x[0-9a-f]+", "0x...", text)
+    text = re.sub(r"waited \d+\.\d s", "waited ...", text).replace(
+        str(STUCK / f"{name}.py"), "FILE"
+    )
+    for each in EXPECTED[name]:
+        assert each in text, text
