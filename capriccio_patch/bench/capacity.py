@@ -89,6 +89,14 @@ def check_parked(runtime: str, threads: int) -> None:
     _check(threads, [_memory(MEMORY_OF_PARKED_THREAD[runtime])])
 
 
+def check_server(runtime: str, threads: int) -> None:
+    """TooLarge if one server with so many threads, each with a connection, can't be held."""
+    memory = MEMORY_OF_SERVER_THREAD[runtime] + MEMORY_OF_CONNECTION
+    held = per_server_process(runtime), "a process can hold no more of them"
+    bounds = [held, _memory(memory), *_open_files(2)]
+    _check(threads, [*bounds, *_tasks()] if runtime == "stock" else bounds)
+
+
 def per_server_process(runtime: str) -> int:
     """How many threads one server may have, each with a connection."""
     most = raise_descriptor_limit() - SPARE_DESCRIPTORS

@@ -11,7 +11,7 @@ from .harness.runtimes import NAMES, OURS
 from .harness.tables import markdown
 from .peer_cases import CASES, GROWTH, Case, Target
 
-__all__ = ["FORMAT", "ResultError", "growth_table", "load", "table", "verdict", "width"]
+__all__ = ["FORMAT", "ResultError", "growth_table", "load", "table", "verdict", "verdicts", "width"]
 
 FORMAT = "capriccio_patch peers 1"
 _UNITS = {"us": 1e6, "ns": 1e9, "ms": 1e3, "B": 1.0, "/s": 1.0}
@@ -57,6 +57,15 @@ def verdict(case: Case, target: Target, values: dict[str, list[float]]) -> tuple
     return text, met
 
 
+def verdicts(case: Case, values: dict[str, list[float]]) -> list[tuple[str, bool]]:
+    """That of each target, and of the bound that no peer sets."""
+    found = [each for target in case.targets if (each := verdict(case, target, values))]
+    if case.most and OURS in values:
+        bound = f"{case.most * _UNITS[case.unit]:,.0f}"
+        found.append((f"at most {bound} {case.unit}", middle(values[OURS]) <= case.most))
+    return found
+
+
 def width(case: Case, values: list[float]) -> str:
     """The median with the quartiles, in the case's unit."""
     low, median, high = (value * _UNITS[case.unit] for value in quartiles(values))
@@ -74,9 +83,9 @@ def table(result: dict[str, Any]) -> list[str]:
         if values is None:
             continue
         cells = [width(case, values[name]) if name in values else "" for name in columns]
-        verdicts = [each for each in (verdict(case, t, values) for t in case.targets) if each]
-        ratio = "; ".join(text for text, _ in verdicts)
-        met = ", ".join("yes" if met else "no" for _, met in verdicts)
+        told = verdicts(case, values)
+        ratio = "; ".join(text for text, _ in told)
+        met = ", ".join("yes" if met else "no" for _, met in told)
         rows.append([case.title, case.unit, *cells, ratio, met])
     return markdown(["case", "unit", *columns, "ratio", "met"], rows)
 

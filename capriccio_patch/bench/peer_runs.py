@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from .capacity import TooLarge, check_parked
+from .capacity import TooLarge, check_parked, check_server, raise_descriptor_limit
 from .harness.children import ChildFailed, Children
 from .harness.rounds import collect, take_turns
 from .harness.runtimes import LOOPS, command, environment, patch
@@ -58,6 +58,10 @@ def _turn(run: Run, runtime: str, seconds: float, stack: ExitStack) -> Turn:
         return lambda: {"": _startup(runtime)}
     program, *args = run.args
     if run.kind == "server":
+        if runtime in LOOPS:
+            raise_descriptor_limit()
+        else:
+            check_server(runtime, run.size)
         service = stack.enter_context(Service(runtime, program, run.size))
         service.open(seconds)
         return lambda: {"": service.turn(receives="receive" in args)}

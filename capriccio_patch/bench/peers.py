@@ -133,7 +133,7 @@ def _about(result: dict[str, Any]) -> list[str]:
     machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
     return [
         f"{machine}; {versions}; commit {result['commit']}; {result['rounds']} rounds.",
-        "Medians with quartiles; CPU time, but for a file's (wall time).",
+        "Medians with quartiles; what has a unit of time is CPU time.",
     ]
 
 

@@ -7,7 +7,7 @@ import time
 from typing import Any, Self
 
 from .harness.children import Child, ChildFailed, Children
-from .harness.runtimes import LOOPS, PROGRAMS, command
+from .harness.runtimes import LOOPS, PROGRAMS, command, find
 
 __all__ = ["Service"]
 
@@ -20,7 +20,7 @@ class Service:
     """A context manager: an idle server stays for all rounds, and ends with all that ask it."""
 
     def __init__(self, runtime: str, kind: str, connections: int, **asked: Any) -> None:
-        """Start a server of the `kind` "echo", "http" or "stream", which `connections` ask.
+        """Start a server of a `kind` that ``servers.py`` has, which `connections` ask.
 
         `asked` are arguments of our ``patch_all``.
         """
@@ -28,7 +28,8 @@ class Service:
         self._connections = connections
         self._children = Children()
         program = "loops.py" if runtime in LOOPS else "servers.py"
-        self._server = self._children.start("the server", command(runtime, program, kind, **asked))
+        args = [kind, connections, *(["--one-accepts"] if find(runtime).one_waits else [])]
+        self._server = self._children.start("the server", command(runtime, program, *args, **asked))
         self._load: Child | None = None
         self._work = 0
 

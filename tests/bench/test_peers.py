@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from capriccio_patch.bench import peer_cases, peer_results
+from capriccio_patch.bench import peer_cases, peer_results, peer_runs
 from capriccio_patch.bench.compare import compare
+from capriccio_patch.bench.service import Service
 
 
 def result(**cases: dict[str, list[float]]) -> dict[str, Any]:
@@ -42,6 +43,23 @@ def test_a_server_is_measured_from_outside(bench: Any, tmp_path: Path) -> None:
     assert 1e-6 < spent < 1e-3
 
 
+@pytest.mark.parametrize("kind", ["tls", "http_each", "paper"])
+def test_a_server_answers_its_load(kind: str, no_children: None) -> None:
+    with Service("capriccio", kind, 3) as service:
+        service.open(0.01)
+        assert 1e-6 < service.turn() < 1e-1
+
+
+@pytest.mark.parametrize(
+    "names", [["yields_2", "contended", "pipe"], ["os_read", "file_read", "read_whole_16"]]
+)
+def test_a_program_measures_its_cases(names: list[str]) -> None:
+    for each in peer_cases.selected(names, quick=True):
+        values = peer_runs.measure_run(each.run, ["capriccio"], 1, 0.001, failed=pytest.fail)
+        ((took,),) = values[each.key].values()
+        assert 1e-9 < took < 1
+
+
 def test_a_ratio_is_that_of_the_same_round() -> None:
     values = {"capriccio": [1.0, 10.0, 3.0], "stock": [2.0, 20.0, 2.0]}
     text, met = peer_results.verdict(case("lock"), peer_cases.Target("stock", 0.5), values) or (
@@ -50,6 +68,13 @@ def test_a_ratio_is_that_of_the_same_round() -> None:
     )
     assert met
     assert text.startswith("0.50 ")
+
+
+def test_a_bound_may_be_set_by_no_peer() -> None:
+    parked = case("parked_100000_bytes")
+    for taken, met in ((parked.most, True), (parked.most + 1, False)):
+        told = peer_results.verdicts(parked, {"capriccio": [taken]})
+        assert told == [(f"at most {parked.most:,} B", met)]
 
 
 def test_more_may_be_better() -> None:

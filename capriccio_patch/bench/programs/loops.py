@@ -1,4 +1,4 @@
-"""python loops.py echo|yields [SECONDS]: the same by callbacks and coroutines of an event loop.
+"""python loops.py echo | yields_N SECONDS: the same by callbacks and coroutines of an event loop.
 
 The loop is the one that the runtime has installed.
 """
@@ -33,8 +33,8 @@ async def echo() -> None:
         await asyncio.sleep(1)
 
 
-async def yields(n: int, tasks: int = 100) -> float:
-    """asyncio.sleep(0) by a hundred tasks; the CPU seconds of `n`."""
+async def yields(n: int, tasks: int) -> float:
+    """asyncio.sleep(0) by some tasks; the CPU seconds of `n`."""
 
     async def loop() -> None:
         for _ in range(n // tasks):
@@ -50,10 +50,10 @@ def main() -> None:
     if sys.argv[1] == "echo":
         asyncio.run(echo())
         return
-    n = 1000
-    while (took := asyncio.run(yields(n))) < float(sys.argv[2]) / 2:
+    n, tasks = 1000, int(sys.argv[1].removeprefix("yields_"))
+    while (took := asyncio.run(yields(n, tasks))) < float(sys.argv[2]) / 2:
         n *= 2
-    say(yields=took / n)
+    say(**{sys.argv[1]: took / n})
 
 
 if __name__ == "__main__":

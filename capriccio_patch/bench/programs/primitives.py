@@ -12,11 +12,11 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 from parent import say  # type: ignore[import-not-found]
 from threads import (  # type: ignore[import-not-found]
+    contended,
     handoff,
     lock,
     start_join,
@@ -35,18 +35,6 @@ PARSER.add_argument("--idle", type=int, nargs="+", default=[0, 1000], help="pipe
 def switch(count: int) -> float:
     """Two threads that yield to each other."""
     return float(yields(2 * count, 2)) / 2
-
-
-def contended(count: int) -> float:
-    """Ten threads that take one lock and yield while they hold it."""
-    lock = threading.Lock()
-
-    def run() -> None:
-        for _ in range(count // 10):
-            with lock:
-                time.sleep(0)
-
-    return float(together(*[run] * 10))
 
 
 def produce(count: int) -> float:
@@ -105,7 +93,7 @@ def main() -> None:
         ("switch", switch, 20_000),
         ("hand over", handoff, 10_000),
         ("uncontended", lock, 200_000),
-        ("contended", contended, 10_000),
+        ("contended", functools.partial(contended, threads=10), 10_000),
         ("produce", produce, 20_000),
     ]
     for idle in options.idle:

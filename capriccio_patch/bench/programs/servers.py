@@ -1,21 +1,29 @@
-"""python servers.py echo|http|stream: a server with a thread for each connection.
+"""python servers.py echo|tls|http|http_each|paper|stream THREADS [--one-accepts]: a server.
 
-Prints its port, then serves until its parent process has ended.
+It has a thread for each connection; ``paper`` has so many, each of which accepts, or with
+--one-accepts waits for its turn to.  Prints its port, then serves until its parent process has
+ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from parent import lives  # type: ignore[import-not-found]
 
 _BODY = b"x" * 100
 _CHUNK = 1 << 16
+_BACKLOG = 4096
+_PAPER_WAIT = 1.0
 
 
 def echo(connection: socket.socket) -> None:
@@ -62,17 +70,48 @@ class Handler(BaseHTTPRequestHandler):
 class HttpServer(ThreadingHTTPServer):
     """With room for those who connect at once."""
 
-    request_queue_size = 1024
+    request_queue_size = _BACKLOG
     daemon_threads = True
 
 
-def serve(handle: object) -> None:
-    """Accept for ever."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+def listen() -> socket.socket:
+    """A listener whose port is told."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     print(listener.getsockname()[1], flush=True)
+    return listener
+
+
+def serve(handle: Callable[[socket.socket], None]) -> None:
+    """Accept for ever."""
+    listener = listen()
     while True:
         connection, _ = listener.accept()
-        threading.Thread(target=handle, args=(connection,), daemon=True).start()  # type: ignore[arg-type]
+        threading.Thread(target=handle, args=(connection,), daemon=True).start()
+
+
+def serve_tls() -> None:
+    """Echo by TLS; the handshake is the connection's thread's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).with_name("tls.pem"))
+    serve(lambda connection: echo(context.wrap_socket(connection, server_side=True)))
+
+
+def serve_paper(threads: int, one_accepts: bool) -> None:
+    """Each thread accepts, waits, answers, closes, and again."""
+    listener = listen()
+    turn = threading.Lock() if one_accepts else contextlib.nullcontext()
+
+    def loop() -> None:
+        while True:
+            with turn:
+                connection, _ = listener.accept()
+            time.sleep(_PAPER_WAIT)
+            connection.sendall(_BODY)
+            connection.close()
+
+    for _ in range(threads):
+        threading.Thread(target=loop, daemon=True).start()
+    loop()
 
 
 def serve_http() -> None:
@@ -82,9 +121,16 @@ def serve_http() -> None:
         server.serve_forever()
 
 
-def main(kind: str) -> None:
+def main(kind: str, threads: int, one_accepts: bool) -> None:
     """Serve until the parent has ended."""
-    target = {"echo": lambda: serve(echo), "stream": lambda: serve(stream), "http": serve_http}
+    target: dict[str, Callable[[], None]] = {
+        "echo": lambda: serve(echo),
+        "tls": serve_tls,
+        "stream": lambda: serve(stream),
+        "http": serve_http,
+        "http_each": serve_http,
+        "paper": lambda: serve_paper(threads, one_accepts),
+    }
     threading.Thread(target=target[kind], daemon=True).start()
     while lives():
         time.sleep(1)
@@ -92,4 +138,4 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]), "--one-accepts" in sys.argv)

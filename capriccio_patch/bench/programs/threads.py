@@ -9,7 +9,6 @@ import os
 import queue
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -49,12 +48,24 @@ def together(*calls: Callable[[], Any]) -> float:
     return timed(measured)
 
 
-def yields(n: int, threads: int = 100) -> float:
-    """time.sleep(0) by a hundred threads."""
+def yields(n: int, threads: int) -> float:
+    """time.sleep(0) by some threads."""
 
     def loop() -> None:
         for _ in range(n // threads):
             time.sleep(0)
+
+    return together(*[loop] * threads)
+
+
+def contended(n: int, threads: int = 16) -> float:
+    """Threads that take one lock and yield while they hold it."""
+    lock = threading.Lock()
+
+    def loop() -> None:
+        for _ in range(n // threads):
+            with lock:
+                time.sleep(0)
 
     return together(*[loop] * threads)
 
@@ -206,6 +217,22 @@ def socketpair(n: int) -> float:
         return together(lambda: player(one, True), lambda: player(two, False)) / 2
 
 
+def pipe(n: int) -> float:
+    """Two threads that send each other a byte by two pipes."""
+    there, back = os.pipe(), os.pipe()
+
+    def player(mine: int, other: int) -> None:
+        for _ in range(n):
+            os.read(mine, 1)
+            os.write(other, b"x")
+
+    os.write(there[1], b"x")
+    took = together(lambda: player(there[0], back[1]), lambda: player(back[0], there[1]))
+    for end in (*there, *back):
+        os.close(end)
+    return took / 2
+
+
 def start_join(n: int) -> float:
     """One thread after the other, started and joined."""
 
@@ -238,20 +265,6 @@ def pool(n: int) -> float:
         return timed(
             lambda: [future.result() for future in [executor.submit(int) for _ in range(n)]]
         )
-
-
-def file_read(n: int) -> float:
-    """4 KiB of a cached file, unbuffered: wall time, which the processor's is for one thread."""
-    size = 4096
-    blocks = 4096
-    with tempfile.TemporaryFile(buffering=0) as file:
-        file.write(os.urandom(size) * blocks)
-        started = time.perf_counter()
-        for done in range(n):
-            if not done % blocks:
-                file.seek(0)
-            file.read(size)
-        return time.perf_counter() - started
 
 
 def compute(n: int) -> float:
@@ -288,6 +301,14 @@ def measure(call: Callable[[int], float], seconds: float, n: int = 0) -> float:
         n = max(2 * n, min(10 * n, int(n * seconds / max(took, 1e-6)) // _BATCH * _BATCH))
 
 
+def case(name: str, functions: dict[str, Any]) -> Callable[[int], float]:
+    """The function of that name; ``NAME_N``: for so many threads."""
+    function, _, threads = name.rpartition("_")
+    if not threads.isdecimal():
+        return functions[name]  # type: ignore[no-any-return]
+    return lambda n: functions[function](n, int(threads))
+
+
 if __name__ == "__main__":
     name = sys.argv[1]
-    say(**{name: measure(globals()[name], float(sys.argv[2]), _FIXED.get(name, 0))})
+    say(**{name: measure(case(name, globals()), float(sys.argv[2]), _FIXED.get(name, 0))})
