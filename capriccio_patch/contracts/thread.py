@@ -12,8 +12,7 @@
    interrupted   no        yes               no             yes; a resume that comes first wins
    ============  ========  ================  =============  =====================================
 
-   ``parked`` is set when a thread begins to wait.  It is cleared by the kernel, and by the copies
-   of `Kernel.resume` that are inlined on hot paths.
+   ``parked`` is set when a thread begins to wait.  It is cleared by the kernel alone.
 2. ``ident`` is the record's own address plus one: unique among live threads, and never that of an
    OS thread, whose identifiers are addresses of thread control blocks.  So C code that takes
    identifiers for pointers can be spared one of ours even when its thread has ended: it is odd.

@@ -7,8 +7,7 @@ descriptor (`io.waits`), tries again, and goes back to the head of the queue if 
    is left to pass on.  One whose try fails for good has passed it on.
 2. One whose descriptor was closed meanwhile gets EBADF: its number may stand for another file.
 
-Green threads only.  What most threads of a server do, receiving, is written out where it stands
-(`wrappers.sockets.receive`).
+Green threads only.
 """
 
 from __future__ import annotations

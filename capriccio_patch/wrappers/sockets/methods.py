@@ -22,6 +22,6 @@ def patches(
         *lifetime.patches(runtime, modes),
         *accept.patches(runtime, modes, receiver),
         *connect.patches(runtime, modes, resolve),
-        *receive.patches(runtime, modes, receiver),
+        *receive.patches(receiver),
         *send.patches(runtime, modes, resolve),
     ]

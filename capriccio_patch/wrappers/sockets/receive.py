@@ -59,7 +59,8 @@ class Receiver:
                 self._yield_after_calls()
         if flags & _WAITALL and mode.timeout(sock) is None and id(sock) not in mode.timeouts:
             return self._call_alone(call, *args, flags)
-        return self.take(sock, d, call, (*args, flags | DONTWAIT), size)
+        # With flags a short answer tells nothing: MSG_PEEK leaves what it returns.
+        return self.take(sock, d, call, (*args, flags | DONTWAIT), 0 if flags else size)
 
     def take(
         self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...], size: int
@@ -81,22 +82,12 @@ class Receiver:
                 self._received(d, result, size)
                 self._yield_after_calls()
                 return result
-        return self.take_later(sock, d, call, args, size, d.ended)
+        return self._take_later(sock, d, call, args, size)
 
-    def take_later(
-        self,
-        sock: Any,
-        d: Descriptor,
-        call: Callable[..., Any],
-        args: tuple[Any, ...],
-        size: int,
-        woken: bool = False,
+    def _take_later(
+        self, sock: Any, d: Descriptor, call: Callable[..., Any], args: tuple[Any, ...], size: int
     ) -> Any:
-        """As `take`, where a try has failed or would fail.
-
-        `woken`: the thread has had its turn, or nothing may follow, and the try has failed
-        nevertheless.
-        """
+        """As `take`, where a try has failed or would fail."""
         if self._mode.timeout(sock) == 0:
             try:
                 return call(*args)
@@ -105,7 +96,7 @@ class Receiver:
                 self._yield_after_calls()
         deadline = self._mode.deadline_of(sock, READ)
         attempt = partial(self._try_woken, d, call, args)
-        result = retry.read(self._descriptors, d, deadline, attempt, woken=woken)
+        result = retry.read(self._descriptors, d, deadline, attempt, woken=d.ended)
         if result is retry.EXPIRED:
             self._mode.expire(sock)
         self._received(d, result, size)
@@ -136,129 +127,28 @@ def _count(result: Any) -> int:
     return result if type(result) is int else len(result)
 
 
-def patches(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> list[Patch]:
+def patches(receiver: Receiver) -> list[Patch]:
     """The rows of this module."""
-    rows = [
-        _make_recv(runtime, mode, receiver),
-        _make_recv_into(runtime, mode, receiver),
-        *_make_others(receiver),
+    return [
+        Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in _make_rows(receiver)
     ]
-    return [Patch("socket", "_socket", f"socket.{row.__name__}", row) for row in rows]
 
 
-def _make_recv(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callable[..., Any]:
-    """`Receiver.take` written out, as far as most threads of a server get: they wait once."""
-    kernel = runtime.kernel
-    kernel_timeouts = mode.kernel_timeouts
-    get_ident = originals.get_ident
-    record_of = runtime.descriptors.get
-    wait_read = runtime.descriptors.wait_read
-    pass_on = runtime.descriptors.pass_on
-    yield_after_calls = kernel.yield_after_calls
-    fileno = originals.socket_fileno
-    gettimeout = originals.socket_gettimeout
-    original = originals.socket_recv
+def _make_rows(receiver: Receiver) -> list[Callable[..., Any]]:
     receive = receiver.receive
-    take_later = receiver.take_later
-
-    def recv(self: Any, bufsize: Any, flags: Any = 0, /) -> Any:
-        if flags or get_ident() != kernel.os_ident:
-            return receive(self, original, (self, bufsize), flags)
-        d = record_of(fileno(self)) or mode.opened(self)
-        if d is None:
-            return original(self, bufsize)
-        if d.can_read:
-            d.can_read = False
-            try:
-                data = original(self, bufsize, DONTWAIT)
-            except BlockingIOError:
-                pass
-            except BaseException:
-                pass_on(d)
-                raise
-            else:
-                if not d.exact or not data or len(data) == bufsize:
-                    pass_on(d)
-                yield_after_calls()
-                return data
-        if d.ended or gettimeout(self) is not None or kernel_timeouts.in_use:
-            return take_later(self, d, original, (self, bufsize, DONTWAIT), bufsize, d.ended)
-        wait_read(d, None, False)
-        d.can_read = False
-        try:
-            data = original(self, bufsize, DONTWAIT)
-        except BlockingIOError:
-            return take_later(self, d, original, (self, bufsize, DONTWAIT), bufsize, True)
-        except BaseException:
-            pass_on(d)
-            raise
-        if not d.exact or not data or len(data) == bufsize:
-            pass_on(d)
-        return data
-
-    return recv
-
-
-def _make_recv_into(runtime: Runtime, mode: SocketMode, receiver: Receiver) -> Callable[..., Any]:
-    """`Receiver.take` written out, as in `recv`: what is buffered is read so."""
-    kernel = runtime.kernel
-    get_ident = originals.get_ident
-    kernel_timeouts = mode.kernel_timeouts
-    gettimeout = originals.socket_gettimeout
-    record_of = runtime.descriptors.get
-    wait_read = runtime.descriptors.wait_read
-    pass_on = runtime.descriptors.pass_on
-    yield_after_calls = kernel.yield_after_calls
-    fileno = originals.socket_fileno
-    original = originals.socket_recv_into
-    receive = receiver.receive
-    take_later = receiver.take_later
-
-    def recv_into(self: Any, buffer: Any, nbytes: Any = 0, flags: Any = 0) -> Any:
-        if flags or get_ident() != kernel.os_ident:
-            return receive(self, original, (self, buffer, nbytes), flags)
-        d = record_of(fileno(self)) or mode.opened(self)
-        if d is None:
-            return original(self, buffer, nbytes)
-        if d.can_read:
-            d.can_read = False
-            try:
-                count = original(self, buffer, nbytes, DONTWAIT)
-            except BlockingIOError:
-                pass
-            except BaseException:
-                pass_on(d)
-                raise
-            else:
-                if not d.exact or not count or count == (nbytes or memoryview(buffer).nbytes):
-                    pass_on(d)
-                yield_after_calls()
-                return count
-        size = nbytes or memoryview(buffer).nbytes
-        if d.ended or gettimeout(self) is not None or kernel_timeouts.in_use:
-            return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size, d.ended)
-        wait_read(d, None, False)
-        d.can_read = False
-        try:
-            count = original(self, buffer, nbytes, DONTWAIT)
-        except BlockingIOError:
-            return take_later(self, d, original, (self, buffer, nbytes, DONTWAIT), size, True)
-        except BaseException:
-            pass_on(d)
-            raise
-        if not d.exact or not count or count == size:
-            pass_on(d)
-        return count
-
-    return recv_into
-
-
-def _make_others(receiver: Receiver) -> list[Callable[..., Any]]:
-    receive = receiver.receive
+    original_recv = originals.socket_recv
+    original_recv_into = originals.socket_recv_into
     original_recvfrom = originals.socket_recvfrom
     original_recvfrom_into = originals.socket_recvfrom_into
     original_recvmsg = originals.socket_recvmsg
     original_recvmsg_into = originals.socket_recvmsg_into
+
+    def recv(self: Any, bufsize: Any, flags: Any = 0, /) -> Any:
+        return receive(self, original_recv, (self, bufsize), flags, bufsize)
+
+    def recv_into(self: Any, buffer: Any, nbytes: Any = 0, flags: Any = 0) -> Any:
+        size = nbytes or memoryview(buffer).nbytes
+        return receive(self, original_recv_into, (self, buffer, nbytes), flags, size)
 
     def recvfrom(self: Any, bufsize: Any, flags: Any = 0, /) -> Any:
         return receive(self, original_recvfrom, (self, bufsize), flags)
@@ -272,4 +162,4 @@ def _make_others(receiver: Receiver) -> list[Callable[..., Any]]:
     def recvmsg_into(self: Any, buffers: Any, ancbufsize: Any = 0, flags: Any = 0, /) -> Any:
         return receive(self, original_recvmsg_into, (self, buffers, ancbufsize), flags)
 
-    return [recvfrom, recvfrom_into, recvmsg, recvmsg_into]
+    return [recv, recv_into, recvfrom, recvfrom_into, recvmsg, recvmsg_into]
