@@ -10,6 +10,7 @@
  *    the standard library's is not served.
  * 4. What is read of an instance is borrowed, and kept where code of the program's may run meanwhile:
  *    in a wait, and where something is woken. */
+#include "fields.h"
 #include "locks.h"
 
 static PyTypeObject *T_condition, *T_waiter, *T_deque, *T_queue, *T_simple_queue;
@@ -32,13 +33,11 @@ static PyObject *slow_put, *slow_get, *slow_simple_put, *slow_simple_get;
 #define DECLARE_NAME(name) static PyObject *n_##name;
 NAMES(DECLARE_NAME)
 
-/* An attribute of an instance, which keeps it: borrowed; NULL with an exception. */
-static inline PyObject *field(PyObject *o, PyObject *name)
-{
-    PyObject *found = PyObject_GetAttr(o, name);
-    Py_XDECREF(found);
-    return found;
-}
+/* What is read of each class: the order is that of the names in `NAME_bind`. */
+static Shape of_condition, of_event, of_queue;
+enum { C_LOCK, C_WAITERS };
+enum { E_FLAG, E_CONDITION };
+enum { Q_MUTEX, Q_ITEMS, Q_NOT_EMPTY, Q_NOT_FULL, Q_MAXSIZE, Q_UNFINISHED, Q_SHUTDOWN };
 
 /* ---- waiters ------------------------------------------------------------------------------------- */
 
@@ -164,8 +163,8 @@ enum { NOT_PLAIN = -2 };
 static int condition_wait(PyObject *self, PyObject *timeout, PyObject *what)
 {
     if (Py_TYPE(self) != T_condition) return NOT_PLAIN;
-    PyObject *lock = field(self, n__lock), *waiters, *deadline;
-    if (lock == NULL || (waiters = field(self, n__waiters)) == NULL) return -1;
+    PyObject *lock = field(&of_condition, self, C_LOCK), *waiters, *deadline;
+    if (lock == NULL || (waiters = field(&of_condition, self, C_WAITERS)) == NULL) return -1;
     if (has_lock(lock) != 1 || !is_deque(waiters)) return NOT_PLAIN;
     int plain = read_deadline(timeout, &deadline);
     if (plain <= 0) return plain < 0 ? -1 : NOT_PLAIN;
@@ -212,8 +211,8 @@ static int notify_waiters(PyObject *waiters, Py_ssize_t *count)
 static int condition_notify(PyObject *self, Py_ssize_t *count)
 {
     if (Py_TYPE(self) != T_condition) return NOT_PLAIN;
-    PyObject *lock = field(self, n__lock), *waiters;
-    if (lock == NULL || (waiters = field(self, n__waiters)) == NULL) return -1;
+    PyObject *lock = field(&of_condition, self, C_LOCK), *waiters;
+    if (lock == NULL || (waiters = field(&of_condition, self, C_WAITERS)) == NULL) return -1;
     if (has_lock(lock) != 1 || !is_deque(waiters)) return NOT_PLAIN;
     Py_INCREF(waiters);
     int failed = notify_waiters(waiters, count);
@@ -225,7 +224,7 @@ static PyObject *cond_enter(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
     if (LIKELY(Py_TYPE(self) == T_condition)) {
-        PyObject *lock = field(self, n__lock), *taken = NULL;
+        PyObject *lock = field(&of_condition, self, C_LOCK), *taken = NULL;
         if (lock == NULL) return NULL;
         Py_INCREF(lock);
         int plain = Py_TYPE(lock) == T_lock, known = plain || Py_TYPE(lock) == T_rlock;
@@ -238,7 +237,7 @@ static PyObject *cond_enter(PyObject *self, PyObject *ignored)
 static PyObject *cond_exit(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
     if (LIKELY(Py_TYPE(self) == T_condition)) {
-        PyObject *lock = field(self, n__lock), *freed = NULL;
+        PyObject *lock = field(&of_condition, self, C_LOCK), *freed = NULL;
         if (lock == NULL) return NULL;
         Py_INCREF(lock);
         int plain = Py_TYPE(lock) == T_lock, known = plain || Py_TYPE(lock) == T_rlock;
@@ -286,20 +285,21 @@ static PyObject *cond_notify(PyObject *self, PyObject *const *args, Py_ssize_t n
 static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     if (LIKELY(names == NULL && n <= 1)) {
-        PyObject *flag = field(self, n__flag);
+        PyObject *flag = field(&of_event, self, E_FLAG);
         if (flag == NULL) return NULL;
         if (flag == Py_True) Py_RETURN_TRUE;
-        PyObject *condition = at_home() ? field(self, n__cond) : Py_None, *waiters, *deadline;
+        PyObject *condition = at_home() ? field(&of_event, self, E_CONDITION) : Py_None;
+        PyObject *waiters, *deadline;
         if (condition == NULL) return NULL;
         if (Py_TYPE(condition) == T_condition) {
-            if ((waiters = field(condition, n__waiters)) == NULL) return NULL;
+            if ((waiters = field(&of_condition, condition, C_WAITERS)) == NULL) return NULL;
             int plain = is_deque(waiters) ? read_deadline(n ? args[0] : NULL, &deadline) : 0;
             if (plain < 0) return NULL;
             if (plain) {
                 Py_INCREF(waiters);
                 int set = -1;
                 PyObject *waiter = new_waiter(waiters);
-                if (waiter != NULL && (flag = field(self, n__flag)) != NULL) {
+                if (waiter != NULL && (flag = field(&of_event, self, E_FLAG)) != NULL) {
                     if (LIKELY(flag != Py_True))
                         set = park_for(waiter, waiters, n_event, self, deadline);
                     else /* by a finalizer, while the waiter was made */
@@ -318,17 +318,18 @@ static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t n,
 static PyObject *event_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    PyObject *condition = at_home() ? field(self, n__cond) : Py_None;
+    PyObject *condition = at_home() ? field(&of_event, self, E_CONDITION) : Py_None;
     if (condition == NULL) return NULL;
     if (LIKELY(Py_TYPE(condition) == T_condition)) {
-        PyObject *lock = field(condition, n__lock), *waiters;
-        if (lock == NULL || (waiters = field(condition, n__waiters)) == NULL) return NULL;
+        PyObject *lock = field(&of_condition, condition, C_LOCK), *waiters;
+        if (lock == NULL || (waiters = field(&of_condition, condition, C_WAITERS)) == NULL)
+            return NULL;
         if (LIKELY(Py_TYPE(lock) == T_lock && is_deque(waiters) && lock_try((Lock *)lock))) {
             Py_INCREF(condition);
             Py_INCREF(lock);
             Py_INCREF(waiters);
             Py_ssize_t all = PY_SSIZE_T_MAX;
-            int failed = PyObject_SetAttr(self, n__flag, Py_True);
+            int failed = put_field(&of_event, self, E_FLAG, Py_True);
             if (failed == 0) failed = notify_waiters(waiters, &all);
             if (failed == NOT_PLAIN)
                 failed = done(PyObject_CallMethodNoArgs(condition, n_notify_all));
@@ -353,7 +354,7 @@ static PyObject *event_set(PyObject *self, PyObject *ignored)
 static PyObject *event_clear(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    return PyObject_SetAttr(self, n__flag, Py_False) < 0 ? NULL : Py_NewRef(Py_None);
+    return put_field(&of_event, self, E_FLAG, Py_False) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ---- queue.Queue ---------------------------------------------------------------------------------- */
@@ -382,12 +383,12 @@ typedef struct {
 /* 1; 0 if it is not plain; -1 with an exception. */
 static int parts_of(PyObject *self, Parts *parts)
 {
-    PyObject *mutex = field(self, n_mutex);
-    if (mutex == NULL || (parts->items = field(self, n_queue)) == NULL) return -1;
+    PyObject *mutex = field(&of_queue, self, Q_MUTEX);
+    if (mutex == NULL || (parts->items = field(&of_queue, self, Q_ITEMS)) == NULL) return -1;
     parts->mutex = (Lock *)mutex;
     if (Py_TYPE(mutex) != T_lock || !is_deque(parts->items)) return 0;
     if (has_shutdown) {
-        PyObject *shutdown = field(self, n_is_shutdown);
+        PyObject *shutdown = field(&of_queue, self, Q_SHUTDOWN);
         if (shutdown != Py_False) return shutdown == NULL ? -1 : 0;
     }
     return 1;
@@ -423,20 +424,31 @@ static int tell(PyObject *condition)
 static Py_ssize_t waiting_for(PyObject *condition)
 {
     if (Py_TYPE(condition) != T_condition) return NOT_PLAIN;
-    PyObject *waiters = field(condition, n__waiters);
+    PyObject *waiters = field(&of_condition, condition, C_WAITERS);
     if (waiters == NULL) return -1;
     return is_deque(waiters) ? dq_len(waiters) : NOT_PLAIN;
+}
+
+/* count + 1 */
+static inline PyObject *one_more(PyObject *count)
+{
+    int is_huge = 1;
+    long number = PyLong_CheckExact(count) ? PyLong_AsLongAndOverflow(count, &is_huge) : 0;
+    if (LIKELY(!is_huge && number != LONG_MAX)) return PyLong_FromLong(number + 1);
+    PyObject *one = PyLong_FromLong(1), *more = one == NULL ? NULL : PyNumber_Add(count, one);
+    Py_XDECREF(one);
+    return more;
 }
 
 /* One more item is in the queue: 0, or -1 with an exception. */
 static int append(PyObject *self, PyObject *items, PyObject *item)
 {
-    PyObject *count = field(self, n_unfinished_tasks);
+    PyObject *count = field(&of_queue, self, Q_UNFINISHED);
     if (count == NULL) return -1;
-    PyObject *one = PyLong_FromLong(1), *more = one == NULL ? NULL : PyNumber_Add(count, one);
-    Py_XDECREF(one);
+    PyObject *more = one_more(count);
     if (more == NULL) return -1;
-    int failed = done(dq_append(items, item)) < 0 || PyObject_SetAttr(self, n_unfinished_tasks, more);
+    int failed = done(dq_append(items, item)) < 0 ||
+                 put_field(&of_queue, self, Q_UNFINISHED, more) < 0;
     Py_DECREF(more);
     return failed ? -1 : 0;
 }
@@ -447,9 +459,9 @@ static int put_in(PyObject *self, PyObject *item, int waits_for_room)
     Parts parts;
     int plain = parts_of(self, &parts);
     if (plain <= 0) return plain;
-    PyObject *limit = field(self, n_maxsize), *count, *not_empty;
-    if (limit == NULL || (count = field(self, n_unfinished_tasks)) == NULL ||
-        (not_empty = field(self, n_not_empty)) == NULL)
+    PyObject *limit = field(&of_queue, self, Q_MAXSIZE), *count, *not_empty;
+    if (limit == NULL || (count = field(&of_queue, self, Q_UNFINISHED)) == NULL ||
+        (not_empty = field(&of_queue, self, Q_NOT_EMPTY)) == NULL)
         return -1;
     if (!PyLong_CheckExact(limit) || !PyLong_CheckExact(count)) return 0;
     Py_ssize_t most = PyLong_AsSsize_t(limit), waiting = waiting_for(not_empty);
@@ -466,16 +478,17 @@ static int put_in(PyObject *self, PyObject *item, int waits_for_room)
     Py_INCREF(parts.items);
     int done_ = 1;
     while (done_ == 1 && most > 0 && dq_len(parts.items) >= most) {
-        PyObject *not_full = field(self, n_not_full);
+        PyObject *not_full = field(&of_queue, self, Q_NOT_FULL);
         done_ = not_full == NULL ? -1 : condition_wait(not_full, NULL, self);
         if (done_ == NOT_PLAIN) done_ = 0;
         if (done_ == 1 && has_shutdown) { /* meanwhile: the Python function raises that */
-            PyObject *shutdown = field(self, n_is_shutdown);
+            PyObject *shutdown = field(&of_queue, self, Q_SHUTDOWN);
             done_ = shutdown == NULL ? -1 : shutdown == Py_False;
         }
     }
     if (done_ == 1 && (append(self, parts.items, item) < 0 ||
-                       (not_empty = field(self, n_not_empty)) == NULL || tell(not_empty) < 0))
+                       (not_empty = field(&of_queue, self, Q_NOT_EMPTY)) == NULL ||
+                       tell(not_empty) < 0))
         done_ = -1;
     if (free_mutex(parts.mutex) < 0) done_ = -1;
     Py_DECREF(parts.mutex);
@@ -489,7 +502,7 @@ static int get_from(PyObject *self, PyObject **item, int waits_for_item)
     Parts parts;
     int plain = parts_of(self, &parts);
     if (plain <= 0) return plain;
-    PyObject *not_full = field(self, n_not_full);
+    PyObject *not_full = field(&of_queue, self, Q_NOT_FULL);
     if (not_full == NULL) return -1;
     Py_ssize_t waiting = waiting_for(not_full);
     if (waiting == -1) return -1;
@@ -504,17 +517,18 @@ static int get_from(PyObject *self, PyObject **item, int waits_for_item)
     Py_INCREF(parts.items);
     int got = 1;
     while (got == 1 && dq_len(parts.items) == 0) {
-        PyObject *not_empty = field(self, n_not_empty);
+        PyObject *not_empty = field(&of_queue, self, Q_NOT_EMPTY);
         got = not_empty == NULL ? -1 : condition_wait(not_empty, NULL, self);
         if (got == NOT_PLAIN) got = 0;
         if (got == 1 && has_shutdown && dq_len(parts.items) == 0) {
-            PyObject *shutdown = field(self, n_is_shutdown);
+            PyObject *shutdown = field(&of_queue, self, Q_SHUTDOWN);
             got = shutdown == NULL ? -1 : shutdown == Py_False;
         }
     }
     if (got == 1) {
         *item = dq_popleft(parts.items, NULL);
-        if (*item == NULL || (not_full = field(self, n_not_full)) == NULL || tell(not_full) < 0)
+        if (*item == NULL || (not_full = field(&of_queue, self, Q_NOT_FULL)) == NULL ||
+            tell(not_full) < 0)
             got = -1;
     }
     if (free_mutex(parts.mutex) < 0) got = -1;
@@ -708,6 +722,18 @@ const Stand_in queues_stand_ins[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* objects[name] is an instance that nobody uses. */
+static int shape_of(PyObject *objects, const char *name, Shape *shape, PyObject *const *names,
+                    int count)
+{
+    PyObject *probe = PyDict_GetItemString(objects, name); /* borrowed */
+    if (probe == NULL) {
+        PyErr_SetString(PyExc_KeyError, name);
+        return -1;
+    }
+    return shape_bind(shape, probe, names, count);
+}
+
 int conditions_bind(PyObject *objects, PyObject *slow)
 {
     static PyObject *remove_;
@@ -721,6 +747,10 @@ int conditions_bind(PyObject *objects, PyObject *slow)
         return -1;
     if ((dq_remove = function_of(remove_, METH_O)) == NULL) return -1;
     T_deque = PyDescr_TYPE(remove_);
+    PyObject *condition[] = {n__lock, n__waiters}, *event[] = {n__flag, n__cond};
+    if (shape_of(objects, "condition", &of_condition, condition, 2) < 0 ||
+        shape_of(objects, "event", &of_event, event, 2) < 0)
+        return -1;
     return offset_of((PyObject *)Py_TYPE(waits), "process", &waits_process) < 0 ||
                    offset_of((PyObject *)T_waiter, "process", &waiter_process) < 0 ||
                    offset_of((PyObject *)T_waiter, "released", &waiter_released) < 0 ||
@@ -734,9 +764,12 @@ int queue_bind(PyObject *objects, PyObject *slow)
     (void)slow;
     known_version = 0;
     has_shutdown = PyDict_GetItemString(objects, "ShutDown") != NULL;
+    PyObject *names[] = {n_mutex,   n_queue,   n_not_empty,        n_not_full,
+                         n_maxsize, n_unfinished_tasks, n_is_shutdown};
     return take(objects, "Queue", (PyObject **)&T_queue) < 0 ||
                    take(objects, "_put", &queue_put) < 0 || take(objects, "_get", &queue_get) < 0 ||
-                   take(objects, "_qsize", &queue_qsize) < 0
+                   take(objects, "_qsize", &queue_qsize) < 0 ||
+                   shape_of(objects, "queue", &of_queue, names, 6 + has_shutdown) < 0
                ? -1
                : 0;
 }

@@ -65,6 +65,8 @@ def bind(core: Any, kernel: Kernel, parts: ThreadParts) -> dict[str, str]:
     subjects = {
         "conditions": {
             "Condition": threading.Condition,
+            "condition": threading.Condition(originals.allocate_lock()),
+            "event": threading.Event(),
             "Waiter": Waiter,
             "waits": waits,
             "waits.resume": waits.resume,
@@ -93,7 +95,7 @@ def bind_queue(core: Any) -> None:
     module = standard("queue")
     methods = vars(module.Queue)
     objects = {name: methods[name] for name in ("_put", "_get", "_qsize")}
-    objects["Queue"] = module.Queue
+    objects |= {"Queue": module.Queue, "queue": module.Queue()}
     if hasattr(module, "ShutDown"):  # from CPython 3.13
         objects["ShutDown"] = module.ShutDown
     core.bind("queue", objects, {})

@@ -159,3 +159,68 @@ def test_a_notification_counts_green_and_other_waiters(compiled: None) -> None:
     with condition:
         condition.notify()
     threads[2].join()
+
+
+def _as_made(items: queue.Queue[int]) -> None:
+    """Its attributes lie beside it."""
+
+
+def _shown(items: queue.Queue[int]) -> None:
+    vars(items)["shown"] = True
+
+
+def _shown_and_full(items: queue.Queue[int]) -> None:
+    vars(items).update({f"more_{number}": number for number in range(50)})
+
+
+def _in_another_dictionary(items: queue.Queue[int]) -> None:
+    items.__dict__ = dict(vars(items))
+
+
+@pytest.mark.parametrize("treat", [_as_made, _shown, _shown_and_full, _in_another_dictionary])
+def test_attributes_are_found_wherever_they_are(compiled: None, treat: Any) -> None:
+    items: queue.Queue[int] = queue.Queue()
+    treat(items)
+    before = vars(items) if treat is not _as_made else None
+    for number in range(3):
+        items.put(number)
+    assert items.unfinished_tasks == 3
+    assert before is None or before["unfinished_tasks"] == 3
+    assert [items.get() for _ in range(3)] == [0, 1, 2]
+    del items.unfinished_tasks
+    with pytest.raises(AttributeError, match="unfinished_tasks"):
+        items.put(4)
+
+
+def test_a_property_of_the_class_goes_before_what_an_instance_has(
+    compiled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = threading.Event()
+    event.set()
+    assert event.wait()
+    looks: list[Any] = []
+
+    def flag(self: Any) -> bool:
+        looks.append(self)
+        return True
+
+    def set_flag(self: Any, value: Any) -> None:
+        looks.append(value)
+
+    monkeypatch.setattr(threading.Event, "_flag", property(flag, set_flag), raising=False)
+    event.clear()
+    assert event.wait()
+    assert looks == [False, event]
+    monkeypatch.undo()
+    assert event.wait(0)  # as it was before
+    event.clear()
+    assert not event.is_set()
+
+
+def test_an_event_whose_attributes_are_shown_is_set_for_all(compiled: None) -> None:
+    event = threading.Event()
+    state = vars(event)
+    event.set()
+    assert state["_flag"] is True
+    event.clear()
+    assert state["_flag"] is False
