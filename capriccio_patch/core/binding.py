@@ -25,7 +25,7 @@ from ..backends.notifier import Notifier
 from ..contracts.descriptor import Descriptor
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.socket_backend import Backend
-from ..contracts.thread import Finalizer, Thread
+from ..contracts.thread import Finalizer, Thread, WaitQueue
 from ..cpython import interpose, originals
 from ..diagnosis.waiting import FROM_INSIDE
 from ..errors import PatchError
@@ -201,6 +201,7 @@ class Core:
         scheme = _epoll(backend)
         has_local = kernel.has_locals
         notifier: Any = None if scheme is None else backend._notifier
+        self._module.bind("lots", {"WaitQueue": WaitQueue}, {})
         self._module.bind("pace", {"Kernel": Kernel}, {"step_aside": Kernel.step_aside_from_calls})
         self._module.bind(
             "kernel",
@@ -235,7 +236,6 @@ class Core:
                 "add_timer": kernel.timers.add,
                 "grant": kernel._slices.grant,
                 "dispatch": kernel.dispatch,
-                "pass_on": kernel.dispatch if waits is None else waits.pass_on,
                 "notify": backend.notify,
                 "drain_notifier": _nothing if notifier is None else notifier.drain,
             },

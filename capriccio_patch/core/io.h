@@ -8,13 +8,16 @@
 
 /* ---- waits.c: io/waits.py ---------------------------------------------------------------------- */
 
-extern Py_ssize_t d_closed; /* of a Descriptor */
+extern Py_ssize_t d_closed, d_listens, d_private; /* of a Descriptor */
 
 PyObject *record_of(int fd); /* Descriptors.get, borrowed; NULL without an exception */
+int keep_record(int fd, PyObject *d);
+int drop_record(int fd);     /* there is one */
 int pass_on(PyObject *d);    /* Waits.pass_on */
 int pass_on_write(PyObject *d);
 int wait_read(PyObject *d, PyObject *deadline, int again);  /* 1 its turn, 0 expired, -1 raised */
 int wait_write(PyObject *d, PyObject *deadline, int again); /* likewise */
+int tells_of_changes(PyObject *d); /* whether the scheme reports each thing that comes, unasked */
 int raise_if_closed(PyObject *d);                           /* -1 with EBADF */
 
 /* ---- pace.c: Kernel.yield_if_due, Kernel.yield_after_calls ------------------------------------- */

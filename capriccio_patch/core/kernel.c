@@ -8,7 +8,7 @@
  * 3. A thread that is traced or profiled parks in Python: the tracer sees that call.
  * 4. A greenlet that is switched to is not held meanwhile: its thread holds it, and a held one could
  *    not serve the next thread (kernel/lifecycle.py). */
-#include "core.h"
+#include "lots.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -51,7 +51,7 @@ static PyObject *heappush, *heappop;
 /* Bound methods, of the kernel and of others. */
 #define BOUND(X) \
     X(_push_and_notify) X(finish_wake_ups) X(restore_trace) X(next_deadline) X(add_timer) X(grant) \
-    X(dispatch) X(pass_on) X(notify) X(drain_notifier)
+    X(dispatch) X(notify) X(drain_notifier)
 #define DEFINE_SLOW(name) static PyObject *s_##name;
 STANDS_FOR(DEFINE_SLOW)
 METHODS(DEFINE_SLOW)
@@ -361,16 +361,6 @@ static int dispatch_one(PyObject *fd, unsigned happened)
     return failed;
 }
 
-/* Take the one thread out of a queue of `d` and wake it. */
-static int wake_only(PyObject *d, Py_ssize_t queue)
-{
-    PyObject *thread = SLOT(d, queue);
-    SLOT(d, queue) = Py_NewRef(Py_None);
-    int failed = resume_thread(thread);
-    Py_DECREF(thread);
-    return failed;
-}
-
 static inline int is_one(PyObject *waiting) { return Py_TYPE(waiting) == T_thread; }
 
 /* Whether C tells of the event: nobody observes `d`, at most one thread waits to write and, where the
@@ -397,11 +387,11 @@ static int tell_of(PyObject *d, unsigned happened)
         PyObject *readers = SLOT(d, d_readers);
         if (readers == Py_None)
             put_slot(d, d_can_read, Py_True);
-        else if ((is_one(readers) ? wake_only(d, d_readers) : call1(s_pass_on, d)) < 0)
+        else if (slot_wake_one(d, d_readers) < 0)
             return -1;
     }
     if (UNLIKELY(happened & WAKES_WRITERS) && is_one(SLOT(d, d_writers)))
-        return wake_only(d, d_writers);
+        return slot_wake_one(d, d_writers);
     return 0;
 }
 

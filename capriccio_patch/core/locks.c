@@ -1,5 +1,4 @@
-/* `_thread.lock` and `_thread.RLock`: wrappers.threads.locks, rlocks and lock_waits, and the lots of
- * kernel.parking.
+/* `_thread.lock` and `_thread.RLock`: wrappers.threads.locks, rlocks and lock_waits.
  *
  * 1. Who waits for a lock, who of them starves and who was given a lock that starved is in the
  *    dictionaries of the LockWaits of Python: what C leaves to it goes on with them.
@@ -18,12 +17,11 @@
 PyTypeObject *T_lock, *T_rlock;
 PyObject *lock_waiting, *rlock_waiting;
 
-static PyTypeObject *T_wait_queue;
 /* NULL while no patch is in force; what may be called then looks at this. */
 static PyObject *proxies;    /* of the kernel, by identifier of an OS thread */
 static PyObject *c_released; /* the set of a WeakSet */
 static double timeout_max;
-static PyObject *n_blocking, *n_timeout, *n_move_to_end, *names_last;
+static PyObject *n_blocking, *n_timeout;
 
 /* What is done with the locks of one type, and who waits for them. */
 typedef struct {
@@ -81,67 +79,6 @@ static inline int may_borrow(void)
     return !at_home() && proxies != NULL && PyDict_GET_SIZE(proxies) != 0;
 }
 
-/* ---- lots ---------------------------------------------------------------------------------------- */
-
-static inline PyObject *slot_of(PyObject *waiting, PyObject *key) /* borrowed */
-{
-    return PyDict_GetItemWithError(waiting, key);
-}
-
-int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first)
-{
-    PyObject *slot = slot_of(waiting, key), *queue;
-    if (slot == NULL) return PyErr_Occurred() ? -1 : PyDict_SetItem(waiting, key, me);
-    if (Py_TYPE(slot) == T_wait_queue)
-        queue = Py_NewRef(slot);
-    else {
-        int collects = PyGC_Disable();
-        queue = PyObject_CallNoArgs((PyObject *)T_wait_queue);
-        if (collects) PyGC_Enable();
-        if (queue == NULL || PyODict_SetItem(queue, slot, Py_None) < 0 ||
-            PyDict_SetItem(waiting, key, queue) < 0) {
-            Py_XDECREF(queue);
-            return -1;
-        }
-    }
-    int failed = PyODict_SetItem(queue, me, Py_None);
-    if (failed == 0 && first) {
-        PyObject *args[] = {queue, me, Py_False};
-        failed = done(PyObject_VectorcallMethod(n_move_to_end, args, 2, names_last));
-    }
-    Py_DECREF(queue);
-    return failed;
-}
-
-int lot_withdraw(PyObject *waiting, PyObject *key, PyObject *me)
-{
-    PyObject *slot = slot_of(waiting, key);
-    if (slot == NULL) return PyErr_Occurred() ? -1 : 0;
-    if (slot == me) return PyDict_DelItem(waiting, key) < 0 ? -1 : 1;
-    if (Py_TYPE(slot) != T_wait_queue) return 0;
-    int found = PyDict_Contains(slot, me);
-    if (found <= 0) return found;
-    Py_INCREF(slot);
-    int failed = PyODict_DelItem(slot, me);
-    if (failed == 0 && PyDict_GET_SIZE(slot) == 0) failed = PyDict_DelItem(waiting, key);
-    Py_DECREF(slot);
-    return failed < 0 ? -1 : 1;
-}
-
-PyObject *lot_first(PyObject *waiting, PyObject *key)
-{
-    PyObject *slot = slot_of(waiting, key);
-    if (slot == NULL) return NULL;
-    if (Py_TYPE(slot) != T_wait_queue) return Py_NewRef(slot);
-    int collects = PyGC_Disable();
-    PyObject *each = PyObject_GetIter(slot);
-    if (collects) PyGC_Enable();
-    if (each == NULL) return NULL;
-    PyObject *thread = PyIter_Next(each);
-    Py_DECREF(each);
-    return thread;
-}
-
 /* ---- waits ---------------------------------------------------------------------------------------- */
 
 static int wake_for(Type *type, PyObject *lock)
@@ -151,7 +88,7 @@ static int wake_for(Type *type, PyObject *lock)
     int failed = -1, starves = 0;
     PyObject *thread = NULL, *waiting = *type->waiting;
     if (!at_home()) { /* the dictionary may be looked at, with the GIL held */
-        failed = slot_of(waiting, key) != NULL ? call1(type->wake, lock) : PyErr_Occurred() ? -1 : 0;
+        failed = PyDict_GetItemWithError(waiting, key) != NULL ? call1(type->wake, lock) : PyErr_Occurred() ? -1 : 0;
         goto out;
     }
     thread = lot_first(waiting, key);
@@ -640,13 +577,10 @@ int locks_bind(PyObject *objects, PyObject *slow)
     if (n_blocking == NULL) {
         n_blocking = PyUnicode_InternFromString("blocking");
         n_timeout = PyUnicode_InternFromString("timeout");
-        n_move_to_end = PyUnicode_InternFromString("move_to_end");
-        names_last = Py_BuildValue("(N)", PyUnicode_InternFromString("last"));
-        if (!n_blocking || !n_timeout || !n_move_to_end || !names_last) return -1;
+        if (!n_blocking || !n_timeout) return -1;
     }
     if (take(objects, "LockType", (PyObject **)&T_lock) < 0 ||
         take(objects, "RLockType", (PyObject **)&T_rlock) < 0 ||
-        take(objects, "WaitQueue", (PyObject **)&T_wait_queue) < 0 ||
         take(objects, "proxies", &proxies) < 0 || take(objects, "c_released", &c_released) < 0 ||
         take(objects, "TIMEOUT_MAX", &longest) < 0 || take_type(&plain, objects, of_lock) < 0 ||
         take_type(&recursive, objects, of_rlock) < 0)

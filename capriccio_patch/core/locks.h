@@ -7,7 +7,7 @@
 #ifndef CAPRICCIO_LOCKS_H
 #define CAPRICCIO_LOCKS_H
 
-#include "core.h"
+#include "lots.h"
 
 /* Modules/_threadmodule.c, whose structures no header has. */
 #if PY_VERSION_HEX >= 0x030E0000
@@ -154,15 +154,6 @@ PyObject *lock_enter(PyObject *lock);
 PyObject *lock_exit(PyObject *lock);
 PyObject *rlock_enter(PyObject *lock);
 PyObject *rlock_exit(PyObject *lock);
-
-/* ---- lots: kernel.parking.Lot, whose dictionary `waiting` is; all at home ------------------------- */
-
-/* `me`, which has begun to wait, queues; with `first` before all others.  0 or -1. */
-int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first);
-/* `me` waits no longer: 1, 0 if it was woken already, -1 with an exception. */
-int lot_withdraw(PyObject *waiting, PyObject *key, PyObject *me);
-/* Who has waited longest; NULL if nobody does, or with an exception.  A new reference. */
-PyObject *lot_first(PyObject *waiting, PyObject *key);
 
 /* ---- arguments ------------------------------------------------------------------------------------ */
 

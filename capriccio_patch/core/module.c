@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const Stand_in *const stand_ins[] = {
-    kernel_stand_ins, stacks_stand_ins, pace_stand_ins,   sockets_stand_ins,
+    kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, connections_stand_ins,
     files_stand_ins,  locks_stand_ins,  queues_stand_ins,
 };
 
@@ -21,8 +21,10 @@ static const Subject subjects[] = {
     {"kernel", kernel_bind},
     {"stacks", stacks_bind},
     {"pace", pace_bind},
+    {"lots", lots_bind},
     {"waits", waits_bind},
     {"sockets", sockets_bind},
+    {"connections", connections_bind},
     {"files", files_bind},
     {"locks", locks_bind},
     {"conditions", conditions_bind},

@@ -9,24 +9,15 @@
  * 3. A buffer is held for as long as its call lasts, as stock holds it.
  * 4. Between a call and the next no code of the program runs: what is received lies in `spare` until
  *    it is copied. */
-#include "io.h"
+#include "sockets.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 
-/* The first fields of a socket object, in CPython 3.11 to 3.15. */
-typedef struct {
-    PyObject_HEAD
-    int fd, family, type, proto;
-    void *errorhandler;
-    int64_t timeout; /* in nanoseconds; below 0: none */
-} Socket;
-
-static PyObject *timeouts;        /* dict: SocketMode.timeouts */
-static PyObject *kernel_timeouts; /* SocketMode.kernel_timeouts */
-static Py_ssize_t o_in_use;       /* its slot */
-static PyObject *timed_out;       /* "timed out" */
+PyObject *timeouts, *kernel_timeouts;
+Py_ssize_t o_in_use;
+static PyObject *timed_out; /* "timed out" */
 static PyObject *s_recv, *s_recv_into, *s_send, *s_sendall;
 
 /* The most that is received into `spare`; of what it holds, less than SMALL is copied. */
@@ -36,16 +27,7 @@ static PyObject *spare;
 
 /* ---- what a socket is to the program ------------------------------------------------------------ */
 
-/* Whether C does not know for how long its calls may wait. */
-static inline int is_unknown(Socket *s)
-{
-    return s->timeout > 0 || SLOT(kernel_timeouts, o_in_use) != Py_False;
-}
-
-typedef enum { NEVER, BLOCKS, LIMITED, RAISED } Way;
-
-/* How a call may wait; *deadline is new where that is LIMITED, else borrowed. */
-static Way way_of(Socket *s, PyObject **deadline)
+Way way_of(Socket *s, PyObject **deadline)
 {
     *deadline = Py_None;
     if (LIKELY(s->timeout < 0)) return BLOCKS;
@@ -61,21 +43,20 @@ static Way way_of(Socket *s, PyObject **deadline)
     return *deadline == NULL ? RAISED : LIMITED;
 }
 
-static Py_ssize_t raise_timeout(void)
+Py_ssize_t raise_timeout(void)
 {
     PyErr_SetObject(PyExc_TimeoutError, timed_out);
     return -1;
 }
 
-static Py_ssize_t raise_errno(int error)
+Py_ssize_t raise_errno(int error)
 {
     errno = error;
     PyErr_SetFromErrno(PyExc_OSError);
     return -1;
 }
 
-/* An exception is set: the turn is the next one's; -1. */
-static Py_ssize_t give_up_turn(PyObject *d, int (*next)(PyObject *), int yields)
+Py_ssize_t give_up_turn(PyObject *d, int (*next)(PyObject *), int yields)
 {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
@@ -176,8 +157,6 @@ static Py_ssize_t receive_later(Socket *s, PyObject *d, Room *room, PyObject *de
         has_turn = 0;
     }
 }
-
-#define LEFT (-2) /* nothing was done: the call is Python's */
 
 /* Receiver.take; -1: raised. */
 static Py_ssize_t receive(Socket *s, PyObject *d, Room *room)

@@ -32,8 +32,6 @@ def bind_waits(core: Any, waits: Waits) -> None:
     slow = {
         "wait_read": waits.wait_read,
         "wait_write": waits.wait_write,
-        "pass_on": waits.pass_on,
-        "pass_on_write": waits.pass_on_write,
         "arm": waits.arm,
         "left": waits.left,
     }
@@ -45,6 +43,7 @@ def bind(core: Any, runtime: Runtime, mode: SocketMode) -> dict[str, str]:
     left = {}
     try:
         _bind_sockets(core, mode)
+        _bind_connections(core, runtime, mode)
     except (OSError, SystemError) as error:
         left["sockets"] = str(error)
     if not runtime.disk.backend.try_flags:
@@ -61,6 +60,26 @@ def _bind_sockets(core: Any, mode: SocketMode) -> None:
     objects = {"timeouts": mode.timeouts, "kernel_timeouts": mode.kernel_timeouts}
     with _samples() as samples:
         core.bind("sockets", {**objects, "samples": samples}, {})
+
+
+def _bind_connections(core: Any, runtime: Runtime, mode: SocketMode) -> None:
+    def look(sock: Any) -> None:
+        if originals.socket_fileno(sock) != mode.accepted:
+            mode.kernel_timeouts.look(sock)
+
+    objects = {
+        "Descriptor": Descriptor,
+        "sample": Descriptor(-1, owned=True),
+        "init": originals.socket_init,
+        "close": originals.socket_close,
+    }
+    slow = {
+        "opened": mode.opened,
+        "emulate": mode.emulate,
+        "look": look,
+        "closed": runtime.descriptors.closed,
+    }
+    core.bind("connections", objects, slow)
 
 
 def _bind_files(core: Any, runtime: Runtime) -> None:

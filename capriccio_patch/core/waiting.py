@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from ..contracts.thread import WaitQueue
 from ..cpython import originals
 from ..cpython.modules import standard
 from ..kernel.core import Kernel
@@ -52,7 +51,6 @@ def bind(core: Any, kernel: Kernel, parts: ThreadParts) -> dict[str, str]:
     objects = {
         "LockType": originals.LockType,
         "RLockType": originals.RLockType,
-        "WaitQueue": WaitQueue,
         "proxies": kernel.proxies,
         "c_released": parts.c_released.data,  # type: ignore[attr-defined]
         "TIMEOUT_MAX": originals.TIMEOUT_MAX,

@@ -1,8 +1,9 @@
-/* Waiting for descriptors: io/waits.py, for a thread that is the first to wait.
+/* Waiting for descriptors: io/waits.py.
  *
- * 1. Whoever finds others in the queue, or waits while the kernel is at work, waits in Python.
+ * 1. A thread that waits while the kernel is at work (a finalizer) waits in Python.
  * 2. A wait that ends without its turn is undone in Python (Waits.left). */
 #include "io.h"
+#include "lots.h"
 
 #include <errno.h>
 #ifdef __linux__
@@ -15,12 +16,12 @@
 #define WRITE 0x004
 #define RDHUP 0x2000
 
-Py_ssize_t d_closed;
+Py_ssize_t d_closed, d_listens, d_private;
 static Py_ssize_t d_file, d_registration, d_reused;
 
 static PyObject *table; /* dict: the descriptors by number */
 static PyObject *kind_read, *kind_write;
-static PyObject *s_wait_read, *s_wait_write, *s_pass_on, *s_pass_on_write, *s_arm, *s_left;
+static PyObject *s_wait_read, *s_wait_write, *s_arm, *s_left;
 
 PyObject *record_of(int fd)
 {
@@ -31,16 +32,35 @@ PyObject *record_of(int fd)
     return d;
 }
 
+int keep_record(int fd, PyObject *d)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    int failed = number == NULL ? -1 : PyDict_SetItem(table, number, d);
+    Py_XDECREF(number);
+    return failed;
+}
+
+int drop_record(int fd)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    int failed = number == NULL ? -1 : PyDict_DelItem(table, number);
+    Py_XDECREF(number);
+    return failed;
+}
+
 int pass_on(PyObject *d)
 {
-    if (UNLIKELY(SLOT(d, d_readers) != Py_None)) return call1(s_pass_on, d);
+    if (UNLIKELY(SLOT(d, d_readers) != Py_None)) return slot_wake_one(d, d_readers);
     put_slot(d, d_can_read, Py_True);
     return 0;
 }
 
-int pass_on_write(PyObject *d)
+int pass_on_write(PyObject *d) { return slot_wake_one(d, d_writers); }
+
+int tells_of_changes(PyObject *d)
 {
-    return SLOT(d, d_writers) == Py_None ? 0 : call1(s_pass_on_write, d);
+    return own_epoll() >= 0 && SLOT(d, d_owned) == Py_True &&
+           (PyLong_AsLong(SLOT(d, d_armed)) & READ) != 0;
 }
 
 int raise_if_closed(PyObject *d)
@@ -105,21 +125,23 @@ static int arm(PyObject *d)
     return call1(s_arm, d); /* another scheme, the first time, or the number is another file's */
 }
 
-static int wait_first(PyObject *d, PyObject *deadline, Py_ssize_t queue, PyObject *kind)
+static int wait_in(Py_ssize_t queue, PyObject *d, PyObject *deadline, PyObject *kind, int again)
 {
     PyObject *me = begin();
     if (me == NULL) return -1;
-    put_slot(d, queue, me);
-    if (queue == d_readers && UNLIKELY(SLOT(d, d_can_read) == Py_True)) {
-        put_slot(d, queue, Py_None);
-        return cancel_wait(me) < 0 ? -1 : 1;
-    }
     Py_INCREF(me);
     put_slot(me, t_kind, kind);
     put_slot(me, t_object, d);
-    int result = 0;
-    if (queue != d_readers || SLOT(d, d_owned) != Py_True ||
-        !(PyLong_AsLong(SLOT(d, d_armed)) & READ))
+    int result = slot_add(d, queue, me, again);
+    if (result == 0 && queue == d_readers && UNLIKELY(SLOT(d, d_can_read) == Py_True)) {
+        put_slot(me, t_object, Py_None);
+        if (slot_withdraw(d, queue, me) < 0) PyErr_Clear(); /* it is not there */
+        result = cancel_wait(me) < 0 ? -1 : 1;
+        Py_DECREF(me);
+        return result;
+    }
+    if (result == 0 && (queue != d_readers || SLOT(d, d_owned) != Py_True ||
+                        !(PyLong_AsLong(SLOT(d, d_armed)) & READ)))
         result = arm(d);
     if (result == 0) result = park(me, deadline);
     if (UNLIKELY(result != 1)) result = leave(d, me, kind, result);
@@ -127,21 +149,18 @@ static int wait_first(PyObject *d, PyObject *deadline, Py_ssize_t queue, PyObjec
     return result;
 }
 
-static inline int is_plain(PyObject *d, Py_ssize_t queue)
-{
-    return SLOT(K, k_current) != SLOT(K, k_finalizer) && SLOT(d, queue) == Py_None;
-}
+static inline int is_at_work(void) { return SLOT(K, k_current) == SLOT(K, k_finalizer); }
 
 int wait_read(PyObject *d, PyObject *deadline, int again)
 {
-    if (UNLIKELY(!is_plain(d, d_readers))) return wait_in_python(s_wait_read, d, deadline, again);
-    return wait_first(d, deadline, d_readers, kind_read);
+    if (UNLIKELY(is_at_work())) return wait_in_python(s_wait_read, d, deadline, again);
+    return wait_in(d_readers, d, deadline, kind_read, again);
 }
 
 int wait_write(PyObject *d, PyObject *deadline, int again)
 {
-    if (UNLIKELY(!is_plain(d, d_writers))) return wait_in_python(s_wait_write, d, deadline, again);
-    return wait_first(d, deadline, d_writers, kind_write);
+    if (UNLIKELY(is_at_work())) return wait_in_python(s_wait_write, d, deadline, again);
+    return wait_in(d_writers, d, deadline, kind_write, again);
 }
 
 int waits_bind(PyObject *objects, PyObject *slow)
@@ -155,11 +174,11 @@ int waits_bind(PyObject *objects, PyObject *slow)
     if (kind_write == NULL && (kind_write = PyUnicode_InternFromString("write")) == NULL) return -1;
     return offset_of(cls, "closed", &d_closed) < 0 || offset_of(cls, "file", &d_file) < 0 ||
                    offset_of(cls, "registration", &d_registration) < 0 ||
+                   offset_of(cls, "listens", &d_listens) < 0 ||
+                   offset_of(cls, "private", &d_private) < 0 ||
                    offset_of(cls, "reused", &d_reused) < 0 || take(objects, "table", &table) < 0 ||
                    take(slow, "wait_read", &s_wait_read) < 0 ||
                    take(slow, "wait_write", &s_wait_write) < 0 ||
-                   take(slow, "pass_on", &s_pass_on) < 0 ||
-                   take(slow, "pass_on_write", &s_pass_on_write) < 0 ||
                    take(slow, "arm", &s_arm) < 0 || take(slow, "left", &s_left) < 0
                ? -1
                : 0;
