@@ -26,6 +26,8 @@ from __future__ import annotations
 import os
 import sys
 
+from .evaluation import texts_compiled
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -108,7 +110,8 @@ def standard(name: str) -> Any:
     module = module_from_spec(spec)
     _keep(name, module)
     try:
-        spec.loader.exec_module(module)
+        with texts_compiled:
+            spec.loader.exec_module(module)
     except BaseException:
         del _aside[name]
         raise

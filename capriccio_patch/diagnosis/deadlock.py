@@ -29,10 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..contracts.thread import Thread
 from ..cpython import originals
+from ..cpython.evaluation import texts_compiled
 from ..cpython.modules import standard
 from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
+from ..preemption.stall_report import warn
 from .outsiders import could_wake
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
 
@@ -83,7 +85,8 @@ class _Search:
 
     def _load(self) -> None:
         try:
-            from . import holders, story  # noqa: F401
+            with texts_compiled:
+                from . import holders, story  # noqa: F401
         finally:
             originals.lock_release(self._done)
 
@@ -179,7 +182,8 @@ class Deadlocks:
         ):
             return
         self._told = waits
-        from .story import whole_story
+        with texts_compiled:
+            from .story import whole_story
 
         text, place = whole_story(kernel, threads)
         if self._idle_since == period and kernel.blocking:
@@ -267,9 +271,7 @@ class Deadlocks:
             error = Deadlock(text)
         else:
             try:
-                standard("warnings").warn_explicit(
-                    text + _leading_to(place), CapriccioWarning, *place
-                )
+                warn(text + _leading_to(place), place)
                 return
             except CapriccioWarning as raised:
                 error = raised.with_traceback(None)
@@ -294,7 +296,8 @@ def _wait(thread: Thread) -> _Wait:
 def _leading_to(place: tuple[str, int]) -> str:
     """What ends the text of a warning, behind which `warnings` shows the line of its place."""
     file, line = place
-    is_shown = bool(standard("linecache").getline(file, line).strip())
+    with texts_compiled:
+        is_shown = bool(standard("linecache").getline(file, line).strip())
     return f"\n\nthe line to look at first, {file.rpartition('/')[2]}:{line}" if is_shown else ""
 
 

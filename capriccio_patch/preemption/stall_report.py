@@ -23,7 +23,7 @@ from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
 from .safe_point import is_jump
 
-__all__ = ["AGAIN", "Blocked"]
+__all__ = ["AGAIN", "Blocked", "warn"]
 
 _FRAMES = 12
 AGAIN = 10.0
@@ -121,7 +121,7 @@ class Blocked:
         if self._raises:
             return ThreadsBlocked(text)
         try:
-            standard("warnings").warn_explicit(text, CapriccioWarning, filename, line)
+            warn(text, (filename, line))
         except CapriccioWarning as error:
             return error.with_traceback(None)
         except Exception:  # the program's own way of showing warnings failed
@@ -140,6 +140,13 @@ class Blocked:
             f"{''.join(summary.format()).rstrip()}\n"
             "capriccio_patch.offload() or CAPRICCIO_OFFLOAD has such calls made on OS threads"
         )
+
+
+def warn(text: str, place: tuple[str, int]) -> None:
+    """Warn of `place`, a file and a line; raises what the program makes of it.  Any OS thread."""
+    for name in ("tokenize", "linecache"):
+        standard(name)  # which the warning imports
+    standard("warnings").warn_explicit(text, CapriccioWarning, *place)
 
 
 class _Place:
