@@ -6,20 +6,29 @@ wants a certain number (``os.dup2``) gets it: the runtime goes on with a copy th
 
 0, 1 and 2 are never the runtime's: where one of them is closed, as in some daemons, the next file
 that the program opens is its standard input, output or error.
+
+The system gives the lowest number that is free.  So what the runtime opens while the program runs
+on another OS thread takes the number for which the program is about to ask: such a file is opened
+once, by the OS thread that runs the program, and kept at a number that few programs get to.
 """
 
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..cpython import originals
 
-__all__ = ["RESERVED", "Own", "above_standard", "standard_kept_free"]
+__all__ = ["RESERVED", "Own", "above_others", "above_standard", "standard_kept_free"]
 
 _FIRST = 3
 """The lowest number that is not a standard one."""
+_HIGHEST = 1024
+"""What select(2) can wait for, and the usual limit of a process."""
+_ROOM = 32
+"""How many numbers below that."""
 
 
 class Own:
@@ -65,6 +74,18 @@ def above_standard(fd: int) -> int:
         return fd
     try:
         return int(originals.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST))
+    finally:
+        originals.close(fd)
+
+
+def above_others(fd: int) -> int:
+    """A copy of `fd`, which was opened just now, with a number above those of most programs.
+
+    OSError when there is none; `fd` is closed in any case.
+    """
+    try:
+        limit = min(os.sysconf("SC_OPEN_MAX"), _HIGHEST)
+        return int(originals.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(limit - _ROOM, _FIRST)))
     finally:
         originals.close(fd)
 

@@ -12,13 +12,22 @@ the clock nor a look at the thread tells which; these facts do:
   kept from running is switched away from involuntarily: then only its CPU time counts.
 
 Where the system does not tell any of this, the CPU time of the process is what there is.
+
+The watchdog opens no file at a look: the number would be missing to a program that opens one then
+(`keep`, `io.reserved`).
 """
 
 from __future__ import annotations
 
-from ..cpython import originals
+import os
 
-__all__ = ["Lateness", "cpu_delay"]
+from ..cpython import originals
+from ..io.reserved import Own, above_others
+
+__all__ = ["Lateness", "cpu_delay", "forget", "keep"]
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+_LONGEST = 100
 
 _SLOW = 5
 """How much longer than a switch interval each turn of the wait for the GIL may take."""
@@ -32,24 +41,53 @@ else:
     _usage = getattr(resource, "RUSAGE_THREAD", None)
 
 
+_kept: dict[int, Own] = {}
+"""By the system's number of a thread: the file that tells of it."""
+
+
+def keep(native_id: int) -> None:
+    """Have `cpu_delay` open nothing, for an OS thread of this process.
+
+    Scheduler's OS thread: it opens a file, for which the program would ask in vain meanwhile.
+    """
+    if native_id in _kept:
+        return
+    try:
+        _kept[native_id] = Own(above_others(originals.os_open(_path(native_id), _FLAGS)))
+    except OSError:
+        pass  # the system does not tell, or has no number left
+
+
+def forget() -> None:
+    """Close what is kept open, which is the parent's after a fork.  Scheduler's OS thread."""
+    while _kept:
+        originals.close(_kept.popitem()[1].release())
+
+
 def cpu_delay(native_id: int) -> float | None:
     """For how many seconds, ever, an OS thread of this process could run but had no CPU.
 
     None where the system does not tell.  Any OS thread; a green one is not switched from.
     """
+    own = _kept.get(native_id)
     try:
-        fd = originals.os_open(f"/proc/self/task/{native_id}/schedstat", 0)
-    except OSError:
-        return None
-    try:
-        return int(originals.read(fd, 100).split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return None
-    finally:
+        if own is not None:
+            return _seconds(originals.pread(own.fd, _LONGEST, 0))
+        fd = originals.os_open(_path(native_id), _FLAGS)
         try:
+            return _seconds(originals.read(fd, _LONGEST))
+        finally:
             originals.close(fd)
-        except OSError:
-            pass  # the program has closed all numbers
+    except (OSError, IndexError, ValueError):  # it may be that the program has closed all numbers
+        return None
+
+
+def _path(native_id: int) -> str:
+    return f"/proc/self/task/{native_id}/schedstat"
+
+
+def _seconds(text: bytes) -> float:
+    return int(text.split()[1]) / 1e9
 
 
 class Lateness:

@@ -33,7 +33,7 @@ from ..cpython import originals
 from ..cpython.standstill import full_collections
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
-from .lateness import Lateness
+from .lateness import Lateness, forget, keep
 from .stall_report import AGAIN, Blocked
 from .tick import Preemption
 
@@ -149,6 +149,7 @@ class Watchdog:
     def stop(self) -> None:
         """Stop watching, for good."""
         self._end_os_thread()
+        forget()
         self.preemption.stop()
         originals.setswitchinterval(self._interval)
 
@@ -161,6 +162,7 @@ class Watchdog:
         if self._os_thread is not None:
             self._os_thread.wake()
             return
+        keep(self._native_id)
         self._os_thread = os_thread = _OsThread()
         try:
             os_threads.start(self._run, (os_thread,))
@@ -194,6 +196,7 @@ class Watchdog:
 
     def _forked(self) -> None:
         self._os_thread = None
+        forget()
         self._native_id = _thread.get_native_id()
         self.preemption.forked()
 

@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 
 from capriccio_patch.cpython import originals
-from capriccio_patch.io.reserved import RESERVED, Own, above_standard, standard_kept_free
-from tests.conftest import SCHEMES, with_scheme
+from capriccio_patch.io.reserved import (
+    RESERVED,
+    Own,
+    above_others,
+    above_standard,
+    standard_kept_free,
+)
+from tests.conftest import SCHEMES, RunScript, with_scheme
 
 
 @pytest.fixture
@@ -114,3 +120,51 @@ def test_no_place_for_a_copy_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OSError, match="Too many"):
         above_standard(1)
     assert closed == [1]
+
+
+def test_a_copy_above_those_of_programs(fd: int) -> None:
+    high = above_others(fd)
+    assert high > fd
+    assert not os.get_inheritable(high)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(fd)
+    os.close(high)
+
+
+BESIDE = """
+import os, resource, threading
+import capriccio_patch
+{before}
+capriccio_patch.patch_all(blocked="off")
+done = threading.Event()
+waiting = threading.Thread(target=done.wait, daemon=True)
+waiting.start()
+def opened():
+    fd = os.open(os.devnull, os.O_RDONLY)
+    os.close(fd)
+    sum(range(2000))
+    return fd
+first = opened()
+found = {{opened() for _ in range(3000)}}
+assert found == {{first}}, (found, first)
+os.closerange(first, 2000)
+assert {{opened() for _ in range(1000)}} == {{first}}
+if not os.fork():
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    os._exit({{opened() for _ in range(1000)}} != {{first}})
+assert os.wait()[1] == 0
+done.set()
+waiting.join()
+capriccio_patch.unpatch_all()
+print(max(map(int, os.listdir("/proc/self/fd"))))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="no schedstat")
+@pytest.mark.parametrize(
+    "before", ["", "resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))"], ids=["", "few numbers"]
+)
+def test_the_watchdog_takes_no_number(before: str, run_script: RunScript) -> None:
+    """A program that opens a file gets the number that is lowest, whenever the watchdog looks."""
+    done = run_script(BESIDE.format(before=before))
+    assert int(done.stdout) < 10  # nothing is left open
