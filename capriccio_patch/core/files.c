@@ -1,7 +1,7 @@
 /* Files and pipes: os.read and os.write, and what reads a FileIO.
  *
  * What the page cache or a pipe has is taken with preadv2(RWF_NOWAIT): it answers at once or not at
- * all.  More than CHUNK bytes are taken in pieces, between which others are looked at.
+ * all.  More than PIECE bytes are taken in pieces, between which others are looked at.
  *
  * 1. Left to Python: what would wait for a disk, files that are not local, everything that refuses
  *    the flag, standard descriptors as FileIO objects, other OS threads.
@@ -9,7 +9,7 @@
  * 3. What is read belongs to this call alone until it is returned.
  *
  * For Linux; elsewhere `files_bind` says that it does not fit. */
-#include "io.h"
+#include "files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,13 +29,9 @@
 #endif
 
 #define CHUNK 131072  /* io.disk.CHUNK */
+#define PIECE 262144  /* 10 us of copying */
 #define FIRST_OWN 3   /* wrappers.files.fileio */
 #define LEFT (-2)     /* nothing was done: the call is Python's */
-
-typedef struct {
-    PyObject_HEAD
-    int fd;
-} File;
 
 static PyObject *synchronous;         /* set: Disk.synchronous */
 static PyObject *mounts;              /* dict: Mounts.known, whether a mount is local by its number */
@@ -66,7 +62,7 @@ static Py_ssize_t read_cached(int fd, char *buffer, Py_ssize_t size, int *is_mor
     Py_ssize_t count = 0;
     *is_more = 0;
     while (count < size) {
-        Py_ssize_t piece = size - count < CHUNK ? size - count : CHUNK;
+        Py_ssize_t piece = size - count < PIECE ? size - count : PIECE;
         Py_ssize_t got = read_now(fd, buffer + count, piece);
         if (got < 0) {
             if (count == 0) return LEFT;
@@ -75,9 +71,9 @@ static Py_ssize_t read_cached(int fd, char *buffer, Py_ssize_t size, int *is_mor
         }
         if (got == 0) break;
         count += got;
-        if ((count < size ? yield_between_pieces() : yield_if_due()) < 0) return -1;
+        if (count < size && yield_between_pieces(size - count) < 0) return -1;
     }
-    return count;
+    return yield_after_pieces() < 0 ? -1 : count;
 }
 
 /* As `read_cached`, up to `size` bytes, and the rest by a worker; NULL raised, or *is_left. */
@@ -313,27 +309,38 @@ static PyObject *file_readinto(PyObject *self, PyObject *const *args, Py_ssize_t
     return left_to(s_readinto, self, args, count, NULL);
 }
 
-/* How much of a regular file that is known to be local lies ahead, and one byte more, so that the
- * end is seen at once; -1: Python looks. */
-static Py_ssize_t size_left(int fd)
+int is_known_local(int fd, mode_t *mode, unsigned long long *size)
 {
 #ifdef STATX_MNT_ID
     struct statx found;
     unsigned wanted = STATX_TYPE | STATX_SIZE | STATX_MNT_ID;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &found) < 0 ||
-        (found.stx_mask & wanted) != wanted || !S_ISREG(found.stx_mode))
-        return -1;
+        (found.stx_mask & wanted) != wanted)
+        return 0;
     PyObject *mount = PyLong_FromUnsignedLongLong(found.stx_mnt_id);
     PyObject *is_local = mount == NULL ? NULL : PyDict_GetItemWithError(mounts, mount);
     Py_XDECREF(mount);
-    off_t at = is_local == Py_True ? lseek(fd, 0, SEEK_CUR) : -1;
-    if (at < 0 || found.stx_size < (unsigned long long)at) return -1;
-    unsigned long long left = found.stx_size - (unsigned long long)at;
-    return left < PY_SSIZE_T_MAX ? (Py_ssize_t)left + 1 : -1;
+    if (UNLIKELY(is_local == NULL)) PyErr_Clear();
+    *mode = found.stx_mode;
+    *size = found.stx_size;
+    return is_local == Py_True;
 #else
-    (void)fd;
-    return -1;
+    (void)fd, (void)mode, (void)size;
+    return 0;
 #endif
+}
+
+/* How much of a regular file that is known to be local lies ahead, and one byte more, so that the
+ * end is seen at once; -1: Python looks. */
+static Py_ssize_t size_left(int fd)
+{
+    mode_t mode;
+    unsigned long long size;
+    if (!is_known_local(fd, &mode, &size) || !S_ISREG(mode)) return -1;
+    off_t at = lseek(fd, 0, SEEK_CUR);
+    if (at < 0 || size < (unsigned long long)at) return -1;
+    unsigned long long left = size - (unsigned long long)at;
+    return left < PY_SSIZE_T_MAX ? (Py_ssize_t)left + 1 : -1;
 }
 
 static PyObject *file_readall(PyObject *self, PyObject *ignored)

@@ -10,7 +10,7 @@
 
 static const Stand_in *const stand_ins[] = {
     kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, connections_stand_ins,
-    files_stand_ins,  locks_stand_ins,  queues_stand_ins,
+    files_stand_ins,  opening_stand_ins, locks_stand_ins, queues_stand_ins,
 };
 
 typedef struct {
@@ -26,6 +26,7 @@ static const Subject subjects[] = {
     {"sockets", sockets_bind},
     {"connections", connections_bind},
     {"files", files_bind},
+    {"opening", opening_bind},
     {"locks", locks_bind},
     {"conditions", conditions_bind},
     {"queue", queue_bind},

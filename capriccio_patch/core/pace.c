@@ -5,6 +5,7 @@
 
 #define POLL_INTERVAL 0.00005 /* kernel.slices.POLL_INTERVAL */
 #define MOST_LOOKS 8 /* between the pieces of calls, before others run that could run already */
+#define LONG (1 << 20) /* bytes of a call that are worth having others wait for no longer */
 
 static Py_ssize_t k__calls_turn, k__calls_run, k__calls_due;
 static PyObject *zero;
@@ -28,7 +29,7 @@ int yield_if_due(void)
 static PyObject *looker;
 static int looks;
 
-int yield_between_pieces(void)
+int yield_between_pieces(Py_ssize_t left)
 {
     if (LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
     if (PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1) return 0;
@@ -37,11 +38,18 @@ int yield_between_pieces(void)
         looks = 0;
     }
     /* What descriptors wake runs at once.  Others that are in the midst of a call like this would
-     * only have more memory half filled: they wait a little longer. */
-    int others = ++looks > MOST_LOOKS ? 1 : look_for_new();
+     * only have more memory half filled: they wait until the call ends, if that is soon. */
+    int others = ++looks > MOST_LOOKS && left > LONG ? 1 : look_for_new();
     if (others <= 0) return others;
     looks = 0;
     return call1(s_step_aside, K);
+}
+
+int yield_after_pieces(void)
+{
+    if (LIKELY(looks <= MOST_LOOKS || looker != SLOT(K, k_current))) return yield_if_due();
+    looks = 0;
+    return step_aside(s_yield_if_due);
 }
 
 int yield_after_calls(void)

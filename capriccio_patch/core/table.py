@@ -23,6 +23,8 @@ KERNEL = (
 """Methods of `kernel.core.Kernel`; the functions of C have their names."""
 
 METHODS: dict[str, str] = {
+    "_io.FileIO.__init__": "opening_init",
+    "_io.FileIO.close": "opening_close",
     "_io.FileIO.read": "file_read",
     "_io.FileIO.readall": "file_readall",
     "_io.FileIO.readinto": "file_readinto",

@@ -21,7 +21,7 @@ from ..wrappers.sockets.mode import SocketMode
 
 __all__ = ["SUBJECTS", "bind", "bind_waits"]
 
-SUBJECTS = {"socket": "sockets", "file": "files"}
+SUBJECTS = {"socket": "sockets", "file": "files", "opening": "opening"}
 """Which subject a function of C belongs to, by the first word of its name."""
 
 _TIMEOUT = 1.5
@@ -47,12 +47,17 @@ def bind(core: Any, runtime: Runtime, mode: SocketMode) -> dict[str, str]:
     except (OSError, SystemError) as error:
         left["sockets"] = str(error)
     if not runtime.disk.backend.try_flags:
-        left["files"] = "the disk scheme wants to be asked"
+        left["files"] = left["opening"] = "the disk scheme wants to be asked"
         return left
     try:
         _bind_files(core, runtime)
     except (OSError, SystemError) as error:
-        left["files"] = str(error)
+        left["files"] = left["opening"] = str(error)
+        return left
+    try:
+        _bind_opening(core)
+    except SystemError as error:
+        left["opening"] = str(error)
     return left
 
 
@@ -113,6 +118,15 @@ def _bind_files(core: Any, runtime: Runtime) -> None:
     finally:
         originals.close(fd)
         originals.close(other)
+
+
+def _bind_opening(core: Any) -> None:
+    objects = {
+        "init": originals.fileio_init,
+        "close": originals.fileio_close,
+        "writable": originals.fileio_writable,
+    }
+    core.bind("opening", objects, {})
 
 
 @contextmanager

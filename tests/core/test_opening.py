@@ -1,0 +1,136 @@
+"""Files that C opens and closes: what it does at once, and what it leaves to Python."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import MethodDescriptorType
+
+import pytest
+
+import capriccio_patch
+from capriccio_patch.core.binding import COMPILED
+
+
+@pytest.fixture(autouse=True)
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    pytest.importorskip("capriccio_patch.core._core")
+    monkeypatch.setenv("CAPRICCIO_CORE", "compiled")
+    capriccio_patch.patch_all()
+    if capriccio_patch.status()["core"] != COMPILED:
+        capriccio_patch.unpatch_all()
+        pytest.skip("not for this system")
+    yield
+    capriccio_patch.unpatch_all()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"some text")
+    return path
+
+
+def test_the_methods_are_of_c() -> None:
+    for name in ("__init__", "close"):
+        assert type(vars(io.FileIO)[name]) is MethodDescriptorType
+
+
+@pytest.mark.parametrize("beside", [0, 1])
+def test_what_is_opened_is_as_stock_opens_it(path: Path, beside: int) -> None:
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait) for _ in range(beside)]
+    for thread in threads:
+        thread.start()
+    for name in (str(path), os.fsencode(path), path):
+        for mode in ("r", "rb"):
+            with open(name, mode) as file:
+                flags = fcntl.fcntl(file.fileno(), fcntl.F_GETFL)
+                assert flags & os.O_NONBLOCK == 0
+                assert flags & os.O_ACCMODE == os.O_RDONLY
+                assert not os.get_inheritable(file.fileno())
+                assert file.name == (str(path) if name is path else name)
+                assert file.read() in ("some text", b"some text")
+                number = file.fileno()
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(number)
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("{}", IsADirectoryError, "Is a directory: '{}'"),
+        ("{}/file/below", NotADirectoryError, "Not a directory: '{}/file/below'"),
+        ("{}/absent", FileNotFoundError, "No such file or directory: '{}/absent'"),
+        ("", FileNotFoundError, "No such file or directory: ''"),
+        ("a\0b", ValueError, "embedded null"),
+    ],
+)
+def test_what_is_no_file_has_the_error_of_stock(
+    path: Path, name: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=re.escape(text.format(path.parent))):
+        open(name.format(path.parent), "rb")  # noqa: SIM115
+
+
+def test_a_fifo_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    read: list[bytes] = []
+
+    def reader() -> None:
+        with open(path, "rb") as file:
+            read.append(file.read())
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    with open(path, "wb") as file:
+        file.write(b"x")
+    thread.join()
+    assert read == [b"x"]
+
+
+def test_an_object_that_is_opened_again_loses_no_descriptor(path: Path) -> None:
+    file = io.FileIO(str(path))
+    number = file.fileno()
+    file.__init__(str(path), "r", True, None)  # type: ignore[misc]
+    assert file.fileno() == number
+    assert file.read() == b"some text"
+    file.close()
+    file.close()
+    assert file.closed
+
+
+def test_an_audit_hook_may_open_files_itself(path: Path) -> None:
+    state = {"depth": 0, "active": True}
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        if state["active"] and event == "open" and not state["depth"]:
+            state["depth"] = 1
+            with pytest.raises(FileNotFoundError):
+                open("/nowhere/at/all")  # noqa: SIM115
+            state["depth"] = 0
+
+    sys.addaudithook(hook)
+    try:
+        with open(path) as file:
+            assert file.read() == "some text"
+    finally:
+        state["active"] = False  # the hook stays
+
+
+def test_nothing_is_held_of_what_was_closed(path: Path) -> None:
+    name = str(path)
+    before = sys.getrefcount(name)
+    for _ in range(300):
+        open(name, "rb").close()
+    assert sys.getrefcount(name) == before
