@@ -1,7 +1,8 @@
 """OS threads of the package's own: workers, the watchdog, waits for what C alone can wait for.
 
 The program did not start them, and what tells of threads must not tell of them: `count` says how
-many live, `idents` which, and `lingering` how many the system still knows that have ended.
+many live, `idents` which, `starting` how many are about to, and `lingering` how many the system
+still knows that have ended.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "native_ids",
     "start",
     "start_hearing",
+    "starting",
     "with_mask",
 ]
 
@@ -38,6 +40,8 @@ _OF_THE_PROCESS = originals.valid_signals() - _OF_THE_THREAD
 
 _alive: dict[int, int] = {}
 """By identifier: the system's number of the thread, or 0.  Setting and deleting are atomic."""
+_starting: list[Callable[..., Any]] = []
+"""What those are to call that the system may have made already."""
 _ended: list[int] = []
 """The system's numbers of those that may still be on their way out."""
 
@@ -65,13 +69,19 @@ def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         ident = originals.get_ident()
         number = originals.get_native_id()
         _alive[ident] = number  # not earlier: CPython's own count begins here
+        _starting.remove(run)
         try:
             function(*args)
         finally:
             _ended.append(number)
             _alive.pop(ident, None)
 
-    originals.start_new_thread(run, ())
+    _starting.append(run)
+    try:
+        originals.start_new_thread(run, ())
+    except BaseException:
+        _starting.remove(run)
+        raise
 
 
 def mask() -> Any:
@@ -107,6 +117,11 @@ def native_ids() -> list[int]:
     return list(_alive.values())
 
 
+def starting() -> int:
+    """How many have been started and do not run yet.  Any OS thread."""
+    return len(_starting)
+
+
 def lingering() -> int:
     """How many have ended but are still in /proc.  Scheduler's OS thread."""
     left = [number for number in list(_ended) if originals.access(f"/proc/self/task/{number}", 0)]
@@ -117,4 +132,5 @@ def lingering() -> int:
 def after_fork() -> None:
     """In a forked child: none does."""
     _alive.clear()
+    _starting.clear()
     _ended.clear()

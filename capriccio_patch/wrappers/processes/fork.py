@@ -86,4 +86,5 @@ def _count(green: int) -> int:
         return threading.active_count()
     fields = originals.read(file, 4096).rpartition(b")")[2].split()
     originals.close(file)
-    return int(fields[17]) - os_threads.count() - os_threads.lingering() + green - 1
+    own = os_threads.count() + os_threads.starting() + os_threads.lingering()
+    return int(fields[17]) - own + green - 1
