@@ -2,8 +2,9 @@
 
 The picture needs no other program.  Threads go down it: nodes lie in layers, each below those from
 where threads come to it, but for moves that lead back (found depth first); within a layer each is
-put where its neighbours are.  A node's disc grows with the threads that are parked there on average
-(its area), an edge's width with the logarithm of its traffic.
+put where its neighbours are, and a broad one is broken into rows.  A node's disc grows with the
+threads that are parked there on average (its area), an edge's width with the logarithm of its
+traffic.
 
 Only reads the graph; any OS thread.
 """
@@ -22,6 +23,8 @@ __all__ = ["drawn"]
 
 MOST = 60
 """Nodes in a picture: those with the most threads and the most traffic."""
+BROADEST = 5
+"""Nodes side by side: more could not be read where the whole picture is shown."""
 COLUMN, ROW, MARGIN = 330, 150, 60
 SMALLEST, LARGEST = 9.0, 46.0  # radii
 TAKES = 0.02  # descriptors a move, on average
@@ -33,13 +36,16 @@ _COLOURS = {
     "accept": "#d37295",
     "read": "#4e79a7",
     "write": "#f28e2b",
-    "sleep": "#86bcb6",
+    "sleep": "#a0cbe8",
+    "yield": "#d9dde2",
+    "join": "#8c6bb1",
+    "worker": "#9c755f",
     "lock": "#8c6bb1",
     "rlock": "#8c6bb1",
     "condition": "#8c6bb1",
     "event": "#8c6bb1",
     "queue": "#edc948",
-    "select": "#76b7b2",
+    "select": "#1b3a57",
 }
 _OTHER = "#bab0ac"
 _GREY, _RED, _GREEN = "#8a94a0", "#d62728", "#2ca02c"
@@ -93,6 +99,9 @@ def _layers(nodes: list[Node], edges: list[Edge]) -> list[list[int]]:
         for target in targets[number]:
             if position[target] > position[number]:
                 depth[target] = max(depth[target], depth[number] + 1)
+    for number in roots:  # right above where its threads come to wait first
+        if targets[number]:
+            depth[number] = max(0, min(depth[target] for target in targets[number]) - 1)
     layers: list[list[int]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
     for number in order:
         layers[depth[number]].append(number)
@@ -105,7 +114,13 @@ def _layers(nodes: list[Node], edges: list[Edge]) -> list[list[int]]:
         column = _columns(layers)
         for layer in layers:
             layer.sort(key=lambda each: _mean((column[n] for n in neighbours[each]), column[each]))
-    return layers
+    return [row for layer in layers for row in _rows(layer)]
+
+
+def _rows(layer: list[int]) -> list[list[int]]:
+    """A layer in rows of about the same length."""
+    number = -(-len(layer) // BROADEST)
+    return [layer[row::number] for row in range(number)]
 
 
 def _finished(targets: dict[int, list[int]], roots: list[int]) -> list[int]:
@@ -184,8 +199,8 @@ def _svg(graph: BlockingGraph) -> str:
     parts += [
         _edge(edge, at, radius, (edge.target, edge.source) in both_ways, labels) for edge in edges
     ]
-    parts += [_node(node, at[node.number], radius[node.number]) for node in nodes]
     parts += labels
+    parts += [_node(node, at[node.number], radius[node.number]) for node in nodes]
     parts.append(_legend(height, {node.kind for node in nodes}))
     parts.append("</svg>\n")
     return "\n".join(parts)

@@ -17,7 +17,8 @@ class Node(NamedTuple):
     number: int
     """What edges refer to."""
     kind: str
-    """"read", "write", "accept", "lock", "event", "sleep", ...; "start" and "end" of threads."""
+    """"read", "write", "accept", "lock", "event", "sleep", ...; "yield" where a thread has been
+    preempted or has stepped aside; "start" and "end" of threads."""
     chain: tuple[tuple[str, int, str], ...]
     """The program's calls that lead there, outermost first: (file, line, function)."""
     parked: int

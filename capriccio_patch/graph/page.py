@@ -26,8 +26,9 @@ th[data-order="1"]::after { content: " \\25B2" } th[data-order="-1"]::after { co
 td.text, th.text { text-align: left }
 tr:hover td { background: #f8f9fb }
 pre { margin: 0; font-size: 12px; color: #555 }
-#picture { border: 1px solid #ddd; height: 60vh; overflow: hidden; touch-action: none }
+#picture { border: 1px solid #ddd; height: 75vh; overflow: hidden; touch-action: none }
 #picture svg { width: 100%; height: 100%; cursor: grab }
+#picture path:hover { stroke-opacity: 1; stroke-width: 6 }
 input { font: inherit; padding: 3px 6px; width: 22em }
 .hint { color: #666 }
 </style></head><body>
@@ -74,6 +75,11 @@ svg.addEventListener("pointermove", event => {
   box.x -= event.movementX * unit();
   box.y -= event.movementY * unit();
 });
+const scale = svg.getScreenCTM().a;
+if (scale < 0.6) {  // too small to be read: begin with a part of it
+  [box.width, box.height] = [svg.clientWidth / 0.7, svg.clientHeight / 0.7];
+  box.x = (whole[2] - box.width) / 2;
+}
 svg.addEventListener("dblclick", () => [box.x, box.y, box.width, box.height] = whole);
 </script></body></html>
 """

@@ -192,7 +192,7 @@ class Recorder:
                 kind = frames.wait_kind(frame) or kind
             frame = frame.f_back
         chain.reverse()
-        return self._known(kind, tuple(chain))
+        return self._known(kind or "yield", tuple(chain))
 
     def _start(self, run: Any) -> Place:
         function = _function(run)
