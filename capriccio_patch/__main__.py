@@ -49,7 +49,7 @@ options, before the program:
   --diskio NAME     I/O scheme for files
   --scheduler NAME  policy that picks the next runnable thread
   --seed N          what the scheduler "random" begins with: the same N, the same order
-  --graph FILE      draw where threads wait, at exit: FILE.svg, .html, .dot or .json
+  --graph FILE      draw where threads wait, at exit or SIGTERM: .svg, .html, .dot, .json
   --only A,B        apply only these patches
   --exclude A,B     do not apply these patches
   --no-children     leave interpreters that the program starts unpatched

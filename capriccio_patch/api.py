@@ -22,7 +22,7 @@ from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
 from .cpython.names import needed
 from .cpython.thread_names import thread_name
-from .diagnosis.attach import attach
+from .diagnosis.attach import attach, stop_answering
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
 from .io.descriptors import Descriptors
@@ -39,7 +39,7 @@ from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
 from .patching.offload import Offload
 from .patching.others import warn_of_others
-from .patching.outcome import Outcome, draw, recorded
+from .patching.outcome import Outcome
 from .patching.policy import blocked_for, create_policy, slice_for
 from .patching.refusals import with_refusals
 from .patching.select import Selection
@@ -334,10 +334,10 @@ def blocking_graph() -> BlockingGraph:
 
     Green threads only: PatchError on any other OS thread.
     """
-    if _applied is None:
-        from .graph.model import BlockingGraph
+    from .graph.output import EMPTY, recorded
 
-        return BlockingGraph((), (), 0, 0, 0.0)
+    if _applied is None:
+        return EMPTY
     kernel = _applied.runtime.kernel
     if not kernel.is_mine():
         raise PatchError("blocking_graph() must be called in a green thread")
@@ -371,7 +371,10 @@ def _at_exit() -> None:
         return
     kernel = applied.runtime.kernel
     applied.outcome.tell()
+    stop_answering()
     if applied.settings.graph is not None:
+        from .graph.output import draw
+
         draw(kernel, applied.settings.graph)
     _applied = None
     interpose.leak(kernel.threads)

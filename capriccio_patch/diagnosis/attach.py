@@ -19,11 +19,14 @@ from .deadlock import Deadlocks
 
 if TYPE_CHECKING:
     from .leaks import Leak
+    from .service import Service
 
-__all__ = ["answer_into", "attach", "dump", "leaked"]
+__all__ = ["answer_into", "attach", "dump", "leaked", "stop_answering"]
 
 _kernel: Kernel | None = None
 """That of the patch in force."""
+_service: Service | None = None
+"""What answers for the program, if that was asked for."""
 
 
 def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> Callable[[], None]:
@@ -31,17 +34,17 @@ def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> Callable[[
 
     ConfigError if the socket for `ps` can't be opened, or the signal can't be had.
     """
-    global _kernel
+    global _kernel, _service
     if settings.deadlock != "off":
         deadlocks = Deadlocks(kernel, settings.deadlock)
         kernel.idle = deadlocks.idle
         watchdog.look_around = deadlocks.look
-    service = None
-    if settings.dump is not None or settings.ps:
+    graph = settings.graph if originals.poll is not None else None
+    if settings.dump is not None or settings.ps or graph is not None:
         from .service import open_service
 
         try:
-            service = open_service(kernel, settings.dump, settings.ps)
+            _service = open_service(kernel, settings.dump, settings.ps, graph)
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(f"dump and ps can't be had: {error}") from error
     _kernel = kernel
@@ -49,10 +52,17 @@ def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> Callable[[
     def detach() -> None:
         global _kernel
         _kernel = None
-        if service is not None:
-            service.stop()
+        stop_answering()
 
     return detach
+
+
+def stop_answering() -> None:
+    """Answer no more; what has been asked for by then is answered first.  Scheduler's OS thread."""
+    global _service
+    service, _service = _service, None
+    if service is not None:
+        service.stop()
 
 
 def dump(file: Any = None) -> None:

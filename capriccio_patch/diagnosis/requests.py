@@ -1,14 +1,13 @@
 """What `ps` may ask a program: its threads as data, or its blocking graph.
 
-1. The graph is drawn by the kernel, which records it: if that is busy, the answer says so.
-   Everything else needs the GIL alone.
+1. The graph is drawn by the kernel, which records it, or, while C code keeps that busy, here: what
+   has been recorded does not change meanwhile.  Everything else needs the GIL alone.
 
 Any OS thread but the scheduler's; `answer_here` on that.
 """
 
 from __future__ import annotations
 
-from ..contracts.scheduler import Abilities
 from ..cpython import originals
 from ..cpython.modules import standard
 from ..kernel.core import Kernel
@@ -18,7 +17,8 @@ __all__ = ["ANSWERED", "answer_here", "answer_to"]
 
 ANSWERED = "\0"
 """What ends an answer in a file."""
-_PATIENCE = 5.0
+_PATIENCE = 0.5
+"""Seconds for which the kernel is waited for."""
 _KINDS = frozenset({"svg", "html", "dot", "json"})
 
 
@@ -37,21 +37,18 @@ def answer_to(kernel: Kernel, request: str) -> str:
             originals.lock_release(done)
 
     kernel.call_soon(draw)
-    if not originals.lock_acquire(done, True, _PATIENCE):
-        return "error: the program is busy in one call, and can't draw its graph now\n"
-    return drawings[0] if drawings else "error: the graph can't be drawn\n"
+    originals.lock_acquire(done, True, _PATIENCE)
+    return drawings[0] if drawings else answer_here(kernel, request)
 
 
 def answer_here(kernel: Kernel, request: str) -> str:
-    """The answer, on the scheduler's OS thread if it is a graph."""
+    """The answer, where the kernel does not record its graph meanwhile."""
     word, _, kind = request.partition(" ")
     if word == "threads":
         text: str = standard("json").dumps(snapshot(kernel))
         return text
     if word == "graph" and kind in _KINDS:
-        from ..graph.drawing import drawn
-        from ..graph.recorder import Recorder
+        from ..graph.output import drawing_of
 
-        recorder = Abilities(kernel.scheduler).recorder or Recorder(kernel)
-        return drawn(recorder.snapshot(), kind)
+        return drawing_of(kernel, kind)
     return f"error: not understood: {request}\n"

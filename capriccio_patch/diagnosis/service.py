@@ -1,95 +1,78 @@
 """The OS thread that answers for a program: dumps on a signal, and `ps` at a socket.
 
-Facts.  A handler in Python runs when the main OS thread gets back to Python: not while C blocks.  A
-handler in C can't walk the stacks of green threads.
-
-Decision.  `faulthandler` has a handler in C that writes a stack to a descriptor: here that is a
-pipe, whose other end an OS thread reads; what it reads says only that the signal has come.  The
-same OS thread listens at a UNIX socket, if that was asked for.  It needs the GIL and nothing from
-the scheduler: it answers while C blocks all threads, unless the C code keeps the GIL.
+It waits for signals (`signal_pipe`) and at a UNIX socket, as far as was asked for.  It needs the
+GIL and nothing from the scheduler: it answers while C blocks all threads, unless the C code keeps
+the GIL.
 
 1. Nothing is opened unless asked.  The socket lies in a directory of mode 0700 that is the user's
    own, and who connects must be the same user, or root, where the system tells (Linux: SO_PEERCRED,
    macOS and the BSDs: LOCAL_PEERCRED); elsewhere the directory alone guards it.
 2. The OS thread does not exist while the process forks; the child has a pipe, a socket and an OS
    thread of its own.
-3. The program's own handler for the signal takes the place of this one.
+3. At SIGTERM the graph is drawn and then the process ends by SIGTERM, as it would have: only where
+   the program has set no handler.
 
 `start` and `stop` are for the scheduler's OS thread.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..cpython import originals
-from ..cpython.modules import standard
 from ..io import os_threads
-from ..io.reserved import Own, above_standard
 from ..kernel.core import Kernel
 from .answers import Listener, write_all
 from .requests import answer_to
+from .signal_pipe import Pipe, SignalPipe
 from .snapshot import snapshot
 from .text import whole
 
 __all__ = ["Service", "dumped", "open_service"]
 
 _READ = 1
-_STOP_LIMIT = 1.0
-
-
-class _Pipe:
-    """A pipe of the runtime's own, whose ends don't wait."""
-
-    __slots__ = ("reader", "writer")
-
-    def __init__(self) -> None:
-        reader, writer = originals.pipe()
-        originals.set_blocking(reader, False)
-        originals.set_blocking(writer, False)
-        self.reader, self.writer = Own(above_standard(reader)), Own(above_standard(writer))
-
-    def drain(self) -> None:
-        try:
-            while originals.read(self.reader.fd, 4096):
-                pass
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        for own in (self.reader, self.writer):
-            originals.close(own.release())
+_STOP_LIMIT = 3.0
 
 
 class Service:
     """What answers for a kernel's program; see the module's text."""
 
-    __slots__ = ("_dump", "_ended", "_kernel", "_listener", "_signals", "_signum", "_wakeup")
+    __slots__ = ("_blocked", "_calls", "_ended", "_kernel", "_listener", "_signals", "_wakeup")
 
     def __init__(
-        self, kernel: Kernel, signum: int | None, listener: Listener | None, dump: Callable[[], str]
+        self,
+        kernel: Kernel,
+        listener: Listener | None,
+        calls: dict[int, Callable[[SignalPipe], None]],
     ) -> None:
-        """`signum` has what `dump` returns written to standard error; None: no signal does."""
+        """`calls` has what is done at which signal, on the OS thread."""
         self._kernel = kernel
-        self._signum = signum
+        self._calls = calls
         self._listener = listener
-        self._dump = dump
-        self._signals: _Pipe | None = None
-        self._wakeup: _Pipe | None = None
+        self._signals: list[SignalPipe] = []
+        self._blocked: set[int] = set()
+        self._wakeup: Pipe | None = None
         self._ended: Any = None
 
     def start(self) -> None:
         """Answer.  OSError if the socket can't be opened."""
-        self._open()
-        self._kernel.around_fork(self._pause, self._resume)
+        try:
+            self._open()
+        except BaseException:
+            self._close()
+            if self._listener is not None:
+                self._listener.close()
+            raise
+        self._kernel.around_fork(self._before_fork, self._after_fork)
         self._kernel.on_fork(self._forked)
 
     def stop(self) -> None:
         """Answer no more, and close what was opened."""
         self._pause()
-        if self._signum is not None:
-            standard("faulthandler").unregister(self._signum)
         self._close()
         if self._listener is not None:
             self._listener.close()
@@ -97,20 +80,34 @@ class Service:
     def _open(self) -> None:
         if self._listener is not None:
             self._listener.open()
-        self._wakeup = _Pipe()
-        if self._signum is not None:
-            self._signals = _Pipe()
-            register = standard("faulthandler").register
-            register(self._signum, file=self._signals.writer.fd, all_threads=False, chain=False)
+        self._wakeup = Pipe()
+        for signum in self._calls:
+            self._signals.append(SignalPipe(signum))
         self._resume()
 
     def _close(self) -> None:
-        for pipe in (self._wakeup, self._signals):
-            if pipe is not None:
-                pipe.close()
-        self._wakeup = self._signals = None
+        for pipe in self._signals:
+            pipe.close()
+        self._signals.clear()
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
 
     # -- forks -------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        """What comes for the child before that has a pipe of its own waits, or it would be taken
+        for the parent's."""
+        sigmask = originals.pthread_sigmask
+        if sigmask is not None and self._signals:
+            self._blocked = {*self._calls} - sigmask(signal.SIG_BLOCK, self._calls)
+        self._pause()
+
+    def _after_fork(self) -> None:
+        self._resume()
+        blocked, self._blocked = self._blocked, set()
+        if blocked:
+            originals.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
 
     def _pause(self) -> None:
         ended, self._ended = self._ended, None
@@ -155,27 +152,20 @@ class Service:
         while True:
             poller = originals.poll()
             numbers = [self._wakeup.reader.fd]
-            if self._signals is not None:
-                numbers.append(self._signals.reader.fd)
+            numbers += [pipe.reader.fd for pipe in self._signals]
             if self._listener is not None:
                 numbers.append(self._listener.fd)
             for number in numbers:
                 poller.register(number, _READ)
             ready = {fd for fd, _ in originals.poll_poll(poller, None)}
+            for pipe in self._signals:
+                if pipe.reader.fd in ready:
+                    pipe.drain()
+                    self._calls[pipe.signum](pipe)
             if numbers[0] in ready:
                 return
-            if self._signals is not None and self._signals.reader.fd in ready:
-                self._signals.drain()
-                self._write_dump()
             if self._listener is not None and self._listener.fd in ready:
                 self._listener.answer()
-
-    def _write_dump(self) -> None:
-        try:
-            text = self._dump()
-        except Exception as error:
-            text = f"capriccio_patch: no dump: {error!r}\n"
-        write_all(2, text)
 
 
 def dumped(kernel: Kernel) -> str:
@@ -183,19 +173,42 @@ def dumped(kernel: Kernel) -> str:
     return whole(snapshot(kernel))
 
 
-def open_service(kernel: Kernel, signum: int | None, is_asked: bool) -> Service:
-    """Have a program answer to the signal, and to `ps` if `is_asked`.
+def open_service(kernel: Kernel, signum: int | None, is_asked: bool, graph: str | None) -> Service:
+    """Have a program dump its threads at a signal, answer to `ps` if `is_asked`, and draw its graph
+    into a file at SIGTERM.
 
     OSError, RuntimeError or ValueError if that can't be had.
     """
     if originals.poll is None:
         raise RuntimeError("there is no poll() here to wait with")
 
-    def answer(request: str) -> str:
-        return answer_to(kernel, request)
-
-    service = Service(
-        kernel, signum, Listener(answer) if is_asked else None, lambda: dumped(kernel)
-    )
+    calls: dict[int, Callable[[SignalPipe], None]] = {}
+    if graph is not None and originals.get_signal(signal.SIGTERM) == signal.SIG_DFL:
+        calls[signal.SIGTERM] = partial(_draw_and_end, kernel, graph, os.getpid())
+    if signum is not None:
+        calls[signum] = partial(_write_dump, kernel)
+    service = Service(kernel, Listener(partial(answer_to, kernel)) if is_asked else None, calls)
     service.start()
     return service
+
+
+def _write_dump(kernel: Kernel, _: SignalPipe) -> None:
+    try:
+        text = dumped(kernel)
+    except Exception as error:
+        text = f"capriccio_patch: no dump: {error!r}\n"
+    write_all(2, text)
+
+
+def _draw_and_end(kernel: Kernel, graph: str, parent: int, pipe: SignalPipe) -> None:
+    """What SIGTERM does; a forked child leaves a file of its parent's alone."""
+    try:
+        if os.getpid() == parent or "%p" in graph:
+            from ..graph.output import save
+
+            save(answer_to(kernel, f"graph {graph.rpartition('.')[2]}"), graph)
+    except Exception as error:
+        write_all(2, f"capriccio_patch: no graph is drawn: {error!r}\n")
+    finally:
+        pipe.give_back()
+        os.kill(os.getpid(), signal.SIGTERM)

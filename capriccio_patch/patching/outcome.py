@@ -1,8 +1,7 @@
-"""What is told when the program ends: how it can be made to fail so again, and where it waited."""
+"""What is told when the program has failed: how it can be made to do so again."""
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -12,33 +11,7 @@ from ..cpython.frames import hide
 from ..kernel.core import Kernel
 from ..wrappers.base import Patch
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ..graph.model import BlockingGraph
-
-__all__ = ["Outcome", "draw", "recorded"]
-
-
-def recorded(kernel: Kernel) -> BlockingGraph:
-    """The blocking graph, as far as the scheduler has recorded it.  Scheduler's OS thread."""
-    from ..graph.recorder import Recorder
-
-    recorder = Abilities(kernel.scheduler).recorder or Recorder(kernel)
-    graph: BlockingGraph = recorder.snapshot()
-    return graph
-
-
-def draw(kernel: Kernel, path: str) -> None:
-    """At exit: write the blocking graph to a file, in whose name ``%p`` stands for the number of
-    this process; a warning if that can't be done."""
-    from ..graph.drawing import drawn
-
-    path = path.replace("%p", str(os.getpid()))
-    try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(drawn(recorded(kernel), path.rpartition(".")[2]))
-    except OSError as error:
-        print(f"capriccio_patch: no graph is drawn: {error}", file=sys.stderr)
+__all__ = ["Outcome"]
 
 
 class Outcome:

@@ -181,6 +181,20 @@ def test_a_forked_child_answers_for_itself(
         os.kill(child, signal.SIGKILL)
 
 
+def test_a_fork_is_not_warned_of_what_answers(run_script: RunScript, tmp_path: Path) -> None:
+    code = """
+        import os, warnings
+        warnings.simplefilter("error")
+        for _ in range(5):
+            pid = os.fork()
+            if not pid:
+                os._exit(0)
+            os.waitpid(pid, 0)
+        """
+    env = {"XDG_RUNTIME_DIR": str(tmp_path), "CAPRICCIO_PS": "1"}
+    run_script(code, options=("-m", "capriccio_patch"), env=env)
+
+
 def test_who_can_not_be_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEST_RUNTIME", str(tmp_path))
     gone = subprocess.Popen([sys.executable, "-c", ""])
