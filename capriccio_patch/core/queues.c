@@ -1,8 +1,9 @@
 /* `threading.Condition`, `threading.Event`, `queue.Queue` and `_queue.SimpleQueue`:
  * wrappers.threads.conditions, events, waiters, queue and simple_queue.
  *
- * 1. Who waits for a condition or an event leaves a Waiter of Python in the condition's own deque.
- *    It is there before the lock is released, and released once, whoever does it.
+ * 1. Who waits for a condition leaves a Waiter of Python in the condition's own deque, as does who
+ *    waits for an event that has a condition.  It is there before the lock is released, and released
+ *    once, whoever does it.
  * 2. Only what is exactly of the classes of the standard library is served here, with a lock that is
  *    exactly one of C's; all else goes the way of the Python function.
  * 3. With the GIL held and no code of the program's run in between, nobody can tell whether a queue's
@@ -16,6 +17,7 @@
 static PyTypeObject *T_condition, *T_waiter, *T_deque, *T_queue, *T_simple_queue;
 static PyObject *waits;          /* wrappers.threads.waiters.Waits */
 static PyObject *waits_resume;   /* its method */
+static PyObject *event_waiting;  /* of the lot of events that have no condition */
 static PyObject *simple_waiting; /* of the lot of SimpleQueues */
 static PyObject *simple_wake;    /* Lot.wake_one */
 static Py_ssize_t waits_process, waiter_process, waiter_released, waiter_thread;
@@ -281,44 +283,148 @@ static PyObject *cond_notify(PyObject *self, PyObject *const *args, Py_ssize_t n
 
 /* ---- threading.Event ------------------------------------------------------------------------------ */
 
+/* Free the mutex; what was raised goes on. */
+static int free_mutex(Lock *mutex)
+{
+    PyObject *kind, *value, *trace;
+    PyErr_Fetch(&kind, &value, &trace);
+    if (lock_release(mutex) == 0) {
+        PyErr_Restore(kind, value, trace);
+        return 0;
+    }
+    Py_XDECREF(kind);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+    return -1;
+}
+
+/* Whether `self` is an event whose condition nobody has asked for: who waits for it is in the lot. */
+static inline int is_bare(PyObject *self)
+{
+    PyObject **condition = place_of(&of_event, self, E_CONDITION);
+    return condition != NULL && *condition == NULL && event_waiting != NULL;
+}
+
+/* Withdraw from the lot; what was raised goes on.  0, or -1 with an exception. */
+static int leave_lot(PyObject *key, PyObject *me)
+{
+    PyObject *kind, *value, *trace;
+    PyErr_Fetch(&kind, &value, &trace);
+    int failed = lot_withdraw(event_waiting, key, me) < 0;
+    if (!failed) {
+        PyErr_Restore(kind, value, trace);
+        return 0;
+    }
+    Py_XDECREF(kind);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+    return -1;
+}
+
+/* Wait for a bare event: 1 set, 0 not in time, -1 with an exception, NOT_PLAIN: it is bare no more. */
+static int wait_bare(PyObject *self, PyObject *deadline)
+{
+    PyObject *key = PyLong_FromVoidPtr(self), *me = key == NULL ? NULL : begin();
+    if (me == NULL) {
+        Py_XDECREF(key);
+        return -1;
+    }
+    Py_INCREF(me);
+    put_slot(me, t_kind, n_event);
+    put_slot(me, t_object, self);
+    int set = -1, queued = lot_add(event_waiting, key, me, 0) == 0;
+    PyObject *flag = queued ? field(&of_event, self, E_FLAG) : NULL;
+    if (LIKELY(flag != NULL && flag != Py_True && is_bare(self))) {
+        set = park(me, deadline);
+        if (set <= 0 && leave_lot(key, me) < 0) set = -1;
+    } else { /* a finalizer came as the wait began; or an error */
+        if (flag != NULL) set = flag == Py_True ? 1 : NOT_PLAIN;
+        if (queued && leave_lot(key, me) < 0) set = -1;
+        PyObject *kind, *value, *trace;
+        PyErr_Fetch(&kind, &value, &trace);
+        put_slot(me, t_object, Py_None);
+        if (cancel_wait(me) < 0) set = -1;
+        if (kind != NULL) PyErr_Restore(kind, value, trace);
+    }
+    Py_DECREF(me);
+    Py_DECREF(key);
+    return set;
+}
+
+/* Lot.wake_all: 0, or -1 with an exception.  At home. */
+static int wake_lot(PyObject *self)
+{
+    if (event_waiting == NULL || PyDict_GET_SIZE(event_waiting) == 0) return 0;
+    PyObject *key = PyLong_FromVoidPtr(self), *thread;
+    if (key == NULL) return -1;
+    int failed = 0;
+    while (failed == 0 && (thread = lot_first(event_waiting, key)) != NULL) {
+        failed = lot_withdraw(event_waiting, key, thread) < 0 ? -1 : resume_thread(thread);
+        Py_DECREF(thread);
+    }
+    Py_DECREF(key);
+    return failed || PyErr_Occurred() ? -1 : 0;
+}
+
+/* As `wait_bare`, by the event's condition. */
+static int wait_by_condition(PyObject *self, PyObject *deadline)
+{
+    PyObject *condition = field(&of_event, self, E_CONDITION), *waiters, *flag;
+    if (condition == NULL) return -1;
+    if (Py_TYPE(condition) != T_condition) return NOT_PLAIN;
+    if ((waiters = field(&of_condition, condition, C_WAITERS)) == NULL) return -1;
+    if (!is_deque(waiters)) return NOT_PLAIN;
+    Py_INCREF(waiters);
+    int set = -1;
+    PyObject *waiter = new_waiter(waiters);
+    if (waiter != NULL && (flag = field(&of_event, self, E_FLAG)) != NULL) {
+        if (LIKELY(flag != Py_True))
+            set = park_for(waiter, waiters, n_event, self, deadline);
+        else /* by a finalizer, while the waiter was made */
+            set = withdraw(waiters, waiter) < 0 ? -1 : 1;
+    }
+    Py_XDECREF(waiter);
+    Py_DECREF(waiters);
+    return set;
+}
+
 /* event.wait(timeout=None) */
 static PyObject *event_wait(PyObject *self, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
     if (LIKELY(names == NULL && n <= 1)) {
-        PyObject *flag = field(&of_event, self, E_FLAG);
+        PyObject *flag = field(&of_event, self, E_FLAG), *deadline;
         if (flag == NULL) return NULL;
         if (flag == Py_True) Py_RETURN_TRUE;
-        PyObject *condition = at_home() ? field(&of_event, self, E_CONDITION) : Py_None;
-        PyObject *waiters, *deadline;
-        if (condition == NULL) return NULL;
-        if (Py_TYPE(condition) == T_condition) {
-            if ((waiters = field(&of_condition, condition, C_WAITERS)) == NULL) return NULL;
-            int plain = is_deque(waiters) ? read_deadline(n ? args[0] : NULL, &deadline) : 0;
-            if (plain < 0) return NULL;
-            if (plain) {
-                Py_INCREF(waiters);
-                int set = -1;
-                PyObject *waiter = new_waiter(waiters);
-                if (waiter != NULL && (flag = field(&of_event, self, E_FLAG)) != NULL) {
-                    if (LIKELY(flag != Py_True))
-                        set = park_for(waiter, waiters, n_event, self, deadline);
-                    else /* by a finalizer, while the waiter was made */
-                        set = withdraw(waiters, waiter) < 0 ? -1 : 1;
-                }
-                Py_XDECREF(waiter);
-                Py_DECREF(waiters);
-                Py_DECREF(deadline);
-                return set < 0 ? NULL : PyBool_FromLong(set);
-            }
+        int plain = at_home() ? read_deadline(n ? args[0] : NULL, &deadline) : 0;
+        if (plain < 0) return NULL;
+        if (plain) {
+            int set = LIKELY(is_bare(self)) ? wait_bare(self, deadline) : NOT_PLAIN;
+            if (set == NOT_PLAIN) set = wait_by_condition(self, deadline);
+            Py_DECREF(deadline);
+            if (set != NOT_PLAIN) return set < 0 ? NULL : PyBool_FromLong(set);
         }
     }
     return call_slow(slow_event_wait, self, args, n, names);
 }
 
+/* Under the lock of its condition, of which nothing is borrowed: 0, or -1 with an exception. */
+static int set_locked(PyObject *self, PyObject *condition, PyObject *waiters)
+{
+    if (put_field(&of_event, self, E_FLAG, Py_True) < 0 || wake_lot(self) < 0) return -1;
+    Py_ssize_t all = PY_SSIZE_T_MAX;
+    int failed = notify_waiters(waiters, &all);
+    return failed == NOT_PLAIN ? done(PyObject_CallMethodNoArgs(condition, n_notify_all)) : failed;
+}
+
 static PyObject *event_set(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    PyObject *condition = at_home() ? field(&of_event, self, E_CONDITION) : Py_None;
+    int mine = at_home();
+    if (LIKELY(mine && is_bare(self))) {
+        if (put_field(&of_event, self, E_FLAG, Py_True) < 0 || wake_lot(self) < 0) return NULL;
+        Py_RETURN_NONE;
+    }
+    PyObject *condition = mine ? field(&of_event, self, E_CONDITION) : Py_None;
     if (condition == NULL) return NULL;
     if (LIKELY(Py_TYPE(condition) == T_condition)) {
         PyObject *lock = field(&of_condition, condition, C_LOCK), *waiters;
@@ -328,20 +434,8 @@ static PyObject *event_set(PyObject *self, PyObject *ignored)
             Py_INCREF(condition);
             Py_INCREF(lock);
             Py_INCREF(waiters);
-            Py_ssize_t all = PY_SSIZE_T_MAX;
-            int failed = put_field(&of_event, self, E_FLAG, Py_True);
-            if (failed == 0) failed = notify_waiters(waiters, &all);
-            if (failed == NOT_PLAIN)
-                failed = done(PyObject_CallMethodNoArgs(condition, n_notify_all));
-            PyObject *kind, *value, *trace;
-            PyErr_Fetch(&kind, &value, &trace);
-            if (lock_release((Lock *)lock) < 0) {
-                failed = -1;
-                Py_XDECREF(kind);
-                Py_XDECREF(value);
-                Py_XDECREF(trace);
-            } else
-                PyErr_Restore(kind, value, trace);
+            int failed = set_locked(self, condition, waiters);
+            if (free_mutex((Lock *)lock) < 0) failed = -1;
             Py_DECREF(waiters);
             Py_DECREF(lock);
             Py_DECREF(condition);
@@ -392,21 +486,6 @@ static int parts_of(PyObject *self, Parts *parts)
         if (shutdown != Py_False) return shutdown == NULL ? -1 : 0;
     }
     return 1;
-}
-
-/* Free the mutex; what was raised goes on. */
-static int free_mutex(Lock *mutex)
-{
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    if (lock_release(mutex) == 0) {
-        PyErr_Restore(kind, value, trace);
-        return 0;
-    }
-    Py_XDECREF(kind);
-    Py_XDECREF(value);
-    Py_XDECREF(trace);
-    return -1;
 }
 
 /* Tell one of those who wait for it; the mutex is taken. */
@@ -743,7 +822,8 @@ int conditions_bind(PyObject *objects, PyObject *slow)
     NAMES(INTERN)
     if (take(objects, "Condition", (PyObject **)&T_condition) < 0 ||
         take(objects, "Waiter", (PyObject **)&T_waiter) < 0 || take(objects, "waits", &waits) < 0 ||
-        take(objects, "waits.resume", &waits_resume) < 0 || take(objects, "remove", &remove_) < 0)
+        take(objects, "waits.resume", &waits_resume) < 0 ||
+        take(objects, "events", &event_waiting) < 0 || take(objects, "remove", &remove_) < 0)
         return -1;
     if ((dq_remove = function_of(remove_, METH_O)) == NULL) return -1;
     T_deque = PyDescr_TYPE(remove_);

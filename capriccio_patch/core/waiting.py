@@ -66,6 +66,7 @@ def bind(core: Any, kernel: Kernel, parts: ThreadParts) -> dict[str, str]:
             "condition": threading.Condition(originals.allocate_lock()),
             "event": threading.Event(),
             "Waiter": Waiter,
+            "events": parts.events.waiting,
             "waits": waits,
             "waits.resume": waits.resume,
             "remove": deque.remove,

@@ -20,7 +20,7 @@ for a thread whose wake-up is addressed to it (a request, a signal, several thin
 6. A thread that was woken, and can't run because a finalizer waits on top of it, passes the wake-up
    on as well, and looks again later.
 
-Parking is for the scheduler's OS thread; `wake_one` and `wake_all` may be called on any.
+Parking is for the scheduler's OS thread; `wake_one`, `wake` and `wake_all` may be called on any.
 """
 
 from __future__ import annotations
@@ -61,8 +61,16 @@ class Lot:
         self._key: Callable[[Any], Any] = _itself if field else id
         self.waiting: dict[Any, Thread | WaitQueue] = _Field(field) if field else {}
         """By id of a thing: who waits for it.  To be looked at before a call of `wake_one`."""
-        kernel.on_fork(self.waiting.clear)
+        kernel.on_fork(self._after_fork)
         kernel.passed_over.append(self._passed_over)
+
+    def _after_fork(self) -> None:
+        """Nobody waits but the thread that has forked, if a signal handler of its wait has."""
+        alive = self._kernel.threads
+        slots = list(self.waiting.items())
+        left = {key: each for key, slot in slots for each in _listed(slot) if each.ident in alive}
+        self.waiting.clear()
+        self.waiting.update(left)
 
     def park(
         self,
@@ -133,6 +141,14 @@ class Lot:
         for thread in self.waiters(thing):
             if self.withdraw(thing, thread):
                 kernel.resume(thread)
+
+    def wake(self, thing: Any, thread: Thread) -> None:
+        """Wake `thread`, if it still waits for `thing`.  Any OS thread."""
+        kernel = self._kernel
+        if originals.get_ident() != kernel.os_ident:
+            kernel.call_soon(self.wake, thing, thread)
+        elif self.withdraw(thing, thread):
+            kernel.resume(thread)
 
     def waiters(self, thing: Any) -> list[Thread]:
         """All who wait for `thing`, in order."""

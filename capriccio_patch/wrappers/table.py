@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from ..cpython.modules import imported
+from ..kernel.parking import Lot
 from ..preemption.watchdog import Watchdog
 from . import time
 from .base import Existing, Late, Offloader, Patch, Runtime
@@ -53,6 +54,7 @@ class ThreadParts(NamedTuple):
     c_released: WeakSet[Any]
     """The locks that C releases without calling us."""
     waits: Waits
+    events: Lot
     simple_queues: SimpleQueues
 
 
@@ -83,12 +85,15 @@ class Table:
         plain = Locks(runtime, c_released)
         recursive = _recursive_locks(runtime, core)
         waits = Waits(runtime.kernel)
+        happenings = events.Events(runtime.kernel, waits)
         simple = SimpleQueues(runtime)
         look_ups = names.pool_of(runtime.kernel)
         self.mode = mode = SocketMode(runtime)
         """What sockets are to the program."""
         self._runtime = runtime
-        self.parts = ThreadParts(plain.waits, recursive.waits, c_released, waits, simple)
+        self.parts = ThreadParts(
+            plain.waits, recursive.waits, c_released, waits, happenings.lot, simple
+        )
         """What the compiled core works on."""
         existing = (recursive.existing, mode.existing)
         self.existing: tuple[Existing, ...] = tuple(each for each in existing if each is not None)
@@ -116,7 +121,7 @@ class Table:
             *plain.rows(),
             *recursive.rows(),
             *conditions.patches(waits, recursive.held),
-            *events.patches(waits),
+            *happenings.rows(),
             *sys_.patches(runtime),
             *tracing.patches(),
             *uncaught.patches(),

@@ -9,7 +9,9 @@ In the interpreter's development mode (``-X dev``) nothing is hidden.
 
 from __future__ import annotations
 
+import builtins
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,12 +33,37 @@ def patches() -> list[Patch]:
         Patch(_GROUP, "_thread", "_excepthook", hiding(originals.thread_excepthook)),
         Patch(_GROUP, "sys", "__excepthook__", _excepthook()),
         Patch(_GROUP, "sys", "__unraisablehook__", hiding(unraisable)),
+        Patch(_GROUP, "threading", "_make_invoke_excepthook", _shared()),
     ]
 
 
 def late() -> list[Late]:
     """The rows of ``traceback``."""
     return [] if sys.flags.dev_mode else [Late(_GROUP, "traceback", _walks)]
+
+
+def _shared() -> Callable[[], Any]:
+    """``threading._make_invoke_excepthook``: a function that keeps the hooks that there are, for a
+    daemon that outlives them.  Each thread has one, half a kilobyte; of the interpreter's own hooks
+    all threads can have the same.
+    """
+    make: Any = threading._make_invoke_excepthook  # type: ignore[attr-defined]
+    shown = builtins.print
+    made: Any = None
+
+    def shared() -> Any:
+        nonlocal made
+        if (
+            threading.excepthook is not threading.__excepthook__
+            or sys.excepthook is not sys.__excepthook__
+            or builtins.print is not shown
+        ):
+            return make()
+        if made is None:
+            made = make()
+        return made
+
+    return shared
 
 
 def hiding(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import copy
 import os
+import pickle
 import signal
 import threading
 import time
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import green, os_thread
+from tests.conftest import RunScript, forks, green, os_thread
 
 pytestmark = pytest.mark.usefixtures("patched")
 
@@ -96,3 +98,103 @@ def test_what_dies_with_a_thread_may_wait() -> None:
     event.set()
     spin(lambda: gone)
     assert gone == [True]
+
+
+@pytest.mark.parametrize("sets", [green, os_thread])
+def test_an_event_makes_its_condition_for_those_who_ask(sets: Callable[..., Any]) -> None:
+    event = threading.Event()
+    woken: list[bool] = []
+    for limit in (None, 30, 0.001):
+        green(lambda limit=limit: woken.append(event.wait(limit)))
+    spin(lambda: woken == [False])
+    assert "_cond" not in vars(event)
+    assert waiters(event._cond) == 2  # type: ignore[attr-defined]
+    os_thread(lambda: woken.append(event.wait(30)))
+    green(lambda: woken.append(event.wait()))
+    spin(lambda: waiters(event._cond) == 4)  # type: ignore[attr-defined]
+    sets(event.set)
+    spin(lambda: len(woken) == 5)
+    assert woken == [False, True, True, True, True]
+    assert waiters(event._cond) == 0  # type: ignore[attr-defined]
+
+
+def test_a_thread_has_no_condition() -> None:
+    thread = green(lambda: None)
+    assert "_cond" not in vars(thread._started)  # type: ignore[attr-defined]
+    thread.join()
+
+
+def test_who_waits_is_notified_by_the_condition_too() -> None:
+    event = threading.Event()
+    woken: list[bool] = []
+    threads = [green(lambda: woken.append(event.wait())) for _ in range(2)]
+    spin(lambda: waiters(event._cond) == 2)  # type: ignore[attr-defined]
+    with event._cond:  # type: ignore[attr-defined]
+        event._cond.notify_all()  # type: ignore[attr-defined]
+    for thread in threads:
+        thread.join()
+    assert woken == [True, True]
+
+
+def test_an_event_is_copied_with_its_condition_and_not_pickled() -> None:
+    event = threading.Event()
+    event.set()
+    copied = copy.copy(event)
+    assert copied.is_set()
+    assert copied._cond is event._cond  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(threading.Event())
+
+
+def test_events_outlive_the_patch(run_script: RunScript) -> None:
+    done = run_script(
+        """
+        import copy, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        events = [threading.Event() for _ in range(3)]
+        thread = threading.Thread(target=events[0].wait)
+        thread.start()
+        events[0].set()
+        thread.join()
+        capriccio_patch.unpatch_all()
+        woken = []
+        for event in events:
+            threads = [
+                threading.Thread(target=lambda: woken.append(event.wait(30))) for _ in range(3)
+            ]
+            for each in threads:
+                each.start()
+            event.set()
+            for each in threads:
+                each.join()
+        assert woken == [True] * 9, woken
+        assert not threading.Event().wait(0.001)
+        print("all woken")
+        """
+    )
+    assert done.stdout == "all woken\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@forks
+def test_a_wait_goes_on_in_the_child_that_a_signal_handler_forks() -> None:
+    event = threading.Event()
+    pids: list[int] = []
+
+    def handle(*_: Any) -> None:
+        pids.append(os.fork())
+        if pids == [0]:
+            signal.alarm(30)
+        green(event.set)
+
+    old = signal.signal(signal.SIGUSR1, handle)
+    try:
+        green(lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        woken = event.wait()
+        if pids == [0]:
+            os._exit(0 if woken else 1)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert woken
+    assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 0

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import RunScript
+
 CALLS = {
     "traceback": """
         try: recv()
@@ -151,3 +153,36 @@ def test_who_goes_from_entry_to_entry_finds_each(patched: None) -> None:
         (found,) = traceback.extract_tb(trace, limit=1)
         assert found.name == trace.tb_frame.f_code.co_name
         trace = trace.tb_next
+
+
+def test_threads_share_what_keeps_the_interpreters_hooks(run_script: RunScript) -> None:
+    done = run_script(
+        """
+        import sys, threading
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        def hook_of():
+            return threading.Thread()._invoke_excepthook
+        first = hook_of()
+        assert hook_of() is first
+        def fail():
+            1 / 0
+        told = []
+        threading.excepthook = lambda args: told.append(args.exc_type)
+        mine = hook_of()
+        assert mine is not first
+        thread = threading.Thread(target=fail)
+        threading.excepthook = None
+        thread.start()
+        thread.join()
+        threading.excepthook = threading.__excepthook__
+        assert told == [ZeroDivisionError]
+        sys.excepthook = lambda *args: None
+        assert hook_of() is not first
+        sys.excepthook = sys.__excepthook__
+        assert hook_of() is first
+        threading.Thread(target=fail).start()
+        """
+    )
+    assert "ZeroDivisionError" in done.stderr
+    assert "Assertion" not in done.stderr
