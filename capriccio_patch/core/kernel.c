@@ -77,14 +77,33 @@ int push(PyObject *thread)
     return failed;
 }
 
-static PyObject *pop(void)
+static int begin_turn(void);
+
+static PyObject *pop_slowly(void)
 {
-    PyObject *way = SLOT(K, k__pop);
-    if (LIKELY(way == fifo_pop)) return dq_popleft(SLOT(K, k_ready), NULL);
-    Py_INCREF(way);
-    PyObject *thread = PyObject_CallNoArgs(way);
-    Py_DECREF(way);
-    return thread;
+    for (;;) {
+        PyObject *way = Py_NewRef(SLOT(K, k__pop)), *kind, *value, *trace;
+        PyObject *thread = PyObject_CallNoArgs(way);
+        Py_DECREF(way);
+        if (thread != NULL || !PyErr_ExceptionMatches(PyExc_IndexError)) return thread;
+        PyErr_Fetch(&kind, &value, &trace);
+        int left = n_ready();
+        if (left > 0) {
+            PyErr_Restore(kind, value, trace);
+            return NULL;
+        }
+        Py_XDECREF(kind);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+        /* At 0 a finalizer came at the call, and has let all others run. */
+        if (left < 0 || begin_turn() < 0) return NULL;
+    }
+}
+
+static inline PyObject *pop(void)
+{
+    if (LIKELY(SLOT(K, k__pop) == fifo_pop)) return dq_popleft(SLOT(K, k_ready), NULL);
+    return pop_slowly();
 }
 
 static inline long budget(void) { return PyLong_AsLong(SLOT(K, k_budget)); }
@@ -180,8 +199,6 @@ static int arrive(PyObject *me, PyObject **error)
     put_slot(K, k__chosen, Py_None);
     return 0;
 }
-
-static int begin_turn(void);
 
 static int slow_park(PyObject *me, PyObject *deadline)
 {

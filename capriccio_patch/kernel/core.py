@@ -251,11 +251,16 @@ class Kernel(KernelState):
 
     def _next(self) -> Thread:
         """The thread whose turn it is."""
-        if self.budget <= 0 or not self.ready:
-            self._begin_turn()
-        self.budget -= 1
-        pop = self._pop
-        return pop()
+        while True:
+            if self.budget <= 0 or not self.ready:
+                self._begin_turn()
+            self.budget -= 1
+            pop = self._pop
+            try:
+                return pop()
+            except IndexError:  # a finalizer came at the call, and has let all others run
+                if self.ready:
+                    raise
 
     def _begin_turn(self) -> None:
         """Take in what descriptors, timers, other OS threads bring; wait if no thread can run."""

@@ -13,10 +13,12 @@ Scheduler's OS thread, but where a field says otherwise.
 
 from __future__ import annotations
 
+import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
+from types import BuiltinFunctionType
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from greenlet import getcurrent, greenlet
@@ -29,6 +31,10 @@ from .thread_locals import CState
 from .timers import Timers
 
 __all__ = ["TURN", "KernelState", "let_finalizers_come"]
+
+T = TypeVar("T")
+
+_enable, _disable, _is_enabled = gc.enable, gc.disable, gc.isenabled
 
 TURN = 64
 """Switches between two polls at most."""
@@ -91,9 +97,9 @@ class KernelState:
         """When the last poll ended, in seconds of the clock.  Any OS thread."""
         self.backend = backend
         self.scheduler = self.ready = scheduler
-        self.push = self._plain_push = scheduler.push
-        self.push_first = Abilities(scheduler).push_first
-        self._pop = scheduler.pop
+        self.push = self._plain_push = _undisturbed(scheduler.push)
+        self.push_first = _undisturbed(Abilities(scheduler).push_first)
+        self._pop = _undisturbed(scheduler.pop)
         self.budget = TURN
         """Switches that are left until the next poll.  Any OS thread."""
         self.timers = Timers()
@@ -244,6 +250,24 @@ def _ignore(events: Iterable[tuple[int, int]]) -> None:
 
 def _no(fd: int) -> bool:
     return False
+
+
+def _undisturbed(function: Callable[..., T]) -> Callable[..., T]:
+    """A method of a scheduler's, with no collection in the middle of it: a finalizer that waits
+    there would find a thread nowhere, or in two places, and may wait for that very thread."""
+    if type(function) is BuiltinFunctionType:
+        return function  # C makes one step of it
+
+    def undisturbed(*args: Any) -> T:
+        if not _is_enabled():
+            return function(*args)
+        _disable()
+        try:
+            return function(*args)
+        finally:
+            _enable()
+
+    return undisturbed
 
 
 def let_finalizers_come() -> None:

@@ -597,3 +597,70 @@ def test_any_scheduler_will_do() -> None:
     sim = Simulation(LifoScheduler())
     sim.run([lambda: sim.kernel.yield_() or sim.log.append(1) for _ in range(5)])  # type: ignore[func-returns-value]
     assert sim.log == [1] * 5
+
+
+class Noting(LifoScheduler):
+    """Notes whether a collection may come while it is at work."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[bool] = []
+
+    def push(self, thread: Thread) -> None:
+        self.open.append(gc.isenabled())
+        self.append(thread)
+
+    def pop(self) -> Thread:  # type: ignore[override]
+        self.open.append(gc.isenabled())
+        return super().pop()
+
+
+def test_no_collection_comes_in_the_middle_of_a_scheduler() -> None:
+    scheduler = Noting()
+    sim = Simulation(scheduler)
+    sim.run([sim.kernel.yield_, sim.kernel.yield_])
+    assert len(scheduler.open) > 6
+    assert not any(scheduler.open)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        sim.run([sim.kernel.yield_])
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+class Overtaken(LifoScheduler):
+    """At the call of its pop a finalizer lets the only thread run, which has become runnable again
+    when the kernel polls."""
+
+    __slots__ = ("sim", "taken")
+
+    def pop(self) -> Thread:  # type: ignore[override]
+        if not self.taken:
+            self.taken.append(super().pop())
+            self.sim.during_polls(lambda: self.append(self.taken[0]))
+            raise IndexError("pop from an empty deque")
+        return super().pop()
+
+
+def test_a_finalizer_has_let_all_run_at_the_call_of_pop() -> None:
+    scheduler = Overtaken()
+    scheduler.taken = []
+    scheduler.sim = sim = Simulation(scheduler)
+    sim.run([lambda: sim.log.append("ran")])
+    assert sim.log == ["ran"]
+    assert scheduler.taken
+
+
+def test_an_error_of_a_scheduler_with_threads_is_its_own() -> None:
+    class Failing(LifoScheduler):
+        __slots__ = ()
+
+        def pop(self) -> Thread:  # type: ignore[override]
+            raise IndexError("lost")
+
+    with pytest.raises(IndexError, match="lost"):
+        Simulation(Failing()).run([lambda: None])
