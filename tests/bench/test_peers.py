@@ -60,6 +60,13 @@ def test_a_program_measures_its_cases(names: list[str]) -> None:
         assert 1e-9 < took < 1
 
 
+def test_a_long_case_is_quick_only_if_it_is_named() -> None:
+    names = [each.name for each in peer_cases.selected(["paper"], quick=True)]
+    assert names == ["paper_1000"]
+    (long,) = peer_cases.selected(["paper_15000"], quick=True)
+    assert long.full_only
+
+
 def test_a_ratio_is_that_of_the_same_round() -> None:
     values = {"capriccio": [1.0, 10.0, 3.0], "stock": [2.0, 20.0, 2.0]}
     text, met = peer_results.verdict(case("lock"), peer_cases.Target("stock", 0.5), values) or (
