@@ -17,7 +17,6 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable, Collection
-from heapq import heappop, heappush
 from types import FunctionType
 from typing import Any
 
@@ -216,8 +215,6 @@ class Core:
                 "Timers": Timers,
                 "Slices": Slices,
                 "table": {} if waits is None else waits.table,
-                "heappush": heappush,
-                "heappop": heappop,
                 "append": deque.append,
                 "popleft": deque.popleft,
                 "own_turn": scheme is not None and kernel.clock is originals.monotonic,

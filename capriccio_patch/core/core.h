@@ -140,6 +140,11 @@ int look_for_new(void);                         /* as look_around, for those tha
 int own_epoll(void);                            /* the scheme's epoll descriptor; -1: another scheme */
 int has_own_clock(void);                        /* whether the kernel's clock is `now_s` */
 
+/* ---- timers.c: an entry is [deadline, serial, thread] --------------------------------------------- */
+
+int heap_push(PyObject *heap, PyObject *entry); /* 0 or -1 */
+PyObject *heap_pop(PyObject *heap);             /* the earliest; NULL raised */
+
 /* ---- by subject ------------------------------------------------------------------------------ */
 
 /* NAME_bind(objects, slow): take live objects and Python functions by name. */

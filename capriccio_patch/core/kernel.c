@@ -43,7 +43,6 @@ static PyObject *ints[TURN + 1], *kind_sleep;
 static void **traced, **profiled, **has_local; /* words of `home`; NULL: there is none */
 static int own_turn;                      /* scheme epoll, and the clock is now_s */
 static Py_ssize_t b_fd, b_notifier, n_reader, tm_heap, tm_serial, sl_is_over, sl_advance;
-static PyObject *heappush, *heappop;
 
 /* What is left to Python.  Methods of Kernel: those that C stands for, and those that it calls. */
 #define STANDS_FOR(X) X(begin) X(cancel) X(park) X(resume) X(yield_) X(sleep_until) X(_begin_turn)
@@ -210,7 +209,7 @@ static int slow_park(PyObject *me, PyObject *deadline)
     return result;
 }
 
-/* heappush(heap, [deadline, serial, me]) */
+/* Timers.add, of a thread that has no entry. */
 static int push_timer(PyObject *me, PyObject *deadline)
 {
     PyObject *timers = SLOT(K, k_timers), *entry = PyList_New(3);
@@ -226,7 +225,7 @@ static int push_timer(PyObject *me, PyObject *deadline)
     give_slot(timers, tm_serial, serial);
     put_slot(me, t_deadline, deadline);
     put_slot(me, t_timer, entry);
-    int failed = call2(heappush, SLOT(timers, tm_heap), entry);
+    int failed = heap_push(SLOT(timers, tm_heap), entry);
     Py_DECREF(entry);
     return failed;
 }
@@ -508,7 +507,7 @@ static int expire(double now)
         double deadline;
         int found = next_deadline(&deadline), failed = 0;
         if (found <= 0 || deadline > now) return found < 0 ? -1 : 0;
-        PyObject *entry = PyObject_CallOneArg(heappop, SLOT(SLOT(K, k_timers), tm_heap));
+        PyObject *entry = heap_pop(SLOT(SLOT(K, k_timers), tm_heap));
         if (entry == NULL) return -1;
         PyObject *thread = Py_NewRef(PyList_GET_ITEM(entry, 2));
         put_slot(thread, t_timer, Py_None);
@@ -897,7 +896,7 @@ int kernel_bind(PyObject *objects, PyObject *slow)
         take(objects, "Thread", &thread_class) < 0 ||
         take(objects, "Finalizer", &finalizer_class) < 0 ||
         take(objects, "Descriptor", &descriptor_class) < 0 ||
-        take(objects, "heappush", &heappush) < 0 || take(objects, "heappop", &heappop) < 0 ||
+        
         take(objects, "table", &table) < 0 ||
         take(objects, "from_inside", &from_inside) < 0 || find_offsets(objects) < 0 ||
         take_word(objects, "traced", &traced) < 0 ||
