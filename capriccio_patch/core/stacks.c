@@ -5,10 +5,11 @@
  * chunk, and so keeps a page and the record of a mapping.  Where a frame does not fit, CPython maps
  * another chunk and unmaps it when the frame returns.
  *
- * Decision: the first chunk of a thread is ours, of `CHUNK` bytes, from malloc.  Whatever frees it
- * (CPython, greenlet) asks the allocator of arenas, where we know it by its size.  Further chunks
- * are CPython's; some are kept when they are given back, so that a call at the end of a small chunk
- * costs no system call.
+ * Decision: the first chunk of a thread is ours, from malloc: of `SMALL` bytes, which is enough for
+ * `threading` and two calls, and once a thread has needed more, of `MEDIUM` bytes for those that
+ * start then.  Whatever frees it (CPython, greenlet) asks the allocator of arenas, where we know it
+ * by its size.  Further chunks are CPython's; some are kept when they are given back, so that a call
+ * at the end of a small chunk costs no system call.
  *
  * Cost: a thread that calls across the end of its first chunk again and again pays some 10 ns each
  * time; one that is deep has its 16 KiB in addition.
@@ -19,7 +20,8 @@
 
 #include "greenlet.h"
 
-#define CHUNK 1504         /* no multiple of a page, so nobody else's */
+#define SMALL 896 /* no multiples of a page, so nobody else's */
+#define MEDIUM 1504
 #define CPYTHONS 16384
 #define FEW 64
 #define MOST_SPARE 64      /* kernel.lifecycle._SPARE */
@@ -31,8 +33,9 @@ static int has_small_stacks;
 /* ---- chunks ------------------------------------------------------------------------------------ */
 
 static PyObjectArenaAllocator arenas; /* what was there before ours */
-static void *small[FEW], *large[FEW];
-static int n_small, n_large;
+static size_t first_size = SMALL; /* of the chunks in `first` */
+static void *first[FEW], *large[FEW];
+static int n_first, n_large;
 
 /* Whether the lists are ours to use: other interpreters may allocate at the same time. */
 static inline int may_keep(void)
@@ -45,19 +48,32 @@ static inline int may_keep(void)
     return now != NULL && now == home;
 }
 
+/* A thread needs another chunk: if its first is small, those of others are to be larger. */
+static inline void learn_size(void)
+{
+    if (LIKELY(first_size == MEDIUM || home->datastack_chunk == NULL ||
+               home->datastack_chunk->size != SMALL))
+        return;
+    first_size = MEDIUM;
+    while (n_first) PyMem_RawFree(first[--n_first]);
+}
+
 static void *allocate(void *context, size_t size)
 {
     (void)context;
-    if (size == CPYTHONS && n_large && may_keep()) return large[--n_large];
+    if (size == CPYTHONS && may_keep()) {
+        learn_size();
+        if (n_large) return large[--n_large];
+    }
     return arenas.alloc(arenas.ctx, size);
 }
 
 static void release(void *context, void *chunk, size_t size)
 {
     (void)context;
-    if (UNLIKELY(size == CHUNK)) {
-        if (n_small < FEW && may_keep())
-            small[n_small++] = chunk;
+    if (UNLIKELY(size == SMALL || size == MEDIUM)) {
+        if (size == first_size && n_first < FEW && may_keep())
+            first[n_first++] = chunk;
         else
             PyMem_RawFree(chunk);
     } else if (size == CPYTHONS && n_large < FEW && may_keep())
@@ -80,14 +96,14 @@ static void take_stack(void)
 {
     PyThreadState *state = PyThreadState_GET();
     if (!has_small_stacks || state->datastack_chunk != NULL) return;
-    _PyStackChunk *chunk = n_small ? small[--n_small] : PyMem_RawMalloc(CHUNK);
+    _PyStackChunk *chunk = n_first ? first[--n_first] : PyMem_RawMalloc(first_size);
     if (chunk == NULL) return; /* CPython maps one */
     chunk->previous = NULL;
-    chunk->size = CHUNK;
+    chunk->size = first_size;
     chunk->top = 0;
     state->datastack_chunk = chunk;
     state->datastack_top = &chunk->data[1]; /* so that the frame that lies first does not free it */
-    state->datastack_limit = (PyObject **)((char *)chunk + CHUNK);
+    state->datastack_limit = (PyObject **)((char *)chunk + first_size);
 }
 
 /* ---- threads ------------------------------------------------------------------------------------ */
@@ -219,11 +235,19 @@ static __attribute__((noinline)) int report(PyObject *kernel, PyObject *thread)
     return failed;
 }
 
+/* run(), which the thread holds until its end; without a frame of C's for a method. */
+static inline PyObject *call_run(PyObject *run)
+{
+    if (UNLIKELY(!PyMethod_Check(run))) return PyObject_CallNoArgs(run);
+    PyObject *args[] = {PyMethod_GET_SELF(run)};
+    return PyObject_Vectorcall(PyMethod_GET_FUNCTION(run), args, 1, NULL);
+}
+
 static int run_current(PyObject *kernel)
 {
     PyObject *thread = Py_NewRef(SLOT(kernel, k_current)), *result = NULL;
     if (LIKELY(SLOT(thread, t_interrupt) == Py_None) || call2(s_run_interrupt, kernel, thread) == 0)
-        result = PyObject_CallNoArgs(SLOT(thread, t_run)); /* it is the thread's until the end */
+        result = call_run(SLOT(thread, t_run));
     int failed = result == NULL ? report(kernel, thread) : 0;
     Py_XDECREF(result);
     if (!failed) failed = finish(kernel, thread);
