@@ -42,7 +42,10 @@ def extension() -> Extension:
         sources=sorted(str(path) for path in CORE.glob("*.c")),
         depends=sorted(str(path) for path in CORE.glob("*.h")),
         include_dirs=include,
-        extra_compile_args=["-std=c11", "-Wall", "-Wextra", "-Wno-missing-field-initializers"],
+        extra_compile_args=[
+            *("-std=c11", "-fvisibility=hidden"),
+            *("-Wall", "-Wextra", "-Wno-missing-field-initializers"),
+        ],
         optional=True,
     )
 

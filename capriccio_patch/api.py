@@ -195,7 +195,7 @@ def patch_all(
             when_imported(_imported, late.module)
     try:
         applied.offload.add(settings.offload)
-        applied.libraries.begin(when_imported)
+        applied.libraries.begin(when_imported, applied.also_executed)
     except BaseException:
         unpatch_all()
         raise

@@ -25,12 +25,15 @@
  * 7. What has no descriptor to wait for is a job, which a worker does while its caller parks.
  *
  * The calls are in files by subject: libc_polls.c, libc_descriptors.c, libc_sleeps.c, libc_jobs.c,
- * libc_mutexes.c. */
+ * libc_mutexes.c; for libraries that nobody has tried: libc_careful.c. */
 #include "libc_calls.h"
 
 #ifdef HAS_LIBC_HOOKS
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- who may park --------------------------------------------------------------------------- */
 
@@ -38,6 +41,8 @@ struct Libc_state libc_state;
 
 void enter_python(Inside *in)
 {
+    in->careful = libc_state.careful;
+    libc_state.careful = 0;
     in->mark = mark_held();
     in->state = PyGILState_Ensure();
     PyErr_Fetch(&in->type, &in->value, &in->traceback);
@@ -56,6 +61,7 @@ int leave_python(Inside *in, PyObject *result)
     if (how & ~ANSWER) PyErr_SetInterruptEx(how >> 8);
     PyGILState_Release(in->state);
     unmark(in->mark);
+    libc_state.careful = in->careful;
     return how & ANSWER;
 }
 
@@ -84,9 +90,26 @@ static PyObject *wanted_of(const struct pollfd *fds, nfds_t count)
     return wanted;
 }
 
+/* Whether a library with OS threads of its own may let others run here; see libc_careful.c. */
+static int may_leave(const struct pollfd *fds, nfds_t count)
+{
+    struct stat status;
+    if (libc_state.owned) return 0;
+    for (nfds_t i = 0; i < count; i++)
+        if (fds[i].fd >= 0 && (fstat(fds[i].fd, &status) != 0 ||
+                               !(S_ISSOCK(status.st_mode) || isatty(fds[i].fd))))
+            return 0;
+    return count > 0;
+}
+
 int park_for(const struct pollfd *fds, nfds_t count, double seconds)
 {
     Inside in;
+    int error = errno;
+    if (libc_state.careful && !may_leave(fds, count)) {
+        errno = error;
+        return NOT_HERE;
+    }
     enter_python(&in);
     libc_state.parks++;
     PyObject *wanted = wanted_of(fds, count);
@@ -135,18 +158,49 @@ int park_again(const struct pollfd *fds, nfds_t count, Limit *limit)
 
 /* ---- which stands for which ------------------------------------------------------------------- */
 
+static const Hook *const hooks[] = {libc_poll_hooks, libc_descriptor_hooks, libc_sleep_hooks,
+                                    libc_job_hooks,  libc_careful_hooks,    libc_mutex_hooks};
+enum { WAITING_HOOKS = 4, HOOKS = 6 };
+
 void *libc_hook_of(const char *name, int which)
 {
-    static const Hook *const all[] = {libc_poll_hooks, libc_descriptor_hooks, libc_sleep_hooks,
-                                      libc_job_hooks, libc_mutex_hooks};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        for (const Hook *each = all[i]; each->name != NULL; each++)
-            if (name[0] == each->name[0] && strcmp(name, each->name) == 0)
-                return (each->which & which) ? each->hook : NULL;
+    for (int i = 0; i < HOOKS; i++)
+        for (const Hook *each = hooks[i]; each->name != NULL; each++)
+            if ((each->which & which) && strcmp(name, each->name) == 0) return each->hook;
     return NULL;
 }
 
+int libc_may_wait(const char *name)
+{
+    for (int i = 0; i < WAITING_HOOKS; i++)
+        for (const Hook *each = hooks[i]; each->name != NULL; each++)
+            if (strcmp(name, each->name) == 0) return 1;
+    return 0;
+}
+
+void libc_each_hook(void (*call)(const char *name))
+{
+    for (int i = 0; i < HOOKS; i++)
+        for (const Hook *each = hooks[i]; each->name != NULL; each++) call(each->name);
+}
+
 /* ---- the module ------------------------------------------------------------------------------- */
+
+/* Which stack green threads have: a library's own can't be left for another green thread. */
+static void note_stack(void)
+{
+    pthread_attr_t attributes;
+    void *lowest;
+    size_t size;
+    libc_state.stack = 0;
+    libc_state.stack_size = SIZE_MAX;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+    if (pthread_attr_getstack(&attributes, &lowest, &size) == 0) {
+        libc_state.stack = (uintptr_t)lowest;
+        libc_state.stack_size = size;
+    }
+    pthread_attr_destroy(&attributes);
+}
 
 /* libc_begin(kernel, Thread, Finalizer, wait, job): the calling OS thread runs green threads, whose
  * waits are made by ``wait({number: events}, seconds)`` and ``job(address)``. */
@@ -168,7 +222,8 @@ static PyObject *begin_hooks(PyObject *module, PyObject *args)
     libc_state.finalizer = (PyTypeObject *)finalizer;
     libc_state.scheduler = pthread_self();
     libc_state.home_state = PyThreadState_Get();
-    libc_state.once = 0;
+    libc_state.once = libc_state.careful = libc_state.owned = 0;
+    note_stack();
     begin_mutexes();
     __atomic_store_n(&libc_state.enabled, 1, __ATOMIC_RELEASE);
     Py_RETURN_NONE;
@@ -197,7 +252,8 @@ PyMethodDef libc_functions[] = {
     {"libc_end", end_hooks, METH_NOARGS, NULL},
     {"libc_parks", count_parks, METH_NOARGS, NULL},
     {"libc_run", run_job, METH_O, NULL},
-    {"libc_objects", libc_objects, METH_NOARGS, NULL},
+    {"libc_objects", libc_objects, METH_VARARGS, NULL},
+    {"libc_traits", libc_traits, METH_O, NULL},
     {"libc_hook", libc_hook, METH_VARARGS, NULL},
     {"libc_restore", libc_restore, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

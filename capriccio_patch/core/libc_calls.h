@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <stdint.h>
 
 /* ---- who may park: libc_calls.c -------------------------------------------------------------- */
 
@@ -21,6 +22,10 @@ extern struct Libc_state {
     Py_ssize_t current_at, threads_at, ident_at, host_at;
     PyThreadState *home_state; /* borrowed */
     int once; /* how deep the scheduler's OS thread is in initialisations that are made once */
+    int careful; /* whether the call is one of a library that is STRICT: libc_careful.c */
+    int owned;   /* how many locks libraries of which little is known have taken */
+    uintptr_t stack; /* of the scheduler's OS thread: its lowest address */
+    size_t stack_size;
     unsigned long parks;
 } libc_state;
 
@@ -47,7 +52,16 @@ static inline int others_may_run(void)
            Py_TYPE(SLOT(libc_state.kernel, libc_state.current_at)) != libc_state.finalizer;
 }
 
-static inline int may_park(void) { return others_may_run() && !has_global_lock(); }
+static inline int is_on_stack(const void *address)
+{
+    return (uintptr_t)address - libc_state.stack < libc_state.stack_size;
+}
+
+static inline int may_park(void)
+{
+    char here;
+    return others_may_run() && !has_global_lock() && is_on_stack(&here);
+}
 
 /* What a wait ends with; in the bits above `ANSWER` is a signal number to trip, or 0. */
 enum { LATE, READY, INTERRUPTED, NOT_HERE, ANSWER = 255 };
@@ -56,6 +70,7 @@ typedef struct {
     PyGILState_STATE state;
     PyObject *type, *value, *traceback;
     unsigned long mark;
+    int careful;
 } Inside;
 
 void enter_python(Inside *in);
@@ -95,13 +110,18 @@ PyObject *run_job(PyObject *module, PyObject *address);
 /* ---- mutexes that are held over a park: libc_mutexes.c ----------------------------------------- */
 
 void begin_mutexes(void);
+int hooked_mutex_lock(pthread_mutex_t *mutex);
+int hooked_mutex_trylock(pthread_mutex_t *mutex);
+int hooked_mutex_unlock(pthread_mutex_t *mutex);
+int may_be_recursive(const pthread_mutex_t *mutex);
 unsigned long mark_held(void);
 void unmark(unsigned long mark);
 
 /* ---- which function stands for which ---------------------------------------------------------- */
 
-/* Which calls of an object are taken over. */
-enum { WAITS = 1, SYNCHRONISES = 2 };
+/* Which calls of an object are taken over: WAITS, and with it or WATCHFUL perhaps SYNCHRONISES; of one
+ * that nobody has tried WATCHFUL or STRICT. */
+enum { WAITS = 1, SYNCHRONISES = 2, WATCHFUL = 4, STRICT = 8, ALL = WAITS | WATCHFUL | STRICT };
 
 typedef struct {
     const char *name;
@@ -109,18 +129,22 @@ typedef struct {
     int which;
 } Hook;
 
-#define H(name, hook) {name, (void *)(hook), WAITS}
+#define H(name, hook) {name, (void *)(hook), WAITS | WATCHFUL}
 
 /* Each ends with a row that has no name. */
 extern const Hook libc_poll_hooks[], libc_descriptor_hooks[], libc_sleep_hooks[], libc_job_hooks[],
-    libc_mutex_hooks[];
+    libc_careful_hooks[], libc_mutex_hooks[];
 
 /* The function that stands for libc's of this name; NULL: it is left alone. */
 void *libc_hook_of(const char *name, int which);
 
-/* ---- slots: libc_slots.c ---------------------------------------------------------------------- */
+int libc_may_wait(const char *name); /* whether the function of this name is one that may wait */
+void libc_each_hook(void (*call)(const char *name));
 
-PyObject *libc_objects(PyObject *module, PyObject *ignored);
+/* ---- objects and their slots: libc_objects.c, libc_slots.c ------------------------------------- */
+
+PyObject *libc_objects(PyObject *module, PyObject *args);
+PyObject *libc_traits(PyObject *module, PyObject *address);
 PyObject *libc_hook(PyObject *module, PyObject *args);
 PyObject *libc_restore(PyObject *module, PyObject *ignored);
 #endif

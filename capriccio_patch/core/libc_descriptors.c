@@ -94,8 +94,11 @@ static ssize_t receive_all(int fd, char *to, size_t size, int flags)
             return had ? (ssize_t)had : -1;
         }
         int how = await(fd, POLLIN, limit);
-        if (how == ITSELF && !had) return recv(fd, to, size, flags);
         if (how == FAILED) return had ? (ssize_t)had : -1;
+        if (how == ITSELF) {
+            more = recv(fd, to + had, size - had, flags);
+            return more < 0 && had ? (ssize_t)had : more + (ssize_t)had;
+        }
     }
     return (ssize_t)had;
 }
@@ -107,7 +110,7 @@ static int is_stream(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
 }
 
-static ssize_t hooked_recv(int fd, void *to, size_t size, int flags)
+ssize_t hooked_recv(int fd, void *to, size_t size, int flags)
 {
     if ((flags & MSG_DONTWAIT) || !may_park()) return recv(fd, to, size, flags);
     if ((flags & (MSG_WAITALL | MSG_PEEK | MSG_ERRQUEUE)) == MSG_WAITALL && is_stream(fd))
@@ -115,13 +118,13 @@ static ssize_t hooked_recv(int fd, void *to, size_t size, int flags)
     RECEIVE(fd, recv(fd, to, size, flags | MSG_DONTWAIT), recv(fd, to, size, flags));
 }
 
-static ssize_t hooked_recv_chk(int fd, void *to, size_t size, size_t room, int flags)
+ssize_t hooked_recv_chk(int fd, void *to, size_t size, size_t room, int flags)
 {
     if (room < size) abort(); /* as __recv_chk */
     return hooked_recv(fd, to, size, flags);
 }
 
-static ssize_t hooked_recvfrom(int fd, void *to, size_t size, int flags, struct sockaddr *from,
+ssize_t hooked_recvfrom(int fd, void *to, size_t size, int flags, struct sockaddr *from,
                                socklen_t *length)
 {
     if ((flags & MSG_DONTWAIT) || !may_park()) return recvfrom(fd, to, size, flags, from, length);
@@ -129,7 +132,7 @@ static ssize_t hooked_recvfrom(int fd, void *to, size_t size, int flags, struct 
             recvfrom(fd, to, size, flags, from, length));
 }
 
-static ssize_t hooked_recvmsg(int fd, struct msghdr *message, int flags)
+ssize_t hooked_recvmsg(int fd, struct msghdr *message, int flags)
 {
     if ((flags & MSG_DONTWAIT) || !may_park()) return recvmsg(fd, message, flags);
     RECEIVE(fd, recvmsg(fd, message, flags | MSG_DONTWAIT), recvmsg(fd, message, flags));
@@ -146,7 +149,7 @@ static ssize_t hooked_recvmsg(int fd, struct msghdr *message, int flags)
         return (itself);                                                  \
     } while (0)
 
-static ssize_t hooked_read(int fd, void *to, size_t size)
+ssize_t hooked_read(int fd, void *to, size_t size)
 {
     if (size == 0 || !may_park()) return read(fd, to, size);
     ssize_t got = recv(fd, to, size, MSG_DONTWAIT);
@@ -157,13 +160,13 @@ static ssize_t hooked_read(int fd, void *to, size_t size)
     AFTER_A_LOOK(fd, POLLIN, read(fd, to, size));
 }
 
-static ssize_t hooked_read_chk(int fd, void *to, size_t size, size_t room)
+ssize_t hooked_read_chk(int fd, void *to, size_t size, size_t room)
 {
     if (room < size) abort(); /* as __read_chk */
     return hooked_read(fd, to, size);
 }
 
-static ssize_t hooked_readv(int fd, const struct iovec *parts, int count)
+ssize_t hooked_readv(int fd, const struct iovec *parts, int count)
 {
     if (!may_park() || count <= 0) return readv(fd, parts, count);
     struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
@@ -198,14 +201,14 @@ static ssize_t send_all(int fd, const char *from, size_t size, int flags,
     }
 }
 
-static ssize_t hooked_sendto(int fd, const void *from, size_t size, int flags,
+ssize_t hooked_sendto(int fd, const void *from, size_t size, int flags,
                              const struct sockaddr *to, socklen_t length)
 {
     if ((flags & MSG_DONTWAIT) || !may_park()) return sendto(fd, from, size, flags, to, length);
     return send_all(fd, from, size, flags, to, length);
 }
 
-static ssize_t hooked_send(int fd, const void *from, size_t size, int flags)
+ssize_t hooked_send(int fd, const void *from, size_t size, int flags)
 {
     return hooked_sendto(fd, from, size, flags, NULL, 0);
 }
@@ -251,7 +254,7 @@ static ssize_t send_parts(int fd, const struct msghdr *message, int flags)
     return done ? (ssize_t)done : -1;
 }
 
-static ssize_t hooked_sendmsg(int fd, const struct msghdr *message, int flags)
+ssize_t hooked_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     if ((flags & MSG_DONTWAIT) || !may_park()) return sendmsg(fd, message, flags);
     return send_parts(fd, message, flags);
@@ -275,7 +278,7 @@ static ssize_t write_pipe(int fd, const char *from, size_t size)
     return (ssize_t)done;
 }
 
-static ssize_t hooked_write(int fd, const void *from, size_t size)
+ssize_t hooked_write(int fd, const void *from, size_t size)
 {
     struct stat status;
     if (size == 0 || !may_park()) return write(fd, from, size);
@@ -296,7 +299,7 @@ static ssize_t hooked_write(int fd, const void *from, size_t size)
     AFTER_A_LOOK(fd, POLLOUT, write(fd, from, size));
 }
 
-static ssize_t hooked_writev(int fd, const struct iovec *parts, int count)
+ssize_t hooked_writev(int fd, const struct iovec *parts, int count)
 {
     struct stat status;
     if (!may_park() || count <= 0 || fstat(fd, &status) != 0) return writev(fd, parts, count);
@@ -316,7 +319,7 @@ static int connected(int fd)
     return error ? -1 : 0;
 }
 
-static int hooked_connect(int fd, const struct sockaddr *to, socklen_t length)
+int hooked_connect(int fd, const struct sockaddr *to, socklen_t length)
 {
     int flags = may_park() ? fcntl(fd, F_GETFL) : -1;
     if (flags < 0 || (flags & O_NONBLOCK)) return connect(fd, to, length);
@@ -366,12 +369,12 @@ static int hooked_connect(int fd, const struct sockaddr *to, socklen_t length)
         return (itself);                                                  \
     } while (0)
 
-static int hooked_accept(int fd, struct sockaddr *from, socklen_t *length)
+int hooked_accept(int fd, struct sockaddr *from, socklen_t *length)
 {
     ACCEPT(fd, accept(fd, from, length));
 }
 
-static int hooked_accept4(int fd, struct sockaddr *from, socklen_t *length, int flags)
+int hooked_accept4(int fd, struct sockaddr *from, socklen_t *length, int flags)
 {
     ACCEPT(fd, accept4(fd, from, length, flags));
 }

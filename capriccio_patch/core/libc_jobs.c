@@ -60,7 +60,7 @@ static void look_up(Job *job)
     job->error = errno;
 }
 
-static int hooked_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+int hooked_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                               struct addrinfo **found)
 {
     int result = EAI_MEMORY, ran = 0;
@@ -98,7 +98,7 @@ static void wait_for_child(Job *job)
     job->error = errno;
 }
 
-static pid_t hooked_waitpid(pid_t pid, int *status, int options)
+pid_t hooked_waitpid(pid_t pid, int *status, int options)
 {
     if ((options & WNOHANG) || !may_park()) return waitpid(pid, status, options);
     pid_t found = waitpid(pid, status, options | WNOHANG);
@@ -126,7 +126,7 @@ static void lock_file(Job *job)
     job->error = errno;
 }
 
-static int hooked_flock(int fd, int operation)
+int hooked_flock(int fd, int operation)
 {
     if ((operation & LOCK_NB) || !may_park()) return flock(fd, operation);
     int result = flock(fd, operation | LOCK_NB);
@@ -164,7 +164,7 @@ static void take_lock(Job *job)
     job->result = PyThread_acquire_lock_timed((PyThread_type_lock)job->args[0], job->args[1], 0);
 }
 
-static PyLockStatus hooked_acquire_lock_timed(PyThread_type_lock lock, PY_TIMEOUT_T time, int intr)
+PyLockStatus hooked_acquire_lock_timed(PyThread_type_lock lock, PY_TIMEOUT_T time, int intr)
 {
     if (time == 0 || !may_park()) return PyThread_acquire_lock_timed(lock, time, intr);
     PyLockStatus status = PyThread_acquire_lock_timed(lock, 0, 0);
@@ -180,7 +180,7 @@ static PyLockStatus hooked_acquire_lock_timed(PyThread_type_lock lock, PY_TIMEOU
     return status;
 }
 
-static int hooked_acquire_lock(PyThread_type_lock lock, int wait)
+int hooked_acquire_lock(PyThread_type_lock lock, int wait)
 {
     return hooked_acquire_lock_timed(lock, wait ? -1 : 0, 0) == PY_LOCK_ACQUIRED;
 }
@@ -189,7 +189,7 @@ const Hook libc_job_hooks[] = {
     H("getaddrinfo", hooked_getaddrinfo),
     H("waitpid", hooked_waitpid),
     H("flock", hooked_flock),
-    H("PyThread_get_thread_ident", hooked_get_thread_ident),
+    {"PyThread_get_thread_ident", (void *)hooked_get_thread_ident, ALL},
     H("PyThread_acquire_lock", hooked_acquire_lock),
     H("PyThread_acquire_lock_timed", hooked_acquire_lock_timed),
     {NULL, NULL, 0},

@@ -16,6 +16,7 @@
 #include "libc_calls.h"
 
 #ifdef HAS_LIBC_HOOKS
+#include <errno.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <threads.h>
@@ -77,7 +78,7 @@ void begin_mutexes(void)
     n_held = 0;
 }
 
-static int is_recursive(const pthread_mutex_t *mutex)
+int may_be_recursive(const pthread_mutex_t *mutex)
 {
     return (mutex->__data.__kind & 127) == PTHREAD_MUTEX_RECURSIVE_NP;
 }
@@ -125,9 +126,9 @@ void unmark(unsigned long mark)
         if (held[i].mark == mark) held[i].mark = 0;
 }
 
-static int hooked_mutex_unlock(pthread_mutex_t *mutex)
+int hooked_mutex_unlock(pthread_mutex_t *mutex)
 {
-    if (n_held && is_home() && is_recursive(mutex)) {
+    if (n_held && is_home() && may_be_recursive(mutex)) {
         int at = held_at(mutex);
         if (at >= 0 && --held[at].depth == 0) held[at] = held[--n_held];
     }
@@ -136,19 +137,19 @@ static int hooked_mutex_unlock(pthread_mutex_t *mutex)
 
 static int try_mutex(pthread_mutex_t *mutex)
 {
-    if (!is_recursive(mutex)) return pthread_mutex_trylock(mutex);
+    if (!may_be_recursive(mutex)) return pthread_mutex_trylock(mutex);
     if (is_anothers(mutex)) return EBUSY;
     int result = pthread_mutex_trylock(mutex);
     if (result == 0) has_locked(mutex);
     return result;
 }
 
-static int hooked_mutex_trylock(pthread_mutex_t *mutex)
+int hooked_mutex_trylock(pthread_mutex_t *mutex)
 {
     return is_home() ? try_mutex(mutex) : pthread_mutex_trylock(mutex);
 }
 
-static int hooked_mutex_lock(pthread_mutex_t *mutex)
+int hooked_mutex_lock(pthread_mutex_t *mutex)
 {
     if (!is_home()) return pthread_mutex_lock(mutex);
     double nap = 0.0;
@@ -158,7 +159,7 @@ static int hooked_mutex_lock(pthread_mutex_t *mutex)
         int ours = is_anothers(mutex) || mutex->__data.__owner == native_id;
         if (!ours || !others_may_run() || park_for(NULL, 0, nap) == NOT_HERE) {
             result = pthread_mutex_lock(mutex);
-            if (result == 0 && is_recursive(mutex)) has_locked(mutex);
+            if (result == 0 && may_be_recursive(mutex)) has_locked(mutex);
             return result;
         }
         nap = tries < 20 ? 0.0 : tries < 100 ? 0.0005 : 0.005;
@@ -169,6 +170,17 @@ static int hooked_mtx_lock(mtx_t *mutex)
 {
     int result = hooked_mutex_lock((pthread_mutex_t *)mutex);
     return result == 0 ? thrd_success : thrd_error;
+}
+
+static int hooked_mtx_trylock(mtx_t *mutex)
+{
+    int result = hooked_mutex_trylock((pthread_mutex_t *)mutex);
+    return result == 0 ? thrd_success : result == EBUSY ? thrd_busy : thrd_error;
+}
+
+static int hooked_mtx_unlock(mtx_t *mutex)
+{
+    return hooked_mutex_unlock((pthread_mutex_t *)mutex) == 0 ? thrd_success : thrd_error;
 }
 
 /* ---- conditions ------------------------------------------------------------------------------- */
@@ -219,21 +231,27 @@ static int hooked_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mut
 #else
 
 void begin_mutexes(void) {}
+int hooked_mutex_lock(pthread_mutex_t *mutex) { return pthread_mutex_lock(mutex); }
+int hooked_mutex_trylock(pthread_mutex_t *mutex) { return pthread_mutex_trylock(mutex); }
+int hooked_mutex_unlock(pthread_mutex_t *mutex) { return pthread_mutex_unlock(mutex); }
+int may_be_recursive(const pthread_mutex_t *mutex) { return (void)mutex, 1; }
 unsigned long mark_held(void) { return 0; }
 void unmark(unsigned long mark) { (void)mark; }
 
 #endif
 
 const Hook libc_mutex_hooks[] = {
-    H("pthread_once", hooked_pthread_once),
-    H("__cxa_guard_acquire", hooked_guard_acquire),
-    H("__cxa_guard_release", hooked_guard_release),
-    H("__cxa_guard_abort", hooked_guard_abort),
+    {"pthread_once", (void *)hooked_pthread_once, ALL},
+    {"__cxa_guard_acquire", (void *)hooked_guard_acquire, ALL},
+    {"__cxa_guard_release", (void *)hooked_guard_release, ALL},
+    {"__cxa_guard_abort", (void *)hooked_guard_abort, ALL},
 #ifdef __GLIBC__
     H("pthread_mutex_lock", hooked_mutex_lock),
     H("pthread_mutex_trylock", hooked_mutex_trylock),
     H("pthread_mutex_unlock", hooked_mutex_unlock),
     H("mtx_lock", hooked_mtx_lock),
+    H("mtx_trylock", hooked_mtx_trylock),
+    H("mtx_unlock", hooked_mtx_unlock),
     {"pthread_cond_wait", (void *)hooked_cond_wait, SYNCHRONISES},
     {"pthread_cond_timedwait", (void *)hooked_cond_timedwait, SYNCHRONISES},
 #endif

@@ -25,7 +25,7 @@ static int poll_within(struct pollfd *fds, nfds_t count, Limit limit)
     }
 }
 
-static int hooked_poll(struct pollfd *fds, nfds_t count, int timeout)
+int hooked_poll(struct pollfd *fds, nfds_t count, int timeout)
 {
     if (timeout == 0 || !may_park()) return poll(fds, count, timeout);
     int found = poll(fds, count, 0);
@@ -33,13 +33,13 @@ static int hooked_poll(struct pollfd *fds, nfds_t count, int timeout)
     return poll_within(fds, count, limit_of(timeout / 1000.0));
 }
 
-static int hooked_poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t size)
+int hooked_poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t size)
 {
     if (size / sizeof *fds < count) abort(); /* as __poll_chk */
     return hooked_poll(fds, count, timeout);
 }
 
-static int hooked_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time,
+int hooked_ppoll(struct pollfd *fds, nfds_t count, const struct timespec *time,
                         const sigset_t *mask)
 {
     static const struct timespec none;
@@ -58,7 +58,7 @@ static int select_now(int count, fd_set *sets[3], const fd_set saved[3])
     return select(count, sets[0], sets[1], sets[2], &none);
 }
 
-static int hooked_select(int count, fd_set *read, fd_set *write, fd_set *except,
+int hooked_select(int count, fd_set *read, fd_set *write, fd_set *except,
                          struct timeval *time)
 {
     static const short events[3] = {POLLIN, POLLOUT, POLLPRI};
@@ -102,7 +102,7 @@ static int hooked_select(int count, fd_set *read, fd_set *write, fd_set *except,
     return found;
 }
 
-static int hooked_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout)
+int hooked_epoll_wait(int epoll, struct epoll_event *events, int most, int timeout)
 {
     if (timeout == 0 || !may_park()) return epoll_wait(epoll, events, most, timeout);
     int found = epoll_wait(epoll, events, most, 0);
@@ -121,7 +121,7 @@ static int hooked_epoll_wait(int epoll, struct epoll_event *events, int most, in
     }
 }
 
-static int hooked_epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout,
+int hooked_epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout,
                               const sigset_t *mask)
 {
     if (mask != NULL) return epoll_pwait(epoll, events, most, timeout, mask);

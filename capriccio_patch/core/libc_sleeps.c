@@ -39,7 +39,7 @@ static void set_time(struct timespec *time, double seconds)
     time->tv_nsec = (long)((seconds - (double)time->tv_sec) * 1e9);
 }
 
-static int hooked_nanosleep(const struct timespec *time, struct timespec *rest)
+int hooked_nanosleep(const struct timespec *time, struct timespec *rest)
 {
     double left;
     if (!is_time(time) || !may_park()) return nanosleep(time, rest);
@@ -52,7 +52,7 @@ static int hooked_nanosleep(const struct timespec *time, struct timespec *rest)
     return -1;
 }
 
-static int hooked_clock_nanosleep(clockid_t clock, int flags, const struct timespec *time,
+int hooked_clock_nanosleep(clockid_t clock, int flags, const struct timespec *time,
                                   struct timespec *rest)
 {
     double left, seconds;
@@ -71,7 +71,7 @@ static int hooked_clock_nanosleep(clockid_t clock, int flags, const struct times
     return EINTR;
 }
 
-static int hooked_usleep(useconds_t time)
+int hooked_usleep(useconds_t time)
 {
     double left;
     int how = may_park() ? doze((double)time * 1e-6, &left) : NOT_HERE;
@@ -81,7 +81,7 @@ static int hooked_usleep(useconds_t time)
     return -1;
 }
 
-static unsigned hooked_sleep(unsigned time)
+unsigned hooked_sleep(unsigned time)
 {
     double left;
     int how = may_park() ? doze((double)time, &left) : NOT_HERE;
@@ -89,7 +89,7 @@ static unsigned hooked_sleep(unsigned time)
     return how == 0 ? 0 : (unsigned)(left + 0.5);
 }
 
-static int hooked_thrd_sleep(const struct timespec *time, struct timespec *rest)
+int hooked_thrd_sleep(const struct timespec *time, struct timespec *rest)
 {
     return hooked_nanosleep(time, rest);
 }

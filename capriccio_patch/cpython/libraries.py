@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-__all__ = ["library_of"]
+__all__ = ["library_of", "note"]
+
+_notes: dict[str, Callable[[], str]] = {}
+"""By file: what is known of why its calls keep others waiting."""
+
+
+def note(file: str, why: Callable[[], str]) -> None:
+    """Have `library_of` add what `why` returns for functions of `file`."""
+    _notes[file] = why
 
 
 class _Info(ctypes.Structure):
@@ -48,7 +57,10 @@ _DESCRIPTORS = frozenset({"method_descriptor", "method-wrapper", "wrapper_descri
 def _in_module(name: str, module: str, found: ModuleType | None) -> str:
     file = getattr(found, "__file__", None)
     shown = f"{module}.{name}"
-    return f"{shown} of {file}" if isinstance(file, str) else shown
+    if not isinstance(file, str):
+        return shown
+    why = _notes.get(file)
+    return f"{shown} of {file}" if why is None else f"{shown} of {file} ({why()})"
 
 
 def _at(name: str, address: int | None) -> str:

@@ -1,12 +1,14 @@
 """Calls of libc that C libraries make, taken over where they are made (core/libc_calls.c).
 
 Facts.  A C library waits in functions of libc, which it calls through slots of its shared object.
-Whether it bears that others run meanwhile on the same OS thread can't be seen from outside: it may
-hold a lock in a form of its own, or have an OS thread of its own write to the waiter's stack.
+Whether it bears that others run meanwhile on the same OS thread can't be seen for certain from
+outside: it may hold a lock in a form of its own, or have an OS thread of its own write to the stack
+of the one that waits.
 
 Decision.  The slots of the libraries that the table names are written, with those of the shared
-objects that they need and that are not in `DENIED`; those of no other.  C asks here only when a
-call would wait (`wait`), and when a call that has no descriptor is to be made by a worker (`job`).
+objects that they need and that are not in `DENIED`; of others those that `untried` allows.  C asks
+here only when a call would wait (`wait`), and when a call that has no descriptor is to be made by a
+worker (`job`).
 
 Cost.  A call that need not wait takes 2 to 100 ns more, one that parks some 8 us.
 
@@ -20,7 +22,6 @@ Scheduler's OS thread, but for `DENIED` and `status`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -31,11 +32,13 @@ from ..contracts.thread import Finalizer, Thread
 from ..io import off_thread
 from ..preemption.tick import Preemption
 from ..wrappers.base import Runtime
+from .objects import Object, Objects
 
-__all__ = ["DENIED", "Hooks"]
+__all__ = ["DENIED", "SYNCHRONISES", "Hooks", "denied"]
 
 _LATE, _READY, _INTERRUPTED, _NOT_HERE = 0, 1, 2, 3
-_WAITS, _SYNCHRONISES = 1, 2
+_WAITS, SYNCHRONISES = 1, 2
+"""Which calls are taken over, as core/libc_calls.h has it."""
 
 _SYNCHRONISING = ("libtcl",)
 """Whose waits on conditions may park too: nothing of theirs lies on a waiter's stack."""
@@ -54,9 +57,7 @@ DENIED: dict[str, str] = {
     "cygrpc": "its identities are by OS thread, and its threads write to the waiter's stack",
 }
 """Beginnings of names of shared objects that are never taken over, and why."""
-
-Object = tuple[str, int, str, list[str]]
-"""Path, address, own name, and the names of those that it needs."""
+_DENIED = tuple(DENIED)
 
 
 class Hooks:
@@ -75,9 +76,21 @@ class Hooks:
             self.why_not = f"no compiled core: {core}"
         elif not hasattr(core, "libc_begin"):
             self.why_not = "not on this system"
+        self._objects = None if self.why_not is not None else Objects(core)
         self._begun = False
-        self._taken: dict[int, set[str]] = {}
-        """By address of a shared object: the functions whose calls are taken over."""
+        self._taken: dict[tuple[str, int], set[str]] = {}
+        """By path and address of a shared object: the functions whose calls are taken over."""
+
+    def objects(self) -> Objects:
+        """What is loaded now.  Only where calls can be taken over."""
+        objects = self._objects
+        assert objects is not None
+        objects.update()
+        return objects
+
+    def traits(self, each: Object) -> int:
+        """What the imports of an object tell of it, as bits; see core/libc_objects.c."""
+        return int(self._core.libc_traits(each.address))
 
     def take(self, path: str) -> dict[str, list[str]]:
         """Take over the calls of the extension module at `path`, and of what it needs.
@@ -86,32 +99,28 @@ class Hooks:
         """
         if self.why_not is not None:
             return {}
-        objects: list[Object] = self._core.libc_objects()
-        by_name = {name: each for each in objects for name in _names(each)}
-        to_do = [each for each in objects if each[0] == path]
-        if not to_do:  # the loader may know it by another name
-            name, real = os.path.basename(path), os.path.realpath(path)
-            alike = [each for each in objects if os.path.basename(each[0]) == name]
-            to_do = [each for each in alike if os.path.realpath(each[0]) == real]
+        objects = self.objects()
+        root = objects.at(path)
+        if root is None:
+            return {}
         taken: dict[str, list[str]] = {}
-        seen = set()
-        while to_do:
-            each = to_do.pop()
-            name = os.path.basename(each[0])
-            if each[1] in seen or denied(name) is not None:
-                continue
-            seen.add(each[1])
-            if functions := self._take(each[1], name):
-                taken[name] = sorted(functions)
-            to_do += [by_name[other] for other in each[3] if other in by_name]
+        for each in objects.with_needed(root, lambda each: denied(each.name) is None):
+            synchronises = SYNCHRONISES if each.name.startswith(_SYNCHRONISING) else 0
+            if functions := self._take(each, _WAITS | synchronises):
+                taken[each.name] = sorted(functions)
         return taken
 
-    def _take(self, address: int, name: str) -> set[str]:
+    def take_one(self, each: Object, which: int) -> list[str]:
+        """Take over those calls of an object of which `which` is; nothing if that has been done."""
+        if (each.path, each.address) in self._taken:
+            return []
+        return sorted(self._take(each, which))
+
+    def _take(self, each: Object, which: int) -> set[str]:
         if not self._begun:
             self._begin()
-        which = _WAITS | (_SYNCHRONISES if name.startswith(_SYNCHRONISING) else 0)
-        functions = self._taken.setdefault(address, set())
-        functions |= self._core.libc_hook(address, which)
+        functions = self._taken.setdefault((each.path, each.address), set())
+        functions |= self._core.libc_hook(each.address, which)
         return functions
 
     def _begin(self) -> None:
@@ -181,9 +190,6 @@ def denied(name: str) -> str | None:
     """Why the shared object of this name is never taken over; None if it may be.  Any OS thread."""
     if not name:
         return "it is the program itself"
+    if not name.startswith(_DENIED):
+        return None
     return next((why for start, why in DENIED.items() if name.startswith(start)), None)
-
-
-def _names(each: Object) -> tuple[str, ...]:
-    """By which names others may need it."""
-    return tuple(name for name in (each[2], os.path.basename(each[0])) if name)

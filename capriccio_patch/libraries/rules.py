@@ -1,14 +1,16 @@
-"""Doing for each library what its row of the `table` says, when it is imported.
+"""Doing for each library what its row of the `table` says, when it is imported; of other extension
+modules from outside the standard library, what `untried` allows.
 
 1. Nothing is imported for a library before the program imports it; until then a name in the table
    of import hooks is all there is.
 2. A patch that is applied late serves what is imported already; its undo puts everything back.
 3. ``only`` and ``exclude`` know the libraries by name, and calls by theirs.  CAPRICCIO_NATIVE is
-   ``off``, or names: with a ``-`` before it that of a library to be left alone, without that of an
-   extension module whose calls of libc are to be taken over.
+   ``off``, or names: with a ``-`` before it that of a library, module or package to be left alone,
+   without that of an extension module whose calls of libc are to be taken over whatever it imports;
+   ``table`` leaves alone what is in no row.
 4. A failure is never raised into the program's import: it is in `status`.
 
-Main OS thread, but for `status`.
+Main OS thread, but for `status` and `executed`.
 """
 
 from __future__ import annotations
@@ -20,14 +22,18 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from ..cpython import libraries as named
+from ..cpython import originals
+from ..cpython.modules import is_standard
 from ..errors import ConfigError
 from ..wrappers.base import Offloader, Patch, Runtime
 from .hooks import Hooks, denied
 from .table import TABLE, Calls, Library
+from .untried import Untried, written_in
 
 __all__ = ["Libraries", "known"]
 
-OFF = "off"
+OFF, ONLY_TABLE = "off", "table"
 
 TakeOver = Callable[[str, Offloader], object]
 """Has what a dotted name leads to called as an offloader says; ConfigError if there is none."""
@@ -74,11 +80,24 @@ class Libraries:
         self._hooked: dict[str, dict[str, list[str]]] = {}
         """By library, and by shared object: the functions of libc."""
         self._why_not: dict[str, str] = {}
+        self._untried = Untried(hooks)
+        self._leaves_untried = bool(hooks.why_not) or ONLY_TABLE in native
+        self._served_by_table = {name for library in self._table for name in library.modules()}
+        self._put_off: list[Any] = []
+        """Extension modules that other OS threads have imported."""
 
-    def begin(self, when_imported: Callable[[Callable[[Any], None], str], None]) -> None:
-        """Serve what is imported, and wait for the import of the rest."""
+    def begin(
+        self,
+        when_imported: Callable[[Callable[[Any], None], str], None],
+        when_executed: list[Callable[[Any], None]],
+    ) -> None:
+        """Serve what is imported, and wait for the import of the rest.
+
+        `when_executed` are called with each module that has been executed.
+        """
         if self._off:
             return
+        when_executed.append(self.executed)
         _in_force[:] = [self]
         for library in self._table:
             for name in library.modules():
@@ -87,6 +106,37 @@ class Libraries:
                     when_imported(_imported, name)  # at once, if it is imported
                 elif (module := sys.modules.get(name)) is not None:
                     self.imported(module)
+        for module in list(sys.modules.values()):
+            self.executed(module)
+
+    def executed(self, module: Any) -> None:
+        """A module has been executed: if it is an extension module that nobody has tried, take over
+        what may be.  Any OS thread."""
+        if not _in_force or self._leaves_untried or not _is_extension(module):
+            return
+        self._put_off.append(module)
+        if originals.get_ident() != self._runtime.kernel.os_ident:
+            return  # with the next one here
+        while self._put_off:
+            module = self._put_off.pop()
+            try:
+                self._try(module.__name__, module.__file__)
+            except Exception as error:  # the program's import goes on without us
+                self._why_not[module.__name__] = f"{type(error).__name__}: {error}"
+
+    def _try(self, name: str, path: str) -> None:
+        if name in self._served_by_table or denied(os.path.basename(path)) is not None:
+            return
+        packages = [name[:at] for at, char in enumerate(f"{name}.") if char == "."]
+        if not self._left_out.isdisjoint(packages):
+            self._why_not[name] = "CAPRICCIO_NATIVE leaves it out"
+        elif self._wants(Patch(name, name, "", None)):
+            taken, why = self._untried.take(path)
+            if taken:
+                self._hooked[name] = taken
+            if why is not None:
+                self._why_not[name] = why
+                named.note(path, partial(_why_it_waits, path, why))
 
     def end(self) -> None:
         """The patch is undone."""
@@ -162,7 +212,9 @@ class Libraries:
         for name, taken in self._hooked.items():
             functions = sorted({each for names in taken.values() for each in names})
             told[name] = f"{', '.join(taken)} park in {', '.join(functions)}"
-        return told | self._why_not
+        for name, why in self._why_not.items():
+            told[name] = f"{told[name]}; left alone: {why}" if name in self._hooked else why
+        return told
 
 
 def _added(native: Iterable[str]) -> Iterable[Library]:
@@ -170,10 +222,25 @@ def _added(native: Iterable[str]) -> Iterable[Library]:
     return [
         Library(name, hooked=(name,))
         for name in native
-        if not name.startswith("-") and name != OFF and name not in known
+        if not name.startswith("-") and name not in (OFF, ONLY_TABLE) and name not in known
     ]
 
 
 def _imported(module: Any) -> None:
     for libraries in _in_force:
         libraries.imported(module)
+
+
+def _is_extension(module: Any) -> bool:
+    """Whether it is an extension module from outside the standard library.  Calls nothing of it."""
+    namespace = getattr(module, "__dict__", None)
+    if type(namespace) is not dict:
+        return False
+    path = namespace.get("__file__")
+    return type(path) is str and path.endswith(".so") and not is_standard(namespace)
+
+
+def _why_it_waits(path: str, why: str) -> str:
+    """What the report of a blocked call says of a module that is left alone."""
+    language = written_in(path)
+    return f"{why}; it is written in {language}" if language else why

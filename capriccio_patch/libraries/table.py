@@ -276,5 +276,7 @@ TABLE: tuple[Library, ...] = (
     ),
     Library("tkinter", hooked=("_tkinter",)),
     Library("uvloop", hooked=("uvloop.loop",)),
+    Library("gevent", hooked=("gevent.libev.corecext", "gevent.libuv._corecffi")),
+    Library("bjoern", hooked=("_bjoern",)),
     Library("fastrlock", hooked=("fastrlock.rlock",)),
 )

@@ -83,6 +83,8 @@ class Application:
         """By name: the modules whose rows have been applied."""
         self._rows: list[Patch] = []
         self._again: RowsAgain = _none
+        self.also_executed: list[Callable[[Any], None]] = []
+        """What else is called with each module that has been executed."""
         self.undo: list[Callable[[], None]] = []
         self.how: dict[str, str] = {}
         """By name of a row: the way in which it was applied."""
@@ -178,6 +180,8 @@ class Application:
 
     def executed(self, module: Any) -> list[Patch]:
         """Take over a C module made in addition to one that is taken over; returns its rows."""
+        for each in self.also_executed:
+            each(module)
         name = vars(module).get("__name__")
         served = self._served.get(name) if type(name) is str else None
         if served is None or not _is_of_c(module) or any(each is module for each in served):

@@ -6,14 +6,18 @@ import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from glob import glob
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+INCLUDE = Path(sysconfig.get_path("include"))
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
@@ -28,6 +32,32 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     form: str = request.param
     monkeypatch.setenv("CAPRICCIO_CORE", form)
     return form
+
+
+needs_compiler = [
+    pytest.mark.skipif(
+        shutil.which("gcc") is None or not (INCLUDE / "Python.h").exists(), reason="no C compiler"
+    ),
+    pytest.mark.skipif(find_spec("capriccio_patch.core._core") is None, reason="no compiled core"),
+]
+"""For tests with the module of waiting_calls.c."""
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A folder with the module of waiting_calls.c, compiled with the options that are given."""
+
+    @cache
+    def build(*options: str) -> Path:
+        folder = tmp_path_factory.mktemp("built")
+        target = folder / f"waiting_calls{sysconfig.get_config_var('EXT_SUFFIX')}"
+        flags = ["-O1", "-fPIC", "-shared", f"-I{INCLUDE}", f"-I{INCLUDE.parent}"]
+        source = Path(__file__).parent / "waiting_calls.c"
+        command = ["gcc", *flags, *options, str(source), "-o", str(target)]
+        subprocess.run(command, check=True)
+        return folder
+
+    return build
 
 
 def _programs() -> Path | None:

@@ -5,31 +5,20 @@ A wait that did not park would be a dead end: what it waits for is done by anoth
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import subprocess
-import sysconfig
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from capriccio_patch.libraries.hooks import DENIED, denied
+from tests.libraries.conftest import needs_compiler
 
-SOURCE = Path(__file__).parent / "waiting_calls.c"
-HEADER = Path(sysconfig.get_path("include")) / "Python.h"
 BOUND = {
-    "lazily": ["-Wl,-z,lazy"],
-    "at once, read-only": ["-Wl,-z,now,-z,relro"],
-    "without stubs": ["-fno-plt", "-Wl,-z,now,-z,relro"],
+    "lazily": ("-Wl,-z,lazy",),
+    "at once, read-only": ("-Wl,-z,now,-z,relro",),
+    "without stubs": ("-fno-plt", "-Wl,-z,now,-z,relro"),
 }
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("gcc") is None or not HEADER.exists(), reason="no C compiler"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("capriccio_patch.core._core") is None, reason="no compiled core"
-    ),
-]
+pytestmark = needs_compiler
 
 HEAD = """
 import os, socket, sys, threading, time
@@ -59,27 +48,15 @@ def waits(name, a, b, act):
 """
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: Any) -> dict[str, Path]:
-    """The folders with the extension module, its calls bound in each of the ways there are."""
-    include = Path(sysconfig.get_path("include"))
-    flags = ["-O1", "-fPIC", "-shared", f"-I{include}", f"-I{include.parent}"]
-    folders = {}
-    for way, options in BOUND.items():
-        folders[way] = tmp_path_factory.mktemp("built")
-        target = folders[way] / f"waiting_calls{sysconfig.get_config_var('EXT_SUFFIX')}"
-        subprocess.run(["gcc", *flags, *options, str(SOURCE), "-o", str(target)], check=True)
-    return folders
-
-
-@pytest.fixture
-def run(run_script: Any, built: dict[str, Path], environ: dict[str, str]) -> Any:
-    """Runs a program that has the module, and `HEAD`."""
+@pytest.fixture(params=["named", "untried"])
+def run(request: Any, run_script: Any, built: Any, environ: dict[str, str]) -> Any:
+    """Runs a program that has the module, and `HEAD`; with the module named, and without."""
 
     def run(code: str, way: str = "lazily", **named: Any) -> Any:
-        path = f"{built[way]}:{environ['PYTHONPATH']}"
-        env = {"CAPRICCIO_NATIVE": "waiting_calls", "PYTHONPATH": path}
-        env["CAPRICCIO_CORE"] = "compiled"
+        path = f"{built(*BOUND[way])}:{environ['PYTHONPATH']}"
+        env = {"PYTHONPATH": path, "CAPRICCIO_CORE": "compiled"}
+        if request.param == "named":
+            env["CAPRICCIO_NATIVE"] = "waiting_calls"
         return run_script(HEAD + code, env=env, timeout=30, **named)
 
     return run

@@ -1,4 +1,5 @@
-/* An extension module that makes the calls of libc that may wait, for test_hooks.py. */
+/* An extension module that makes the calls of libc that may wait, for test_hooks.py; with one of
+ * WITH_THREADS, ... it has something for which test_untried.py expects it to be treated otherwise. */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -20,9 +21,27 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef WITH_THREADS
+void *const makes_threads = (void *)pthread_create;
+#endif
+#ifdef WITH_CONDITIONS
+void *const waits_for_threads = (void *)pthread_cond_wait;
+#endif
+#ifdef WITH_FUTEXES
+void *const makes_system_calls = (void *)syscall;
+#endif
+#ifdef WITH_SEMAPHORES
+#include <semaphore.h>
+void *const waits_for_semaphores = (void *)sem_wait;
+#endif
+#ifdef WITH_STATE
+_Thread_local int of_the_thread = 1;
+#endif
+
 static char data[1 << 22];
 static pthread_mutex_t plain = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_rwlock_t shared = PTHREAD_RWLOCK_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_fd;
 
@@ -104,6 +123,16 @@ static long make(const char *name, long a, long b)
         pthread_mutex_lock(b ? &recursive : &plain);
         long n = read((int)a, data, 1);
         pthread_mutex_unlock(b ? &recursive : &plain);
+        return n;
+    }
+    if (!strcmp(name, "write_lock")) return pthread_rwlock_wrlock(&shared);
+    if (!strcmp(name, "read_lock")) return pthread_rwlock_rdlock(&shared);
+    if (!strcmp(name, "unlock_shared")) return pthread_rwlock_unlock(&shared);
+    if (!strcmp(name, "read_shared")) { /* a wait with a lock for readers and writers held */
+        if (b) pthread_rwlock_wrlock(&shared);
+        else pthread_rwlock_rdlock(&shared);
+        long n = read((int)a, data, 1);
+        pthread_rwlock_unlock(&shared);
         return n;
     }
     if (!strcmp(name, "once")) {
