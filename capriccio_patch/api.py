@@ -34,13 +34,14 @@ from .kernel import lifecycle
 from .libraries.hooks import Hooks
 from .libraries.rules import Libraries, known
 from .patching import threads
-from .patching.apply import Application, found_at, no_collections, when_imported
+from .patching.apply import Application, found_at, no_collections
 from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
 from .patching.offload import Offload
 from .patching.others import warn_of_others
 from .patching.outcome import Outcome
 from .patching.policy import blocked_for, create_policy, slice_for
+from .patching.post_import import when_imported
 from .patching.refusals import with_refusals
 from .patching.select import Selection
 from .preemption.watchdog import Watchdog

@@ -24,6 +24,7 @@ import ctypes
 import gc
 import weakref
 from collections.abc import Callable, Iterable
+from itertools import compress
 from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
 from typing import Any
 
@@ -258,10 +259,10 @@ class _Mutable:
         _type_modified(self._cls)
 
 
-def set_attribute(cls: type, name: str, value: Any, setter: Callable[..., None] = setattr) -> None:
-    """Set an attribute of a class, C types included.  `setter` does the setting."""
+def set_attribute(cls: type, name: str, value: Any) -> None:
+    """Set an attribute of a class, C types included."""
     with _Mutable(cls):
-        setter(cls, name, value)
+        setattr(cls, name, value)
 
 
 def del_attribute(cls: type, name: str) -> None:
@@ -272,20 +273,25 @@ def del_attribute(cls: type, name: str) -> None:
 
 def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
     """What exists of `classes`: their instances, and bound C methods of such that somebody stored
-    (``self.acquire = lock.acquire``).
+    (``self.acquire = lock.acquire``); what functions of a module are bound to is not looked at.
 
-    A scan of the collector's objects: milliseconds.  What ``gc.freeze`` has moved away is not seen.
+    A scan of the collector's objects, class by class: a millisecond.  What ``gc.freeze`` has moved
+    away is not seen.
     """
     kinds = tuple(classes)
+    owners = tuple(kind for kind in kinds if kind is not ModuleType)
+    candidates = gc.get_objects()
+    # Each step for all of them at once, so that none takes an instruction for each.
+    existing = {*map(type, candidates)}
+    wanted = {kind for kind in existing if issubclass(kind, (*kinds, BuiltinMethodType))}
     found = []
     methods = []
-    for candidate in gc.get_objects():
-        kind = type(candidate)
-        if issubclass(kind, BuiltinMethodType):
-            if issubclass(type(candidate.__self__), kinds):
-                methods.append(candidate)
-        elif issubclass(kind, kinds):
-            found.append(candidate)
+    for each in compress(candidates, map(wanted.__contains__, map(type, candidates))):
+        if issubclass(type(each), BuiltinMethodType):
+            if issubclass(type(each.__self__), owners):
+                methods.append(each)
+        else:
+            found.append(each)
     return found, methods
 
 

@@ -7,9 +7,7 @@ A row names one thing (`wrappers.base.Patch`).  How it is taken over follows fro
   that somebody stored are redirected one by one;
 * of anything else, the attribute of the module is replaced.
 
-wrapt resolves the targets and does the setting.  Its import takes most of the time of a start,
-because it imports asyncio and importlib.metadata for features that are not used here: those two are
-put off until wrapt wants them.
+A target is found without binding: what a class has in its dictionary is what is put back there.
 """
 
 from __future__ import annotations
@@ -33,38 +31,7 @@ __all__ = [
     "found_at",
     "import_targets",
     "no_collections",
-    "when_imported",
 ]
-
-
-class _Deferred(ModuleType):
-    """Stands for a module that is imported at its first use."""
-
-    def __getattr__(self, name: str) -> Any:
-        from importlib import import_module
-
-        return getattr(import_module(self.__name__), name)
-
-
-@contextmanager
-def _deferred(*names: str) -> Iterator[None]:
-    """``import name`` binds a module that is loaded later, unless it is loaded already."""
-    absent = [name for name in names if name not in sys.modules]
-    for name in absent:
-        sys.modules[name] = _Deferred(name)
-    try:
-        yield
-    finally:
-        for name in absent:
-            if isinstance(sys.modules.get(name), _Deferred):
-                del sys.modules[name]
-
-
-with _deferred("asyncio", "importlib.metadata"):
-    import wrapt
-
-when_imported: Callable[[Callable[[Any], None], str], None] = wrapt.register_post_import_hook
-"""Have a call made with a module when that is imported."""
 
 
 RowsAgain = Callable[[list[Patch], Any], list[Patch]]
@@ -157,8 +124,8 @@ class Application:
             self.originals[id(found)] = real
             self.how[row.name] = "in place"
         else:
-            wrapt.apply_patch(parent, attribute, row.replacement)
-            self.undo.append(lambda: wrapt.apply_patch(parent, attribute, found))
+            setattr(parent, attribute, row.replacement)
+            self.undo.append(lambda: setattr(parent, attribute, found))
             self.originals[id(row.replacement)] = found
             self.how[row.name] = "attribute"
 
@@ -168,11 +135,9 @@ class Application:
         in_c = type(replacement) is MethodDescriptorType  # which has all of it
         if callable(replacement) and hasattr(replacement, "__name__") and not in_c:
             name_as(replacement, cls, attribute, found)
-        interpose.set_attribute(cls, attribute, replacement, wrapt.apply_patch)
+        interpose.set_attribute(cls, attribute, replacement)
         if own:
-            self.undo.append(
-                lambda: interpose.set_attribute(cls, attribute, found, wrapt.apply_patch)
-            )
+            self.undo.append(lambda: interpose.set_attribute(cls, attribute, found))
         else:
             self.undo.append(lambda: interpose.del_attribute(cls, attribute))
         self.originals[id(replacement)] = found
@@ -245,12 +210,13 @@ def import_targets(rows: list[Patch]) -> None:
 
 
 def find(row: Patch) -> tuple[Any, str, Any]:
-    """Where a row's target is found: its parent, the attribute's name, and what is there now."""
-    if row.owner is None:
-        target = wrapt.resolve_path(row.module, row.path)
-    else:
-        target = wrapt.resolve_path(row.owner, row.path.rpartition(".")[2])
-    return target
+    """Where a row's target is found: its parent, the attribute's name, and what is there now.
+
+    AttributeError when there is no such thing, ModuleNotFoundError without its module.
+    """
+    if row.owner is not None:
+        return _resolved(row.owner, row.path.rpartition(".")[2])
+    return _resolved(sys.modules.get(row.module) or import_module(row.module), row.path)
 
 
 def found_at(name: str) -> Any:
@@ -259,13 +225,28 @@ def found_at(name: str) -> Any:
     AttributeError or ModuleNotFoundError when there is no such thing.
     """
     module, path = _split(name)
-    return wrapt.resolve_path(module, path)[2]
+    return _resolved(import_module(module), path)[2]
+
+
+def _resolved(target: Any, path: str) -> tuple[Any, str, Any]:
+    """The parent, the name and the value of the attribute at `path`, which starts at `target`."""
+    found = target
+    for attribute in path.split("."):
+        parent = found
+        found = _attribute(parent, attribute)
+    return parent, attribute, found
+
+
+def _attribute(parent: Any, name: str) -> Any:
+    if isinstance(parent, type):
+        for cls in parent.__mro__:
+            if name in cls.__dict__:
+                return cls.__dict__[name]
+    return getattr(parent, name)
 
 
 def _split(name: str) -> tuple[str, str]:
     """The longest importable prefix of a dotted name, and the rest."""
-    from importlib import import_module
-
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:end])

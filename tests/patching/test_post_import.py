@@ -1,0 +1,59 @@
+"""Post-import hooks by wrapt, of which only a part is imported."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import RunScript
+
+_OURS = "import capriccio_patch; capriccio_patch.patch_all()"
+_PROGRAM_S = "import wrapt; wrapt.register_post_import_hook(seen.append, 'queue')"
+
+
+def test_a_start_imports_nothing_that_the_rest_of_wrapt_needs(run_script: RunScript) -> None:
+    run_script(
+        """
+        import sys
+        import capriccio_patch
+        from capriccio_patch.cpython import modules
+        capriccio_patch.patch_all()
+        imported = {*sys.modules, *modules._aside}
+        assert not imported & {"wrapt", "asyncio", "inspect", "ast", "dis", "importlib.metadata"}
+        """
+    )
+
+
+@pytest.mark.parametrize("first, then", [(_OURS, _PROGRAM_S), (_PROGRAM_S, _OURS)])
+def test_the_program_s_hooks_and_ours_see_the_same_import(
+    run_script: RunScript, first: str, then: str
+) -> None:
+    run_script(
+        f"""
+        import sys
+        seen = []
+        {first}
+        {then}
+        assert "queue" not in sys.modules and not seen
+        import queue
+        assert seen == [queue]
+        assert type(queue.__loader__) is type(queue.__spec__.loader)
+        assert "queue.Queue.put" in capriccio_patch.status()["how"]
+        """
+    )
+
+
+def test_the_program_s_wrapt_is_whole(run_script: RunScript) -> None:
+    run_script(
+        """
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        import wrapt
+        assert wrapt.ObjectProxy.__module__.startswith("wrapt")
+
+        @wrapt.decorator
+        def twice(wrapped, instance, args, kwargs):
+            return 2 * wrapped(*args, **kwargs)
+
+        assert twice(lambda: 21)() == 42
+        """
+    )
