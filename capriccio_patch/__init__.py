@@ -4,9 +4,10 @@
 before it as well; the calling thread parks, and the others go on.
 """
 
+from .cpython.collector import NoCollections
 from .cpython.modules import Importing
 
-with Importing():
+with NoCollections(), Importing():
     from .cpython import names  # noqa: F401  # an interpreter that lacks some is refused first
 
     # isort: split

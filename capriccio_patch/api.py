@@ -17,6 +17,7 @@ from .config import Settings
 from .contracts.scheduler import Abilities
 from .core.binding import Core
 from .cpython import checks, interpose, originals, standstill
+from .cpython.collector import NoCollections
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
@@ -34,7 +35,7 @@ from .kernel import lifecycle
 from .libraries.hooks import Hooks
 from .libraries.rules import Libraries, known
 from .patching import threads
-from .patching.apply import Application, found_at, no_collections
+from .patching.apply import Application, found_at
 from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
 from .patching.offload import Offload
@@ -186,7 +187,7 @@ def patch_all(
     if (refusal := checks.unsafe_now() or checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
-        with Importing(), no_collections():
+        with NoCollections(), Importing():
             _applied = applied = _Applied(settings)
     except SystemError as error:
         raise PatchError(f"this Python can't be patched: {error}") from error

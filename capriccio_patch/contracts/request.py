@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Any, Protocol
 
 from ..cpython import originals
+from .choice import Choice
 from .thread import Thread
 
 __all__ = ["Call", "Completions", "Operation", "Request"]
@@ -41,7 +41,7 @@ class Loan(Protocol):
         """The call is over.  The lender."""
 
 
-class Operation(Enum):
+class Operation(Choice):
     """What a request asks for."""
 
     READ = "read"

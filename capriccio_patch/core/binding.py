@@ -190,7 +190,7 @@ class Core:
         else:
             return row
         self._made.add(row.name)
-        return row._replace(replacement=made)
+        return row.replaced_by(made)
 
     def _bind_kernel(self) -> None:
         kernel, waits = self._kernel, self._waits

@@ -20,7 +20,7 @@ import builtins
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType, MemberDescriptorType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .modules import standard
 
@@ -44,11 +44,14 @@ _CALLS = frozenset({"CALL", "PRECALL", "CALL_KW"})
 _PLAIN = frozenset({int, str})
 
 
-class _Entry(NamedTuple):
+class _Entry:
     """What a ``with`` block is entered with, or what a method is called of."""
 
-    line: int
-    expression: tuple[Instruction, ...]
+    __slots__ = ("expression", "line")
+
+    def __init__(self, line: int, expression: tuple[Instruction, ...]) -> None:
+        self.line = line
+        self.expression = expression
 
 
 def entered(frame: FrameType) -> Iterator[tuple[Any, int]]:

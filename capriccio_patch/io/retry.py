@@ -13,11 +13,11 @@ Green threads only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from errno import EBADF
 from os import strerror
 from typing import TypeVar
 
+from ..contracts.choice import Choice
 from ..contracts.descriptor import Descriptor
 from .waits import Waits
 
@@ -28,7 +28,7 @@ _CLOSED = strerror(EBADF)
 T = TypeVar("T")
 
 
-class Expired(Enum):
+class Expired(Choice):
     """The deadline of a wait has passed; what that means to the program is the caller's to say.
 
     Not an exception: it would be the context of the one that the caller raises.

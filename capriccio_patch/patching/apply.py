@@ -12,10 +12,8 @@ A target is found without binding: what a class has in its dictionary is what is
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from types import BuiltinFunctionType, MethodDescriptorType, ModuleType
 from typing import Any
@@ -30,7 +28,6 @@ __all__ = [
     "find",
     "found_at",
     "import_targets",
-    "no_collections",
 ]
 
 
@@ -170,11 +167,11 @@ class Application:
         classes = (each.cls for each in self._existing)
         found, methods = interpose.instances((*replaced, *classes, ModuleType))
         again = [row for each in found if type(each) is ModuleType for row in self.executed(each)]
-        for cls, adopt, _ in self._existing:
-            if cls in replaced:
+        for existing in self._existing:
+            if existing.cls in replaced:
                 for each in found:
-                    if isinstance(each, cls):
-                        adopt(each)
+                    if isinstance(each, existing.cls):
+                        existing.adopt(each)
         for method in methods:
             owner = method.__self__
             for cls in type(owner).__mro__:
@@ -185,18 +182,6 @@ class Application:
                     break
         if again:
             self._adopt(again)
-
-
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """What is made is kept: to look through it, and all else, takes a tenth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def import_targets(rows: list[Patch]) -> None:

@@ -52,7 +52,7 @@ def with_checkpoints(kernel: Kernel, rows: list[Patch]) -> list[Patch]:
                     replacement = _checked_anywhere(kernel, checkpoint, replacement)
             elif row.name in names:
                 replacement = _checked(kernel, checkpoint, replacement)
-        checked.append(row._replace(replacement=replacement))
+        checked.append(row.replaced_by(replacement))
     return checked
 
 

@@ -62,8 +62,8 @@ def _asking(row: Patch) -> Patch:
     if not isinstance(stock, _IN_C) or (original is stock and not isinstance(owner, type)):
         return row
     if isinstance(owner, type):
-        return row._replace(replacement=_method(owner, replacement, original))
-    return row._replace(replacement=_function(replacement, original))
+        return row.replaced_by(_method(owner, replacement, original))
+    return row.replaced_by(_function(replacement, original))
 
 
 def _function(replacement: Any, original: Callable[..., Any]) -> Callable[..., Any]:

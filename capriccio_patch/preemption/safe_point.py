@@ -16,10 +16,10 @@ Neither changes nor calls anything of the program's.  Scheduler's OS thread, sig
 from __future__ import annotations
 
 import opcode
-from enum import Enum
 from opcode import opmap
 from types import FrameType
 
+from ..contracts.choice import Choice
 from ..cpython.frames import is_entry, is_interrupter, is_ours
 from ..cpython.modules import is_standard
 
@@ -53,7 +53,7 @@ _ROOM = 32
 """Calls that a switch may need on the stack, with room to spare."""
 
 
-class Point(Enum):
+class Point(Choice):
     """What may be done to the thread that runs a frame, at its present instruction."""
 
     SAFE = "it may be switched away from"

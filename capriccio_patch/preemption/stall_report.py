@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..contracts.thread import Thread
 from ..cpython.expressions import called
@@ -33,15 +33,24 @@ _PLACES = 1000
 """How many places are remembered: a program that makes up code may have any number of them."""
 
 
-class Seen(NamedTuple):
+class Seen:
     """A thread of which it may have to be reported that it lets no other run."""
 
-    thread: Thread
-    is_at_jump: bool
-    stack: list[tuple[str, int, str]]
-    """File, line and function, the innermost first."""
-    library: str = ""
-    """What C code it is in, as far as is known."""
+    __slots__ = ("is_at_jump", "library", "stack", "thread")
+
+    def __init__(
+        self,
+        thread: Thread,
+        is_at_jump: bool,
+        stack: list[tuple[str, int, str]],
+        library: str = "",
+    ) -> None:
+        self.thread = thread
+        self.is_at_jump = is_at_jump
+        self.stack = stack
+        """File, line and function, the innermost first."""
+        self.library = library
+        """What C code it is in, as far as is known."""
 
 
 class Blocked:

@@ -30,12 +30,12 @@ import _signal  # type: ignore[import-not-found]
 import operator
 import sys
 from collections.abc import Callable
-from enum import Enum
 from types import FrameType
 from typing import Any
 
 from greenlet import getcurrent
 
+from ..contracts.choice import Choice
 from ..contracts.thread import Finalizer, Thread
 from ..cpython import frames, originals
 from ..kernel.core import Kernel
@@ -52,7 +52,7 @@ _NEVER_RESTARTED = frozenset({"sleep", "select", "pause", "signal"})
 _TRY_AGAIN = frozenset({"read", "write", "select"})
 
 
-class _Way(Enum):
+class _Way(Choice):
     HERE = "at once, on the stack that was interrupted"
     INTERRUPT = "by an interrupt of the main thread's wait"
     YIELD = "so too, and the thread that runs lets it run"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..cpython import originals
 from ..cpython.modules import standard
@@ -29,45 +29,77 @@ Offloader = Callable[[Any], Callable[..., Any]]
 """Makes of a function one that does the same on a worker's OS thread."""
 
 
-class Runtime(NamedTuple):
+# Plain classes: a NamedTuple takes as long to make as ten of them, and each start makes them anew.
+
+
+class Runtime:
     """The parts of the runtime that every wrapper is made for."""
 
-    kernel: Kernel
-    descriptors: Descriptors
-    workers: Workers
-    disk: Disk
+    __slots__ = ("descriptors", "disk", "kernel", "workers")
+
+    def __init__(
+        self, kernel: Kernel, descriptors: Descriptors, workers: Workers, disk: Disk
+    ) -> None:
+        self.kernel = kernel
+        self.descriptors = descriptors
+        self.workers = workers
+        self.disk = disk
 
 
-class Existing(NamedTuple):
+class Existing:
     """What is done with objects that exist already: their state moves from C to us and back."""
 
-    cls: type
-    adopt: Callable[[Any], None]
-    """Called with each instance when the rows of the class have been applied."""
-    release: Callable[[Any], None] | None = None
-    """Called with each instance before they are undone."""
+    __slots__ = ("adopt", "cls", "release")
+
+    def __init__(
+        self,
+        cls: type,
+        adopt: Callable[[Any], None],
+        release: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.cls = cls
+        self.adopt = adopt
+        """Called with each instance when the rows of the class have been applied."""
+        self.release = release
+        """Called with each instance before they are undone."""
 
 
-class Patch(NamedTuple):
+class Patch:
     """One thing taken over.
 
     `group` is the public module it belongs to, for ``only`` and ``exclude``.  `path` is where it is
     found: a module, and an attribute of it or of a class in it.
     """
 
-    group: str
-    module: str
-    path: str
-    replacement: Any
-    install: Callable[[], Callable[[], None]] | None = None
-    """What else is to be done once the row is applied; it returns its own undo."""
-    owner: Any = None
-    """The class or module, where `path` tells of one that can't be found by name."""
+    __slots__ = ("group", "install", "module", "name", "owner", "path", "replacement")
 
-    @property
-    def name(self) -> str:
+    def __init__(
+        self,
+        group: str,
+        module: str,
+        path: str,
+        replacement: Any,
+        install: Callable[[], Callable[[], None]] | None = None,
+        owner: Any = None,
+    ) -> None:
+        self.group = group
+        self.module = module
+        self.path = path
+        self.replacement = replacement
+        self.install = install
+        """What else is to be done once the row is applied; it returns its own undo."""
+        self.owner = owner
+        """The class or module, where `path` tells of one that can't be found by name."""
+        self.name = f"{module}.{path}"
         """The dotted name: ``time.sleep``."""
-        return f"{self.module}.{self.path}"
+
+    def replaced_by(self, replacement: Any) -> Patch:
+        """The same row, with another replacement."""
+        return Patch(self.group, self.module, self.path, replacement, self.install, self.owner)
+
+    def owned_by(self, owner: Any) -> Patch:
+        """The same row, found in another class or module."""
+        return Patch(self.group, self.module, self.path, self.replacement, self.install, owner)
 
     def parent(self) -> Any:
         """The class or module that has it as an attribute; None if it is not to be found."""
@@ -82,14 +114,17 @@ class Patch(NamedTuple):
         return found
 
 
-class Late(NamedTuple):
+class Late:
     """The rows of a module that many programs never import: made when it is."""
 
-    group: str
-    module: str
-    """What their targets are found in, directly: ``_ssl``."""
-    patches: Callable[[], list[Patch]]
-    """Makes them; it is called once for each patch, when the module is there."""
+    __slots__ = ("group", "module", "patches")
+
+    def __init__(self, group: str, module: str, patches: Callable[[], list[Patch]]) -> None:
+        self.group = group
+        self.module = module
+        """What their targets are found in, directly: ``_ssl``."""
+        self.patches = patches
+        """Makes them; it is called once for each patch, when the module is there."""
 
     def rows(self, failed: dict[str, str]) -> list[Patch]:
         """`patches`; if they lack a private name, none, and why is noted in `failed`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
 from ..cpython.modules import imported
@@ -46,16 +46,27 @@ from .threads.waiters import Waits
 __all__ = ["Table", "ThreadParts"]
 
 
-class ThreadParts(NamedTuple):
+class ThreadParts:
     """Who waits for what of `threading`'s, and `queue`'s."""
 
-    lock_waits: LockWaits
-    rlock_waits: LockWaits
-    c_released: WeakSet[Any]
-    """The locks that C releases without calling us."""
-    waits: Waits
-    events: Lot
-    simple_queues: SimpleQueues
+    __slots__ = ("c_released", "events", "lock_waits", "rlock_waits", "simple_queues", "waits")
+
+    def __init__(
+        self,
+        lock_waits: LockWaits,
+        rlock_waits: LockWaits,
+        c_released: WeakSet[Any],
+        waits: Waits,
+        events: Lot,
+        simple_queues: SimpleQueues,
+    ) -> None:
+        self.lock_waits = lock_waits
+        self.rlock_waits = rlock_waits
+        self.c_released = c_released
+        """The locks that C releases without calling us."""
+        self.waits = waits
+        self.events = events
+        self.simple_queues = simple_queues
 
 
 TYPE_CHECKING = False
@@ -149,7 +160,7 @@ class Table:
         """The rows for another module of the name of one whose `rows` have been applied."""
         if module.__name__ == "_queue":
             return SimpleQueues(self._runtime, module).rows()
-        return [row._replace(owner=module) for row in rows if "." not in row.path]
+        return [row.owned_by(module) for row in rows if "." not in row.path]
 
     def awaited(self) -> list[Late]:
         """The late rows that wait for the import of their module."""

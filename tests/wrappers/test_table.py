@@ -61,6 +61,6 @@ def test_rows_may_be_applied_in_any_order(run_script: RunScript, seed: str) -> N
 
 def test_what_every_wrapper_gets_is_typed() -> None:
     """What only some need is passed to those."""
-    kinds = inspect.get_annotations(Runtime)
-    assert set(kinds) == {"kernel", "descriptors", "workers", "disk"}
+    kinds = inspect.get_annotations(Runtime.__init__)
+    assert kinds.keys() == {"kernel", "descriptors", "workers", "disk", "return"}
     assert "Any" not in kinds.values()

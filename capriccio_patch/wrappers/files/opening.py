@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
+from ...contracts.choice import Choice
 from ...cpython import originals
 from ...io.name_cache import ABSENT, WAIT, Lookup, parent, stat_mode
 from ..base import Runtime
@@ -24,7 +24,7 @@ __all__ = ["Opening", "Way"]
 _PROMPT_DEVICES = frozenset({1, 5, *range(136, 144)})
 
 
-class Way(Enum):
+class Way(Choice):
     """How what is at a path can be opened."""
 
     NOW = "by `Lookup.open_now` and `empty`; if they can't, `after` knows how else"

@@ -10,7 +10,6 @@ What a fork does to the threads themselves is told by hooks (`Kernel.on_fork`,
 from __future__ import annotations
 
 import posix
-import re
 import sys
 import threading
 import warnings
@@ -28,7 +27,14 @@ _TEXT = (
     "This process (pid={pid}) is multi-threaded, "
     "use of {name}() may lead to deadlocks in the child."
 )
-_IGNORED = re.compile(r"This process \(pid=\d+\) is multi-threaded")
+
+
+class _Ignored:
+    """What a filter has in place of a regular expression, of which it only wants `match`."""
+
+    @staticmethod
+    def match(text: str) -> bool:
+        return text.startswith("This process (pid=") and ") is multi-threaded" in text
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -48,7 +54,7 @@ def _fork(runtime: Runtime, name: str, original: Callable[[], Any]) -> Callable[
     def fork() -> Any:
         before = originals.getpid()
         # A filter of our own, and not `catch_warnings`: the child goes on with the program's.
-        silent = ("ignore", _IGNORED, DeprecationWarning, None, 0)
+        silent = ("ignore", _Ignored, DeprecationWarning, None, 0)
         filters = _filters()
         filters.insert(0, silent)
         _changed()

@@ -26,7 +26,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...contracts.descriptor import READ
 from ...contracts.request import Call
@@ -50,12 +50,20 @@ _ANY = os.P_ALL if _WAITID else 0
 _DESCRIPTOR = getattr(os, "P_PIDFD", -1)
 
 
-class _Change(NamedTuple):
+class _Change:
     """What is waited for, in the words of waitid(2)."""
 
-    kind: int
-    number: int
-    states: int
+    __slots__ = ("kind", "number", "states")
+
+    def __init__(self, kind: int, number: int, states: int) -> None:
+        self.kind = kind
+        self.number = number
+        self.states = states
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """The same for the same change."""
+        return self.kind, self.number, self.states
 
 
 Wait = Callable[[Callable[[], Any], _Change, Callable[[], Any]], Any]
@@ -258,7 +266,7 @@ class _Watches:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self._under_way: dict[_Change, _Watch] = {}
+        self._under_way: dict[tuple[int, int, int], _Watch] = {}
         kernel.on_fork(self._under_way.clear)
 
     def wait(self, change: _Change) -> bool:
@@ -268,18 +276,18 @@ class _Watches:
         """
         if originals.waitid is None:
             return False
-        watch = self._under_way.get(change)
+        watch = self._under_way.get(change.key)
         if watch is None:
             watch = _Watch(self, change)
             os_threads.start(watch.run, ())
-            self._under_way[change] = watch
-        off_thread.park(self.kernel, watch, "child", change)
+            self._under_way[change.key] = watch
+        off_thread.park(self.kernel, watch, "child", change.key)
         return watch.possible
 
     def forget(self, watch: _Watch) -> None:
         """`watch` has ended."""
-        if self._under_way.get(watch.change) is watch:
-            del self._under_way[watch.change]
+        if self._under_way.get(watch.change.key) is watch:
+            del self._under_way[watch.change.key]
 
 
 def _system_patch(runtime: Runtime) -> Patch:
