@@ -4,10 +4,9 @@
 before it as well; the calling thread parks, and the others go on.
 """
 
-from .cpython.collector import NoCollections
 from .cpython.modules import Importing
 
-with NoCollections(), Importing():
+with Importing():
     from .cpython import names  # noqa: F401  # an interpreter that lacks some is refused first
 
     # isort: split

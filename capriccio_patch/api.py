@@ -17,7 +17,6 @@ from .config import Settings
 from .contracts.scheduler import Abilities
 from .core.binding import Core
 from .cpython import checks, interpose, originals, standstill
-from .cpython.collector import NoCollections
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
@@ -60,7 +59,6 @@ __all__ = [
     "status",
     "unpatch_all",
 ]
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,7 +185,7 @@ def patch_all(
     if (refusal := checks.unsafe_now() or checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
-        with NoCollections(), Importing():
+        with Importing():
             _applied = applied = _Applied(settings)
     except SystemError as error:
         raise PatchError(f"this Python can't be patched: {error}") from error

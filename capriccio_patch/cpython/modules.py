@@ -26,6 +26,7 @@ from __future__ import annotations
 import os
 import sys
 
+from .collector import NoCollections
 from .evaluation import texts_compiled
 
 TYPE_CHECKING = False
@@ -151,11 +152,14 @@ def entries_of_option_m() -> int:
 
 
 class Importing:
-    """Within it the runtime imports for itself.  Not for imports of the program's modules."""
+    """Within it the runtime imports for itself, and makes what it keeps.  Not for imports of the
+    program's modules."""
 
-    __slots__ = ("_before", "_first", "_here")
+    __slots__ = ("_before", "_collections", "_first", "_here")
 
     def __enter__(self) -> None:
+        self._collections = NoCollections()
+        self._collections.__enter__()
         # While ``python -m`` looks for its module it has the current directory on the path.
         by_option = sys.argv[:1] == ["-m"]
         self._here = sys.path[: by_option and entries_of_option_m()]
@@ -167,6 +171,7 @@ class Importing:
         if sys.path[: len(self._first)] == self._first:
             sys.path[: len(self._first)] = self._here
         put_aside(sys.modules.keys() - self._before)
+        self._collections.__exit__()
 
 
 def _keep(name: str, module: ModuleType) -> None:
