@@ -23,7 +23,7 @@ def test_a_start_imports_nothing_that_the_rest_of_wrapt_needs(run_script: RunScr
     )
 
 
-@pytest.mark.parametrize("first, then", [(_OURS, _PROGRAM_S), (_PROGRAM_S, _OURS)])
+@pytest.mark.parametrize(("first", "then"), [(_OURS, _PROGRAM_S), (_PROGRAM_S, _OURS)])
 def test_the_program_s_hooks_and_ours_see_the_same_import(
     run_script: RunScript, first: str, then: str
 ) -> None:
@@ -33,7 +33,8 @@ def test_the_program_s_hooks_and_ours_see_the_same_import(
         seen = []
         {first}
         {then}
-        assert "queue" not in sys.modules and not seen
+        assert "queue" not in sys.modules
+        assert not seen
         import queue
         assert seen == [queue]
         assert type(queue.__loader__) is type(queue.__spec__.loader)
