@@ -211,7 +211,28 @@ static PyObject *now(PyObject *module, PyObject *ignored)
     return PyFloat_FromDouble(now_s());
 }
 
+/* swap_thread_handles(one, other): interpose.swap_thread_handles. */
+static PyObject *swap_thread_handles(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+    typedef struct {
+        PyObject_HEAD
+        void *handle;
+    } Handle; /* Modules/_threadmodule.c */
+    (void)module;
+    if (n != 2 || Py_TYPE(args[0]) != Py_TYPE(args[1]) ||
+        Py_TYPE(args[0])->tp_basicsize != (Py_ssize_t)sizeof(Handle)) {
+        PyErr_SetString(PyExc_SystemError, "two handles of threads are needed");
+        return NULL;
+    }
+    Handle *one = (Handle *)args[0], *other = (Handle *)args[1];
+    void *kept = one->handle;
+    one->handle = other->handle;
+    other->handle = kept;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
+    {"swap_thread_handles", FUNCTION swap_thread_handles, METH_FASTCALL, NULL},
     {"method", method, METH_VARARGS, NULL},
     {"builtin", builtin, METH_VARARGS, NULL},
     {"now", now, METH_NOARGS, NULL},

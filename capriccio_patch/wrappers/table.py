@@ -89,7 +89,7 @@ class Table:
         """`executed` is called with each C module that is executed while the patch is in force.
 
         In `failed` is noted, by module, why there are no rows for it.  `core` is the module of C,
-        if that is to keep who owns recursive locks.
+        if that is to keep who owns recursive locks, and to be used otherwise.
         """
         c_released: WeakSet[Any] = WeakSet()
         used = cpu_time.CpuTime(runtime)
@@ -128,7 +128,7 @@ class Table:
             *time.patches(runtime),
             *used.patches(),
             *import_lock.patches(runtime, executed),
-            *start.patches(runtime, c_released),
+            *start.patches(runtime, c_released, core),
             *plain.rows(),
             *recursive.rows(),
             *conditions.patches(waits, recursive.held),

@@ -34,8 +34,11 @@ __all__ = ["patches"]
 _HANDLE = thread_handle_name()
 
 
-def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
-    """The rows of this module; it adds the locks to `c_released` that C code releases."""
+def patches(runtime: Runtime, c_released: WeakSet[Any], core: Any = None) -> list[Patch]:
+    """The rows of this module; it adds the locks to `c_released` that C code releases.
+
+    `core` is the module of C, if that is to be used.
+    """
     kernel = runtime.kernel
     get_ident = originals.get_ident
     original_count = originals.thread_count
@@ -62,7 +65,8 @@ def patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]:
     if hasattr(_thread, "_set_sentinel"):
         rows += _sentinel_patches(runtime, c_released)
     if hasattr(_thread, "_ThreadHandle"):
-        rows += _handle_patches(runtime, stacks.is_room)
+        swap = (interpose if core is None else core).swap_thread_handles
+        rows += _handle_patches(runtime, stacks.is_room, swap)
     if hasattr(_thread, "_get_main_thread_ident"):
         rows.append(_main_ident_patch(runtime))
     if originals.set_os_name is not None:
@@ -233,7 +237,9 @@ def _shutdown_locks_patch() -> Patch:
     return Patch("threading", "threading", "_maintain_shutdown_locks", maintain_shutdown_locks)
 
 
-def _handle_patches(runtime: Runtime, is_room: Callable[[], bool]) -> list[Patch]:
+def _handle_patches(
+    runtime: Runtime, is_room: Callable[[], bool], swap: Callable[[Any, Any], Any]
+) -> list[Patch]:
     kernel = runtime.kernel
     clock = kernel.clock
     Handle = originals.ThreadHandleType
@@ -260,7 +266,7 @@ def _handle_patches(runtime: Runtime, is_room: Callable[[], bool]) -> list[Patch
             raise RuntimeError("thread already started")
         sys.audit("_thread.start_joinable_thread", function, daemon, handle)
         thread = kernel.spawn(function)
-        interpose.swap_thread_handles(handle, make_handle(thread.ident))
+        swap(handle, make_handle(thread.ident))
         if not daemon:
             not_daemon[thread.ident] = handle
 
@@ -314,7 +320,7 @@ def _handle_patches(runtime: Runtime, is_room: Callable[[], bool]) -> list[Patch
         thread = threading._active.get(me.ident)  # type: ignore[attr-defined]
         handle = getattr(me.on_exit, "__self__", None) or getattr(thread, _HANDLE, None)
         if isinstance(handle, Handle) and original_is_done(handle):
-            interpose.swap_thread_handles(handle, make_handle(me.ident))
+            swap(handle, make_handle(me.ident))
         for ident in [ident for ident in not_daemon if ident != me.ident]:
             del not_daemon[ident]
 
