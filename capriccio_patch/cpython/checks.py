@@ -14,6 +14,7 @@ import _thread
 import atexit
 import gc
 import sys
+from _operator import neg
 from collections.abc import Callable
 from types import FrameType, MethodType
 from typing import Any
@@ -89,10 +90,8 @@ def _raise_overflow(*args: Any, **named: Any) -> Any:
 
 @_check("builtins")
 def _builtins() -> str | None:
-    import cmath
-
-    scratch = interpose.clone(cmath.phase)
-    if scratch is cmath.phase or scratch(1) != cmath.phase(1):
+    scratch = interpose.clone(neg)
+    if scratch is neg or scratch(1) != -1:
         return "a builtin could not be cloned"
     redirect = interpose.Redirect(scratch, _raise_overflow)
     try:
@@ -103,7 +102,7 @@ def _builtins() -> str | None:
             return "a redirected builtin passed other arguments"
     finally:
         redirect.undo()
-    return None if scratch(1) == cmath.phase(1) else "a redirected builtin could not be restored"
+    return None if scratch(1) == -1 else "a redirected builtin could not be restored"
 
 
 @_check("methods")

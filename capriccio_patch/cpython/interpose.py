@@ -151,6 +151,10 @@ def _write(fields: _Builtin, ml: int | None, self: int | None, vectorcall: int |
         fields.ml = ml
 
 
+_CallableModule: Any = type("module", (ModuleType,), {"__slots__": ("__call__",)})
+"""What a redirected builtin has as its ``self``: calling it calls what is in its slot."""
+
+
 class Redirect:
     """A C function that calls a Python callable instead, until `undo`."""
 
@@ -162,8 +166,8 @@ class Redirect:
         if isinstance(replacement, BuiltinFunctionType):
             self._call_directly(builtin, replacement, definition)
             return
-        kind = type("module", (ModuleType,), {"__call__": staticmethod(replacement)})
-        self._module: Any = kind(builtin.__module__ or "builtins")
+        self._module = _CallableModule(builtin.__module__ or "builtins")
+        self._module.__call__ = replacement
         self.builtin = builtin
         self._saved = (fields.ml, fields.self, fields.vectorcall)
         retain(id(self._module))

@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = ["Object", "Objects"]
 
 
-class Object(NamedTuple):
+class Object:
     """One shared object."""
 
-    path: str
-    address: int
-    own_name: str
-    needed: list[str]
-    """The names of those that it needs."""
+    __slots__ = ("address", "needed", "own_name", "path")
+
+    def __init__(self, path: str, address: int, own_name: str, needed: list[str]) -> None:
+        self.path = path
+        self.address = address
+        self.own_name = own_name
+        self.needed = needed
+        """The names of those that it needs."""
 
     @property
     def name(self) -> str:
