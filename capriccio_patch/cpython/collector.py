@@ -8,7 +8,10 @@ This is imported before the path is put in order, so it imports nothing that a p
 
 from __future__ import annotations
 
-import gc
+try:
+    import gc
+except AttributeError:  # an interpreter that can't import it, which `names` is about to refuse
+    gc = None  # type: ignore[assignment]
 
 __all__ = ["NoCollections"]
 
@@ -23,8 +26,9 @@ class NoCollections:
     __slots__ = ("_was_enabled",)
 
     def __enter__(self) -> None:
-        self._was_enabled = gc.isenabled()
-        gc.disable()
+        self._was_enabled = gc is not None and gc.isenabled()
+        if self._was_enabled:
+            gc.disable()
 
     def __exit__(self, *_: object) -> None:
         if self._was_enabled:
