@@ -9,13 +9,16 @@ in one call, and leaves to its subclasses who calls it and how long a connection
 
 Decision.  Each connection is served by a green thread; while the connection is idle the thread is
 parked on the socket.  A green thread for each listener accepts; the main thread tells the master
-that the worker is alive.  Everything between the head of a request and the end of its response is
-gunicorn's.
+that the worker is alive, and shuts down what was idle for too long: a timer for each wait would
+cost each request more.  Everything between the head of a request and the end of its response is
+gunicorn's, but that a response's head goes out together with the first part of its body, and that
+the head's date is made once a second.
 
 Cost.  An idle connection keeps its green thread: some 10 KiB with what gunicorn has for it.
 
 1. At most ``worker_connections`` connections are open; further ones wait in the listener's queue.
-2. A connection is in `_idle` while it waits for a request: only then is it shut down.
+2. A connection is in `_idle` while it waits for a request: only then is it shut down.  The order
+   there is that in which they are due.
 3. When the worker is told to end nothing more is accepted; requests under way have
    ``graceful_timeout`` seconds, idle connections 2.
 """
@@ -41,11 +44,14 @@ if version_info < (21,):
         "capriccio_patch.integrations.gunicorn: needs gunicorn 21 or newer, found "
         + ".".join(map(str, version_info))
     )
+from gunicorn import util
+from gunicorn.http import wsgi
 from gunicorn.sock import ssl_context
 from gunicorn.workers.base_async import AsyncWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any
 
@@ -57,6 +63,8 @@ _LOOK = 1.0
 """Seconds between two signs of life."""
 _BURST = 64
 """Connections that a lone worker accepts before others have a turn."""
+_JOINED = 64 * 1024
+"""Bytes of a body that are copied, at most, to be sent together with the head."""
 
 
 class Worker(AsyncWorker):  # type: ignore[misc]
@@ -70,7 +78,8 @@ class Worker(AsyncWorker):  # type: ignore[misc]
         """In the master, before the fork."""
         super().__init__(*args, **kwargs)
         self._open: set[_Connection] = set()
-        self._idle: set[socket.socket] = set()
+        self._idle: dict[socket.socket, float] = {}
+        """Since when each waits for a request, by `time.monotonic`."""
         self._context: ssl.SSLContext | None = None
 
     @classmethod
@@ -87,6 +96,8 @@ class Worker(AsyncWorker):  # type: ignore[misc]
         capriccio_patch.patch_all()
         self._room = threading.BoundedSemaphore(self.worker_connections)
         self._ended = threading.Event()
+        wsgi.Response = _response_of(wsgi.Response)
+        util.http_date = _once_a_second(util.http_date)
         super().init_process()
 
     def run(self) -> None:
@@ -100,7 +111,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             ).start()
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            self._ended.wait(_LOOK)
+            self._ended.wait(self._shut_down_idle())
         if self.alive:
             self.alive = False
             self.log.info("Parent changed, shutting down: %s", self)
@@ -160,6 +171,22 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             if not self.alive:
                 self._ended.set()
 
+    def _shut_down_idle(self) -> float:
+        """End connections that were idle for too long; the seconds until this is to be done again.
+
+        A connection may become idle at any time, but is not due before the next look.
+        """
+        keepalive: float = self.cfg.keepalive
+        if not keepalive:
+            return _LOOK
+        now = time.monotonic()
+        for client, since in list(self._idle.items()):
+            if (left := since + keepalive - now) > 0:
+                return min(_LOOK, left)
+            self._idle.pop(client, None)
+            _shut_down(client)
+        return _LOOK
+
     def _finish(self) -> None:
         now = time.monotonic()
         last, close_idle = now + self.cfg.graceful_timeout, now + _IDLE_AT_END
@@ -168,8 +195,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
             self._ended.clear()
             if now >= close_idle:
                 for client in list(self._idle):
-                    with suppress(OSError):
-                        socket.socket.shutdown(client, socket.SHUT_RD)  # TLS stays as it is
+                    _shut_down(client)
             if self._open:
                 due = last if now >= close_idle else min(last, close_idle)
                 self._ended.wait(min(_LOOK, due - now))
@@ -192,15 +218,61 @@ class _Connection(threading.Thread):
 
     def __enter__(self) -> None:
         """A request is waited for."""
-        self.worker._idle.add(self.client)
-        self.client.settimeout(self.worker.cfg.keepalive)
+        self.worker._idle[self.client] = time.monotonic()
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
-        self.worker._idle.discard(self.client)
-        self.client.settimeout(None)
-        return isinstance(error, TimeoutError)
+    ) -> None:
+        self.worker._idle.pop(self.client, None)
+
+
+def _shut_down(client: socket.socket) -> None:
+    """Have who waits for a request there find the end of the connection."""
+    with suppress(OSError):
+        socket.socket.shutdown(client, socket.SHUT_RD)  # TLS stays as it is
+
+
+def _response_of(base: Any) -> Any:
+    """gunicorn's response, which sends its head together with the first part of the body."""
+
+    class Response(base):  # type: ignore[misc]
+        sock: Any
+
+        def write(self, part: bytes) -> None:
+            if self.headers_sent or not part or len(part) > _JOINED:
+                super().write(part)
+                return
+            client, joined = self.sock, _Joined()
+            self.sock = joined
+            try:
+                super().write(part)
+            finally:
+                self.sock = client
+                client.sendall(b"".join(joined.parts))
+
+    return Response
+
+
+def _once_a_second(http_date: Callable[[float], str]) -> Callable[..., str]:
+    """gunicorn's date of a head, which changes each second."""
+    known = (-1, "")
+
+    def date(timestamp: float | None = None) -> str:
+        nonlocal known
+        second = int(time.time() if timestamp is None else timestamp)
+        if known[0] != second:
+            known = (second, http_date(second))
+        return known[1]
+
+    return date
+
+
+class _Joined:
+    """In place of a socket: what was to be sent."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.sendall = self.parts.append

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -255,6 +256,51 @@ def test_a_new_master_is_patched_as_the_old_one_is(serve: Serve) -> None:
     server.until(lambda: server.text().count("Booting worker") == 2)
     server.stop()
     assert server.once().endswith("parent process")
+
+
+@installed
+@pytest.mark.parametrize(
+    ("parts", "sends"),
+    [
+        ([b"one", b"two"], ["head+one", "two"]),
+        ([b"", b"one"], ["head+", "one"]),  # who writes nothing wants the head to go out
+        ([b"x" * 100_000], ["head+", "x" * 100_000]),
+    ],
+    ids=["small", "empty", "large"],
+)
+def test_the_head_goes_out_with_the_first_part(parts: list[bytes], sends: list[str]) -> None:
+    from gunicorn.config import Config
+    from gunicorn.http import wsgi
+
+    from capriccio_patch.integrations.gunicorn import _response_of
+
+    sent: list[bytes] = []
+    request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
+    response = _response_of(wsgi.Response)(request, SimpleNamespace(sendall=sent.append), Config())
+    response.start_response("200 OK", [("Content-Length", str(sum(map(len, parts))))])
+    for part in parts:
+        response.write(part)
+    head = sent[0].partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    sent[0] = sent[0].replace(head + b"\r\n\r\n", b"head+")
+    assert [each.decode() for each in sent] == sends
+
+
+@installed
+def test_the_date_is_made_once_a_second() -> None:
+    from gunicorn import util
+
+    from capriccio_patch.integrations.gunicorn import _once_a_second
+
+    made: list[float] = []
+
+    def http_date(second: float) -> str:
+        made.append(second)
+        return str(util.http_date(second))
+
+    date = _once_a_second(http_date)
+    assert [date(0.2), date(0.9), date(1.1)] == [util.http_date(second) for second in (0, 0, 1)]
+    assert made == [0, 1]
 
 
 @pytest.mark.parametrize(
