@@ -90,6 +90,7 @@ int offset_of(PyObject *cls, const char *name, Py_ssize_t *where)
 
 typedef struct Definition {
     PyMethodDef method;
+    struct wrapperbase slot; /* where the method stands for what a slot of the type does */
     struct Definition *next;
 } Definition;
 static Definition *definitions;
@@ -101,6 +102,26 @@ static char *copied(const char *text)
     return copy == NULL ? NULL : memcpy(copy, text, size);
 }
 
+/* A function that takes arguments as an array, called by a slot's wrapper. */
+static PyObject *call_slot(PyObject *self, PyObject *args, void *wrapped, PyObject *named)
+{
+    _PyCFunctionFastWithKeywords call =
+        (_PyCFunctionFastWithKeywords)(void (*)(void))((PyMethodDef *)wrapped)->ml_meth;
+    Py_ssize_t count = PyTuple_GET_SIZE(args), n_named = named == NULL ? 0 : PyDict_GET_SIZE(named);
+    if (n_named == 0) return call(self, PySequence_Fast_ITEMS(args), count, NULL);
+    PyObject *values = PyDict_Values(named), *keys = PyDict_Keys(named), *all = NULL, *names = NULL;
+    PyObject *result = NULL;
+    if (values != NULL && keys != NULL && (names = PyList_AsTuple(keys)) != NULL &&
+        (all = PySequence_List(args)) != NULL &&
+        PyList_SetSlice(all, count, count, values) == 0)
+        result = call(self, PySequence_Fast_ITEMS(all), count, names);
+    Py_XDECREF(values);
+    Py_XDECREF(keys);
+    Py_XDECREF(names);
+    Py_XDECREF(all);
+    return result;
+}
+
 static PyMethodDef *definition_of(const Stand_in *in, const char *name, const char *text)
 {
     for (Definition *each = definitions; each != NULL; each = each->next)
@@ -110,6 +131,12 @@ static PyMethodDef *definition_of(const Stand_in *in, const char *name, const ch
     Definition *made = PyMem_Malloc(sizeof *made);
     if (made == NULL) return (PyMethodDef *)PyErr_NoMemory();
     made->method = (PyMethodDef){copied(name), in->function, in->flags, copied(text)};
+    made->slot = (struct wrapperbase){
+        .name = made->method.ml_name,
+        .wrapper = (wrapperfunc)(void (*)(void))call_slot,
+        .doc = made->method.ml_doc,
+        .flags = PyWrapperFlag_KEYWORDS,
+    };
     if (made->method.ml_name == NULL || made->method.ml_doc == NULL) {
         PyMem_Free((char *)made->method.ml_name);
         PyMem_Free((char *)made->method.ml_doc);
@@ -152,7 +179,8 @@ static PyObject *with_slow(PyObject *made, const Stand_in *in, PyObject *slow, P
     return made;
 }
 
-/* method(cls, which, slow, stock, name, text): the function `which` as a method `name` of `cls`. */
+/* method(cls, which, slow, stock, name, text): the function `which` as a method `name` of `cls`, of
+ * the type that `stock` has: a slot's wrapper refuses a wrong object in words of its own. */
 static PyObject *method(PyObject *module, PyObject *args)
 {
     (void)module;
@@ -164,7 +192,10 @@ static PyObject *method(PyObject *module, PyObject *args)
     const Stand_in *in = stand_in_of(which);
     PyMethodDef *definition = in == NULL ? NULL : definition_of(in, name, text);
     if (definition == NULL) return NULL;
-    return with_slow(PyDescr_NewMethod(cls, definition), in, slow, stock);
+    if (!Py_IS_TYPE(stock, &PyWrapperDescr_Type))
+        return with_slow(PyDescr_NewMethod(cls, definition), in, slow, stock);
+    struct wrapperbase *slot = &((Definition *)definition)->slot;
+    return with_slow(PyDescr_NewWrapper(cls, slot, definition), in, slow, stock);
 }
 
 /* builtin(which, slow, stock, name, text): the function `which` as a builtin. */

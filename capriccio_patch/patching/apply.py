@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import BuiltinFunctionType, MethodDescriptorType, ModuleType
+from types import BuiltinFunctionType, MethodDescriptorType, ModuleType, WrapperDescriptorType
 from typing import Any
 
 from ..cpython import interpose
@@ -30,6 +30,7 @@ __all__ = [
     "import_targets",
 ]
 
+_METHODS_OF_C = (MethodDescriptorType, WrapperDescriptorType)
 
 RowsAgain = Callable[[list[Patch], Any], list[Patch]]
 
@@ -129,7 +130,7 @@ class Application:
     def _apply_to_class(self, row: Patch, cls: type, attribute: str, found: Any) -> None:
         own = attribute in vars(cls)
         replacement = row.replacement
-        in_c = type(replacement) is MethodDescriptorType  # which has all of it
+        in_c = type(replacement) in _METHODS_OF_C  # which have all of it
         if callable(replacement) and hasattr(replacement, "__name__") and not in_c:
             name_as(replacement, cls, attribute, found)
         interpose.set_attribute(cls, attribute, replacement)

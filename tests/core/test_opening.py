@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import MethodDescriptorType
 
 import pytest
 
@@ -39,7 +38,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_methods_are_of_c() -> None:
     for name in ("__init__", "close"):
-        assert type(vars(io.FileIO)[name]) is MethodDescriptorType
+        stock = capriccio_patch.original(f"_io.FileIO.{name}")
+        assert vars(io.FileIO)[name] is not stock
+        assert type(vars(io.FileIO)[name]) is type(stock)
 
 
 @pytest.mark.parametrize("beside", [0, 1])

@@ -26,7 +26,6 @@ APART = {
     *("sys.__excepthook__", "sys.__unraisablehook__", "_thread._excepthook"),
     "_posixsubprocess.fork_exec",  # the number of its arguments is counted after they are read
     *("posix.posix_spawn", "posix.posix_spawnp", "posix.splice"),
-    "_socket.socket.__init__",  # a method of the core's, where C has a slot: docs/limits.md
 }
 NOT_IN_C = ("threading.", "queue.", "traceback.", "asyncio.", "greenlet.", "_sqlite3.", "_ssl.")
 LIST = """
