@@ -65,7 +65,8 @@ def test_who_it_is(away: None) -> None:
         mine = threading.get_ident(), threading.current_thread(), local.__dict__
         local.number = number
         variable.set(number)
-        decimal.getcontext().prec = 10 + number
+        # Without the GIL threads inherit the context of another one, and so this object of it.
+        decimal.setcontext(decimal.Context(prec=10 + number))
         for _ in range(3):
             assert far(lambda: (threading.get_ident(), threading.current_thread())) == mine[:2]
             assert far(lambda: local.__dict__) is mine[2]
