@@ -146,15 +146,16 @@ class Listener:
 
     def _answer_at(self, connection: Any) -> None:
         connection.settimeout(_PATIENCE)
-        if peer_uid(connection) not in (None, 0, os.getuid()):
-            connection.sendall(b"error: this program is another user's\n")
-            return
         request = b""
         while not request.endswith(b"\n") and len(request) < _LONGEST:
             part = connection.recv(_LONGEST)
             if not part:
                 break
             request += part
+        # Not earlier: what is sent before all is read would be lost when the socket is closed.
+        if peer_uid(connection) not in (None, 0, os.getuid()):
+            connection.sendall(b"error: this program is another user's\n")
+            return
         try:
             text = self._answer(request.decode("utf-8", "replace").strip())
         except Exception as error:

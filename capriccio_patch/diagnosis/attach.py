@@ -46,7 +46,7 @@ def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> Callable[[
         try:
             _service = open_service(kernel, settings.dump, settings.ps, graph)
         except (OSError, RuntimeError, ValueError) as error:
-            raise ConfigError(f"dump and ps can't be had: {error}") from error
+            raise ConfigError(f"dump, ps or graph can't be had: {error}") from error
     _kernel = kernel
 
     def detach() -> None:

@@ -20,13 +20,17 @@ Without PID the patched programs of this user are listed.  A program is asked by
 CPython 3.14 and later, or at the socket that it opens with CAPRICCIO_PS=1 in its environment; that
 one answers while C code blocks its threads, too.
 """
+_SHORTEST, _LONGEST = 0.1, 1e6
 _KINDS = (".svg", ".html", ".dot", ".json")
-_CLEAR = "\x1b[H\x1b[J"
+_HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 def main(args: list[str]) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(args)
+    parser = _parser()
+    options = parser.parse_args(args)
+    if options.pid is None and args:
+        parser.error("PID is missing")
     try:
         if options.pid is None:
             _list()
@@ -42,9 +46,25 @@ def main(args: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read it has seen enough; the interpreter would complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        _close_output()
+    except OSError as error:
+        print(f"capriccio_patch.ps: {error}", file=sys.stderr)
+        _close_output()
+        return 1
     return 0
+
+
+def _close_output() -> None:
+    """Or the interpreter would complain when it flushes."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _period(value: str) -> float:
+    seconds = float(value)
+    if not 0 < seconds < _LONGEST:
+        raise ValueError
+    return seconds
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--stacks", action="store_true", help="stacks, equal ones once")
     how.add_argument("--json", action="store_true", help="everything, for programs")
     how.add_argument(
-        "--watch", nargs="?", const=1.0, type=float, metavar="SECONDS", help="again and again"
+        "--watch", nargs="?", const=1.0, type=_period, metavar="SECONDS", help="again and again"
     )
     how.add_argument("--graph", metavar="FILE", help="draw its blocking graph: .svg, .html, .dot")
     return parser
@@ -107,13 +127,20 @@ def _draw(pid: int, path: str) -> None:
 def _watch(pid: int, seconds: float) -> None:
     """A screen, again and again, until the program ends."""
     is_terminal = sys.stdout.isatty()
+    data = _threads(pid)
     while True:
-        data = _threads(pid)
         columns, lines = shutil.get_terminal_size()
         shown = text.groups(data, lines - 3 if is_terminal else None)
-        screen = "\n".join(
-            line[:columns] if is_terminal else line
-            for line in f"{text.summary(data)}\n\n{shown}".splitlines()
-        )
-        print(_CLEAR + screen if is_terminal else f"{screen}\n", flush=True)
-        time.sleep(max(seconds, 0.1))
+        found = f"{text.summary(data)}\n\n{shown}".splitlines()
+        if is_terminal:
+            # Written over what is there: a screen that is cleared first would flicker.
+            cut = [line[:columns] + _REST_OF_LINE for line in found]
+            print(_HOME + "\n".join(cut) + _REST, flush=True)
+        else:
+            print(*found, "", sep="\n", flush=True)
+        time.sleep(max(seconds, _SHORTEST))
+        try:
+            data = _threads(pid)
+        except Unreachable as error:
+            print(f"\ncapriccio_patch.ps: {error}", file=sys.stderr)
+            return

@@ -24,6 +24,7 @@ from .requests import ANSWERED
 
 __all__ = ["Unreachable", "ask", "programs"]
 
+_NO_PROCESS = 1 << 31
 _PATIENCE = 15.0
 _REMOTE_PATIENCE = 5.0
 _BEFORE_A_SIGNAL = 0.2
@@ -46,6 +47,8 @@ class Unreachable(Exception):
 def ask(pid: int, request: str) -> str:
     """The answer of a process to a request."""
     path = path_of(pid)
+    if not 0 < pid < _NO_PROCESS:
+        raise Unreachable(f"{pid} is not the number of a process")
     try:
         is_there = os.path.lexists(path)
         os.kill(pid, 0)
@@ -54,15 +57,14 @@ def ask(pid: int, request: str) -> str:
     except PermissionError:
         if not is_there:
             raise Unreachable(f"process {pid} is another user's") from None
-    except (OverflowError, OSError) as error:
-        raise Unreachable(f"{pid} is no process: {error}") from None
     if is_there:
         text = _at_socket(path, request)
     elif hasattr(sys, "remote_exec"):
         text = _by_the_interpreter(pid, request)
     else:
         raise Unreachable(
-            f"process {pid} has opened no socket; it does with CAPRICCIO_PS=1 in its environment"
+            f"process {pid} has opened no socket; a patched program does with CAPRICCIO_PS=1 in "
+            "its environment"
         )
     if text.startswith("error: "):
         raise Unreachable(f"process {pid}: {text.removeprefix('error: ').strip()}")
@@ -167,7 +169,8 @@ def _by_command() -> Iterator[int]:
 def _command(pid: int) -> str:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            text = file.read().replace(b"\0", b" ").decode("utf-8", "replace")
+            return " ".join("".join(each if each.isprintable() else " " for each in text).split())
     except OSError:
         return "" if os.path.isdir("/proc/self") else str(pid)
 

@@ -56,15 +56,15 @@ class SignalPipe(Pipe):
     __slots__ = ("signum",)
 
     def __init__(self, signum: int) -> None:
-        """OSError if there is no descriptor, or the signal can't be had."""
+        """OSError if there is no descriptor; ValueError if the signal can't be had."""
         super().__init__()
         self.signum = signum
         try:
             register = standard("faulthandler").register
             register(signum, file=self.writer.fd, all_threads=False, chain=False)
-        except BaseException:
+        except (OSError, RuntimeError, ValueError) as error:
             super().close()
-            raise
+            raise ValueError(f"signal {signum}: {error}") from error
 
     def give_back(self) -> None:
         """Have the signal do what it did before.  Any OS thread."""

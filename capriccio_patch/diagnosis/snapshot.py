@@ -123,9 +123,10 @@ def _kind(record: Thread) -> str:
 
 
 def _group(kernel: Kernel, group: list[Thread], wait: Wait, now: float) -> Data:
-    since = [now - record.since for record in group if record.parked]
+    since = [max(0.0, now - record.since) for record in group if record.parked]
     return _row(kernel, wait, now) | {
         "count": len(group),
+        "is_one_object": all(each.object is group[0].object for each in group),
         "names": [name_of(record.ident) for record in group[:_NAMES]],
         "shortest": round(min(since, default=0.0), 3),
         "longest": round(max(since, default=0.0), 3),

@@ -45,7 +45,7 @@ def groups(data: Data, most: int | None = None) -> str:
 def _table(data: Data, merged: bool, most: int | None) -> str:
     rows = data["groups"] if merged else data["rows"]
     who = "number" if merged else "thread"
-    lines = [(who, "state", "waits for", "held by", "since", "until", "place")]
+    lines = [(who, "state", "since", "place", "waits for", "held by", "until")]
     for row in rows[:most]:
         first = f"{row['count']:,}" if merged else row["name"]
         since = row["longest"] if merged else row["since"]
@@ -53,11 +53,11 @@ def _table(data: Data, merged: bool, most: int | None) -> str:
             (
                 _cut(first),
                 row["state"] + (" (on top)" if row["on_top"] else ""),
+                "" if since is None else seconds(since),
+                _cut(_place(row["place"])),
                 _cut(_awaited(row)),
                 _cut(", ".join(holder[0] for holder in row["holders"])),
-                "" if since is None else seconds(since),
                 "" if row["deadline"] is None else seconds(row["deadline"]),
-                _place(row["place"]),
             )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
@@ -71,7 +71,8 @@ def _awaited(row: Data) -> str:
     if row["end_of"]:
         return f"end of {row['end_of']}"
     what = row["call"] or row["kind"]
-    return f"{what}: {row['object']}" if row["object"] else what
+    others = "" if row.get("is_one_object", True) else " and others"
+    return f"{what}: {row['object']}{others}" if row["object"] else what
 
 
 def stacks(data: Data) -> str:

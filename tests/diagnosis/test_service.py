@@ -206,6 +206,72 @@ def test_who_can_not_be_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "capriccio_patch.ps: " in ask(str(os.getpid()), status=1)
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["0"], "0 is not the number of a process"),
+        (["9" * 30], "is not the number of a process"),
+        (["--tree"], "PID is missing"),
+        (["1", "--watch", "nan"], "invalid _period value"),
+    ],
+)
+def test_what_makes_no_sense(args: list[str], words: str) -> None:
+    status = 1 if args[0].isdigit() and len(args) == 1 else 2
+    assert words in ask(*args, status=status).splitlines()[-1]
+
+
+@pytest.mark.parametrize("end", ["| head -n 1", ">/dev/full"])
+def test_output_that_ends_early(
+    programs: type[Program], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str
+) -> None:
+    program = programs("idle", CAPRICCIO_PS="1")  # type: ignore[call-arg,arg-type]
+    environ = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
+    command = f"{sys.executable} -m capriccio_patch.ps {program.pid} {end}"
+    done = subprocess.run(command, shell=True, env=environ, capture_output=True, text=True)
+    assert (done.stdout + done.stderr).count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs another user")
+def test_another_user_is_told_nothing(run_script: RunScript, tmp_path: Path) -> None:
+    code = """
+        import os, sys
+        import capriccio_patch
+        from capriccio_patch.diagnosis.reaching import Unreachable, ask
+        pid, place = os.getpid(), sys.argv[1]
+        capriccio_patch.patch_all()
+        refused, opened = os.pipe(), os.pipe()
+        if not os.fork():
+            capriccio_patch.unpatch_all()
+            os.setuid(65534)
+            for _ in range(2):
+                try:
+                    print(ask(pid, "threads"), flush=True)
+                except Unreachable as error:
+                    print(error, flush=True)
+                os.write(refused[1], b"!")
+                os.read(opened[0], 1)
+            os._exit(0)
+        os.read(refused[0], 1)
+        for path in (place, f"{place}/capriccio_patch", f"{place}/capriccio_patch/{pid}"):
+            os.chmod(path, 0o777)
+        os.write(opened[1], b"!!")
+        os.wait()
+        """
+    place = tmp_path / "place"
+    place.mkdir(mode=0o700)
+    for folder in tmp_path.parents:
+        if folder.stat().st_mode & 0o005 != 0o005 and len(folder.parts) > 2:
+            folder.chmod(0o755)
+    tmp_path.chmod(0o755)
+    done = run_script(
+        code, str(place), env={"XDG_RUNTIME_DIR": str(place), "CAPRICCIO_PS": "1"}, timeout=30
+    )
+    first, second = done.stdout.splitlines()
+    assert first.endswith("is another user's")
+    assert second.endswith("another user's")
+
+
 def test_what_is_in_the_way_of_the_socket(run_script: RunScript, tmp_path: Path) -> None:
     folder = tmp_path / "capriccio_patch"
     folder.mkdir(mode=0o755)

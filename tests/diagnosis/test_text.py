@@ -58,7 +58,7 @@ def test_the_summary_counts() -> None:
 
 def test_the_table_has_what_one_asks_for() -> None:
     lines = text.table(data(row("a", holders=held_by("b"), deadline=90.0))).splitlines()
-    heads = ["thread", "state", "waits for", "held by", "since", "until", "place"]
+    heads = ["thread", "state", "since", "place", "waits for", "held by", "until"]
     assert re.split(r"  +", lines[0]) == heads
     for each in ("a ", "lock.acquire: Lock at 0x1", " b ", "2.0 s", "1:30", "bank.py:12 transfer"):
         assert each in lines[1]
@@ -70,6 +70,9 @@ def test_groups_come_where_there_are_too_many() -> None:
     assert "number" in text.table(many)
     assert "5,000" in text.table(many)
     assert "1:06:40" in text.table(many)
+    assert "Lock at 0x1 and others" not in text.table(many)
+    many["groups"][0]["is_one_object"] = False
+    assert "Lock at 0x1 and others" in text.table(many)
 
 
 @pytest.mark.parametrize(
