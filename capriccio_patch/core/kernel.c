@@ -478,26 +478,40 @@ static int poll_events(struct epoll_event *found, int most, double timeout)
     return count;
 }
 
+/* The entry of the earliest deadline, as Timers._first finds it, borrowed; NULL with *failed if there
+ * is none, or it raised.  It is the first until anything is called or let go of. */
+static PyObject *first_timer(int *failed)
+{
+    *failed = 0;
+    for (int looked = 0;; looked = 1) {
+        PyObject *heap = SLOT(SLOT(K, k_timers), tm_heap);
+        if (PyList_GET_SIZE(heap) == 0) return NULL;
+        PyObject *entry = PyList_GET_ITEM(heap, 0), *at = PyList_GET_ITEM(entry, 0);
+        PyObject *thread = PyList_GET_ITEM(entry, 2);
+        if (LIKELY(thread != Py_None)) {
+            PyObject *wanted = SLOT(thread, t_deadline);
+            if (LIKELY(PyFloat_CheckExact(wanted) && PyFloat_CheckExact(at))) {
+                if (PyFloat_AS_DOUBLE(wanted) <= PyFloat_AS_DOUBLE(at)) return entry;
+            } else if (looked && wanted != Py_None)
+                return entry; /* Python has compared them */
+        }
+        PyObject *found = PyObject_CallNoArgs(s_next_deadline); /* drops what is stale */
+        if (found == NULL) {
+            *failed = -1;
+            return NULL;
+        }
+        Py_DECREF(found);
+    }
+}
+
 /* The earliest time at which a timer may be due, into *deadline: 1; 0 if there is none. */
 static int next_deadline(double *deadline)
 {
-    PyObject *heap = SLOT(SLOT(K, k_timers), tm_heap);
-    if (PyList_GET_SIZE(heap) == 0) return 0;
-    PyObject *entry = PyList_GET_ITEM(heap, 0), *at = PyList_GET_ITEM(entry, 0);
-    PyObject *thread = PyList_GET_ITEM(entry, 2);
-    if (thread != Py_None && PyFloat_CheckExact(at)) {
-        PyObject *wanted = SLOT(thread, t_deadline);
-        if (PyFloat_CheckExact(wanted) && PyFloat_AS_DOUBLE(wanted) <= PyFloat_AS_DOUBLE(at)) {
-            *deadline = PyFloat_AS_DOUBLE(at);
-            return 1;
-        }
-    }
-    PyObject *found = PyObject_CallNoArgs(s_next_deadline); /* drops what is stale */
-    if (found == NULL) return -1;
-    int is_some = found != Py_None;
-    if (is_some) *deadline = PyFloat_AsDouble(found);
-    Py_DECREF(found);
-    return PyErr_Occurred() != NULL ? -1 : is_some;
+    int failed;
+    PyObject *entry = first_timer(&failed);
+    if (entry == NULL) return failed;
+    *deadline = PyFloat_AsDouble(PyList_GET_ITEM(entry, 0));
+    return *deadline == -1.0 && PyErr_Occurred() != NULL ? -1 : 1;
 }
 
 /* Make the threads runnable whose deadlines have passed, earliest first; not too many at a time. */

@@ -230,6 +230,7 @@ class KernelState:
             elif thread.by_interrupt:
                 thread.timed_out = True
                 thread.by_interrupt = False
+            del thread  # what goes with it goes while no other is in hand
 
     def is_alone(self) -> bool:
         """Whether the current thread was asked to step aside, and nobody else could run.

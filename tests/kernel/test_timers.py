@@ -122,3 +122,22 @@ def test_against_a_plain_model() -> None:
                 for each in due:
                     del model[each]
         assert timers.next_deadline() == min(model.values(), default=None)
+
+
+def test_a_finalizer_lets_the_others_run_in_the_midst_of_a_look() -> None:
+    class Last:
+        def __del__(self) -> None:
+            others.extend(timers.expired(1.0))
+
+    timers = Timers()
+    others: list[Thread] = []
+    first, second, third = Thread(), Thread(), Thread()
+    first.object = Last()
+    for thread, deadline in ((first, 0.5), (second, 1.0), (third, 2.0)):
+        timers.add(thread, deadline)
+    first.deadline = None
+    del first, thread
+    assert timers.next_deadline() == 2.0
+    assert others == [second]
+    assert len(timers) == 1
+    assert expire(timers, 2.0) == [third]
