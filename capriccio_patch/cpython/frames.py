@@ -203,12 +203,38 @@ def unseen(code: CodeType) -> CodeType:
     resume = instructions[::2].index(opmap["RESUME"])  # behind what fetches its free variables
     for place in range(resume, resume + 1 + _RESUME_CACHES):
         instructions[2 * place] = opmap["NOP"]
+    if sys.version_info >= (3, 15):
+        instructions += bytes((opmap["RESUME"], 0)) + bytes(2 * _RESUME_CACHES)
+        made = code.replace(co_code=bytes(instructions))
+        _make_events(made)
+        return made
     return code.replace(co_code=bytes(instructions))
+
+
+def _make_events(code: CodeType) -> None:
+    """Give `code` the record of its events, all off, that others get at their first RESUME.
+
+    From CPython 3.15 an exception that leaves a frame is looked up there whether it is there or
+    not (``get_tools_for_instruction``), once a trace function or a tool wants to know of those.
+    It is refused to code that has no RESUME at all, so that has one behind its end.
+    """
+    monitoring: Any = getattr(sys, "monitoring")  # noqa: B009  # 3.11 has none
+    tools = range(6)
+    in_use = [tool for tool in tools if monitoring.get_tool(tool) is not None]
+    tool = in_use[0] if in_use else tools[-1]
+    if not in_use:
+        monitoring.use_tool_id(tool, PACKAGE)
+    try:
+        monitoring.set_local_events(tool, code, 0)
+    finally:
+        if not in_use:
+            monitoring.free_tool_id(tool)
 
 
 def is_unseen(code: CodeType) -> bool:
     """Whether it was made by `unseen`."""
-    return opmap["RESUME"] not in code.co_code[::2]
+    resume = code.co_code[::2].find(opmap["RESUME"])
+    return resume == -1 or resume == len(code.co_code) // 2 - 1 - _RESUME_CACHES
 
 
 def _code(function: Any) -> CodeType:

@@ -333,6 +333,32 @@ def call_on_os_thread(function: Callable[..., Any], *args: Any) -> None:
     originals.lock_acquire(done)
 
 
+def test_an_exception_that_leaves_a_wrapper_is_traced(run_script: Any) -> None:
+    """Its frames that nobody sees are asked for their events, too."""
+    run_script(
+        """
+import os, sys, capriccio_patch
+capriccio_patch.patch_all()
+events = []
+def trace(frame, event, argument):
+    events.append(event)
+    return trace
+def program():
+    try:
+        os.stat("/does/not/exist")
+    except FileNotFoundError:
+        pass
+for _ in range(3):
+    sys.settrace(trace)
+    program()
+    sys.settrace(None)
+assert events.count("exception") >= 3, events
+if not (3, 12) <= sys.version_info < (3, 15):  # they tell of the leaving of such a frame
+    assert events.count("exception") == events.count("return") == 3, events
+"""
+    )
+
+
 @pytest.mark.skipif(hasattr(sys, "monitoring"), reason="profilers go by another mechanism")
 def test_a_profiler_counts_a_wait_once(untraced: None, patched: None) -> None:
     import cProfile
