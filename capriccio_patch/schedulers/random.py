@@ -11,9 +11,11 @@ calls, not only where a thread has to wait.
 2. When a socket becomes ready or a sleep is over is up to the kernel and the clock; so is the order
    of a set of strings (``PYTHONHASHSEED``).  A program that depends on these repeats itself as far
    as they do.
-3. The watchdog goes by the clock, so it is the last resort here: it preempts a thread only after
+3. A thread that makes call after call where nobody else is known to be runnable steps aside at
+   every `ALONE`th, so that the kernel comes to look at descriptors and timers.
+4. The watchdog goes by the clock, so it is the last resort here: it preempts a thread only after
    `LEAST_SLICE`, which one that waits in a loop without calls needs.
-4. Nobody starves but by chance: among n threads one is passed over k times in a row with a
+5. Nobody starves but by chance: among n threads one is passed over k times in a row with a
    probability of (1 - 1/n)^k.
 """
 
@@ -23,21 +25,23 @@ from collections import deque
 
 from ..contracts.thread import Thread
 
-__all__ = ["CHANCE", "LEAST_SLICE", "RandomScheduler"]
+__all__ = ["ALONE", "CHANCE", "LEAST_SLICE", "RandomScheduler"]
 
 CHANCE = 0.25
 LEAST_SLICE = 1.0
+ALONE = 16
 
 
 class RandomScheduler:
     """A bag of runnable threads."""
 
-    __slots__ = ("_bag", "_draw", "_seed", "_urgent")
+    __slots__ = ("_alone", "_bag", "_draw", "_seed", "_urgent")
 
     checkpoints = None
     least_slice = LEAST_SLICE
 
     def __init__(self) -> None:
+        self._alone = 0
         self._bag: list[Thread] = []
         self._urgent: deque[Thread] = deque()
         self.seed = None
@@ -58,7 +62,10 @@ class RandomScheduler:
 
     def checkpoint(self) -> bool:
         """Whether the thread that is about to make a call steps aside first."""
-        return bool(self._bag) and self._draw() < CHANCE
+        if self._bag:
+            return self._draw() < CHANCE
+        self._alone = (self._alone + 1) % ALONE
+        return self._alone == 0
 
     def push(self, thread: Thread) -> None:
         """Into the bag."""

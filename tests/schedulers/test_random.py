@@ -9,7 +9,7 @@ import pytest
 import capriccio_patch
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.errors import ConfigError
-from capriccio_patch.schedulers.random import LEAST_SLICE, RandomScheduler
+from capriccio_patch.schedulers.random import ALONE, LEAST_SLICE, RandomScheduler
 
 # Two threads may both read the number before one of them writes it.
 RACE = """
@@ -85,6 +85,11 @@ def test_where_there_is_no_choice_no_lots_are_drawn() -> None:
         each.push(Thread())
         each.push(Thread())
     assert [one.checkpoint() for _ in range(50)] == [other.checkpoint() for _ in range(50)]
+
+
+def test_one_that_only_calls_steps_aside_now_and_then_where_nobody_is_known() -> None:
+    alone = scheduler(1)
+    assert [alone.checkpoint() for _ in range(2 * ALONE)].count(True) == 2
 
 
 def run(run_script: Any, tmp_path: Any, code: str, *options: str) -> Any:
