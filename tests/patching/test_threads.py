@@ -106,6 +106,7 @@ def test_from_an_os_thread(patched: None) -> None:
     answers: list[bool] = []
     os_thread(lambda: answers.append(interrupt(victim.thread, Stop)))
     victim.thread.join()
+    wait_for(lambda: answers)
     assert (answers, type(victim.raised)) == ([True], Stop)
 
 
