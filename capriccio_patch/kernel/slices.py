@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from ..contracts.scheduler import Abilities
 from ..contracts.thread import GRANTED, Thread
-from .state import KernelState
+from .state import KernelState, undisturbed
 
 __all__ = ["POLL_INTERVAL", "SLICE_LIMIT", "Slices"]
 
@@ -43,6 +43,7 @@ class Slices:
         "_ended",
         "_granted",
         "_granted_at",
+        "_hand_over",
         "_limit",
         "_state",
         "is_over",
@@ -61,6 +62,7 @@ class Slices:
         """The thread that was handed over last."""
         self._granted_at = 0.0
         self._at_once = 1
+        self._hand_over = undisturbed(self._hand_over_first)
 
     def defer(self, thread: Thread) -> None:
         """`thread`, which runs, lets the others run first; it is about to park."""
@@ -112,9 +114,15 @@ class Slices:
         self._granted_at = state.now
         count = 1 if self._limit == POLL_INTERVAL else min(self._at_once, len(deferred))
         for _ in range(count):
+            self._hand_over()
+
+    def _hand_over_first(self) -> None:
+        """Make the first deferred thread runnable, unless a finalizer has let others do so."""
+        deferred = self._state.deferred
+        if deferred:
             self._granted = thread = deferred.popleft()
             thread.since = GRANTED
-            state.push(thread)
+            self._state.push(thread)
 
     def is_given_to(self, thread: Thread) -> bool:
         """Whether `thread` is the one that was handed over last.  Any OS thread."""

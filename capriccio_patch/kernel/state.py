@@ -30,7 +30,7 @@ from ..cpython import originals
 from .thread_locals import CState
 from .timers import Timers
 
-__all__ = ["TURN", "KernelState", "let_finalizers_come"]
+__all__ = ["TURN", "KernelState", "let_finalizers_come", "undisturbed"]
 
 T = TypeVar("T")
 
@@ -97,9 +97,9 @@ class KernelState:
         """When the last poll ended, in seconds of the clock.  Any OS thread."""
         self.backend = backend
         self.scheduler = self.ready = scheduler
-        self.push = self._plain_push = _undisturbed(scheduler.push)
-        self.push_first = _undisturbed(Abilities(scheduler).push_first)
-        self._pop = _undisturbed(scheduler.pop)
+        self.push = self._plain_push = undisturbed(scheduler.push)
+        self.push_first = undisturbed(Abilities(scheduler).push_first)
+        self._pop = undisturbed(scheduler.pop)
         self.budget = TURN
         """Switches that are left until the next poll.  Any OS thread."""
         self.timers = Timers()
@@ -211,6 +211,8 @@ class KernelState:
     def _drain_inbox(self) -> None:
         inbox = self._inbox
         for _ in range(len(inbox)):
+            if not inbox:
+                return  # a finalizer came, and the others have taken the rest
             call, args = inbox.popleft()
             call(*args)
 
@@ -253,13 +255,13 @@ def _no(fd: int) -> bool:
     return False
 
 
-def _undisturbed(function: Callable[..., T]) -> Callable[..., T]:
+def undisturbed(function: Callable[..., T]) -> Callable[..., T]:
     """A method of a scheduler's, with no collection in the middle of it: a finalizer that waits
     there would find a thread nowhere, or in two places, and may wait for that very thread."""
     if type(function) is BuiltinFunctionType:
         return function  # C makes one step of it
 
-    def undisturbed(*args: Any) -> T:
+    def call(*args: Any) -> T:
         if not _is_enabled():
             return function(*args)
         _disable()
@@ -268,7 +270,7 @@ def _undisturbed(function: Callable[..., T]) -> Callable[..., T]:
         finally:
             _enable()
 
-    return undisturbed
+    return call
 
 
 def let_finalizers_come() -> None:

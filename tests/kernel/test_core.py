@@ -548,6 +548,18 @@ class TestOtherOSThreads:
         assert sim.wait() is True
         assert sim.backend.notified == 1
 
+    def test_the_rest_may_have_been_made_within_a_call(self, sim: Simulation) -> None:
+        kernel = sim.kernel
+
+        def call() -> None:
+            kernel._drain_inbox()  # as those that run while a finalizer waits here
+            sim.log.append("first")
+
+        kernel.call_soon(call)
+        kernel.call_soon(sim.log.append, "second")
+        kernel._drain_inbox()
+        assert sim.log == ["second", "first"]
+
     def test_a_running_kernel_is_not(self, sim: Simulation) -> None:
         kernel = sim.kernel
         me = kernel.begin()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.kernel.core import TURN
 from capriccio_patch.kernel.slices import POLL_INTERVAL
 from tests.simulation import Simulation
@@ -169,6 +170,22 @@ def test_a_deadline_that_crosses_a_resume_deferred(sim: Simulation) -> None:
 
     sim.run([run])
     assert sim.log == [True]
+
+
+def test_the_rest_may_have_been_handed_over_meanwhile(sim: Simulation) -> None:
+    kernel = sim.kernel
+    threads = [Thread(), Thread()]
+    pushed: list[Thread] = []
+
+    def push(thread: Thread) -> None:
+        pushed.append(thread)
+        kernel.deferred.clear()  # as those do that run while a finalizer waits here
+
+    kernel._slices._granted_at = kernel.now  # two at once
+    kernel.deferred.extend(threads)
+    kernel.push = push
+    kernel._slices.grant(True)
+    assert pushed == threads[:1]
 
 
 def _nothing() -> None:
