@@ -91,7 +91,7 @@ class _Applied(Application):
             disk = Disk(kernel, scheme, mounts)
             self.runtime = Runtime(kernel, descriptors, workers, disk)
             self.watchdog = Watchdog(
-                kernel, slice_for(settings, policy), *blocked_for(settings, policy)
+                kernel, slice_for(settings, policy), *blocked_for(settings, policy), core.pread
             )
             opened.callback(attach(kernel, self.watchdog, settings))
             self.outcome = Outcome(kernel)

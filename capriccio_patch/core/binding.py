@@ -80,11 +80,17 @@ class Core:
         """The module of C; None where Python is used."""
         return self._module
 
+    @property
+    def pread(self) -> Any:
+        """`os.pread` for a few bytes of a file that answers at once."""
+        return originals.pread if self._module is None else self._module.pread_now
+
     def _load(self) -> None:
         from . import _core  # type: ignore[attr-defined]
 
         named = {*table.KERNEL, *table.METHODS.values(), *table.BUILTINS.values()}
-        if set(_core.STAND_INS) != named:
+        functions = set(table.FUNCTIONS)
+        if set(_core.STAND_INS) != named or not functions <= set(vars(_core)):
             raise SystemError("it was built from other sources")
         before = originals.monotonic()
         if not before <= _core.now() <= originals.monotonic():

@@ -7,6 +7,7 @@
 #include "libc_calls.h"
 
 #include <string.h>
+#include <unistd.h>
 
 static const Stand_in *const stand_ins[] = {
     kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, connections_stand_ins,
@@ -242,6 +243,24 @@ static PyObject *now(PyObject *module, PyObject *ignored)
     return PyFloat_FromDouble(now_s());
 }
 
+/* pread_now(fd, size, offset): os.pread of a file that answers at once; the GIL is kept. */
+static PyObject *pread_now(PyObject *module, PyObject *args)
+{
+    (void)module;
+    int fd;
+    Py_ssize_t size;
+    long long offset;
+    char found[256];
+    if (!PyArg_ParseTuple(args, "inL", &fd, &size, &offset)) return NULL;
+    if (size < 0 || size > (Py_ssize_t)sizeof found) {
+        PyErr_SetString(PyExc_ValueError, "as much can't be read so");
+        return NULL;
+    }
+    ssize_t got = pread(fd, found, (size_t)size, (off_t)offset);
+    if (got < 0) return PyErr_SetFromErrno(PyExc_OSError);
+    return PyBytes_FromStringAndSize(found, got);
+}
+
 /* swap_thread_handles(one, other): interpose.swap_thread_handles. */
 static PyObject *swap_thread_handles(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
@@ -263,6 +282,7 @@ static PyObject *swap_thread_handles(PyObject *module, PyObject *const *args, Py
 }
 
 static PyMethodDef functions[] = {
+    {"pread_now", pread_now, METH_VARARGS, NULL},
     {"swap_thread_handles", FUNCTION swap_thread_handles, METH_FASTCALL, NULL},
     {"method", method, METH_VARARGS, NULL},
     {"builtin", builtin, METH_VARARGS, NULL},

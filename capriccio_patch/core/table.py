@@ -6,7 +6,7 @@
    they have one of Python.
 """
 
-__all__ = ["BUILTINS", "KERNEL", "METHODS"]
+__all__ = ["BUILTINS", "FUNCTIONS", "KERNEL", "METHODS"]
 
 KERNEL = (
     "begin",
@@ -21,6 +21,9 @@ KERNEL = (
     "yield_after_calls",
 )
 """Methods of `kernel.core.Kernel`; the functions of C have their names."""
+
+FUNCTIONS = ("pread_now", "swap_thread_handles")
+"""What Python calls by these names where there is a core: `os.pread`, `interpose`'s."""
 
 METHODS: dict[str, str] = {
     "_io.FileIO.__init__": "opening_init",

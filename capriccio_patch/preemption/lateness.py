@@ -20,6 +20,7 @@ The watchdog opens no file at a look: the number would be missing to a program t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from ..cpython import originals
 from ..io.reserved import Own, above_others
@@ -64,15 +65,16 @@ def forget() -> None:
         originals.close(_kept.popitem()[1].release())
 
 
-def cpu_delay(native_id: int) -> float | None:
+def cpu_delay(native_id: int, pread: Callable[..., bytes] = originals.pread) -> float | None:
     """For how many seconds, ever, an OS thread of this process could run but had no CPU.
 
-    None where the system does not tell.  Any OS thread; a green one is not switched from.
+    None where the system does not tell.  Any OS thread; a green one is not switched from.  `pread`
+    reads what is kept open.
     """
     own = _kept.get(native_id)
     try:
         if own is not None:
-            return _seconds(originals.pread(own.fd, _LONGEST, 0))
+            return _seconds(pread(own.fd, _LONGEST, 0))
         fd = originals.os_open(_path(native_id), _FLAGS)
         try:
             return _seconds(originals.read(fd, _LONGEST))
@@ -100,13 +102,17 @@ class Lateness:
         "_forced",
         "_looked",
         "_native_id",
+        "_pread",
         "_waits",
         "excused",
     )
 
-    def __init__(self, ident: int, native_id: int) -> None:
-        """`ident` and `native_id` are the scheduler's OS thread's."""
+    def __init__(
+        self, ident: int, native_id: int, pread: Callable[..., bytes] = originals.pread
+    ) -> None:
+        """`ident` and `native_id` are the scheduler's OS thread's; `pread` as of `cpu_delay`."""
         self._native_id = native_id
+        self._pread = pread
         self._clock: int | None = None
         if originals.pthread_getcpuclockid is not None:
             self._clock = originals.pthread_getcpuclockid(ident)
@@ -128,7 +134,7 @@ class Lateness:
         self._looked = originals.monotonic()
         self._cpu = self._cpu_time()
         self._waits, self._forced = self._switches()
-        self._delay = cpu_delay(self._native_id)
+        self._delay = cpu_delay(self._native_id, self._pread)
 
     def since_last(self, pause: float, interval: float) -> float:
         """How many seconds since the last look are the running thread's doing.

@@ -175,10 +175,25 @@ def test_sleep_refuses_what_stock_refuses(compiled: None, patched: None, seconds
     assert str(found.value) == str(expected.value)
 
 
+def test_a_few_bytes_of_a_file(compiled: None, tmp_path: Path) -> None:
+    pread = Core("auto").pread
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        assert pread(file.fileno(), 4, 3) == b"3456"
+        assert pread(file.fileno(), 256, 8) == b"89"
+        for size in (-1, 257):
+            with pytest.raises(ValueError, match="as much"):
+                pread(file.fileno(), size, 0)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        pread(2**30, 1, 0)
+
+
+@pytest.mark.parametrize("names", ["KERNEL", "FUNCTIONS"])
 def test_what_was_built_from_other_sources_is_not_used(
-    compiled: None, monkeypatch: pytest.MonkeyPatch
+    compiled: None, monkeypatch: pytest.MonkeyPatch, names: str
 ) -> None:
-    monkeypatch.setattr("capriccio_patch.core.table.KERNEL", (*table.KERNEL, "more"))
+    monkeypatch.setattr(table, names, (*getattr(table, names), "more"))
     assert Core("auto").form == "it does not fit: it was built from other sources"
 
 

@@ -21,7 +21,7 @@ class System:
         self.delay: float | None = 0.0
         self.waits = self.forced = 0
         monkeypatch.setattr(originals, "monotonic", lambda: self.now)
-        monkeypatch.setattr(lateness, "cpu_delay", lambda number: self.delay)
+        monkeypatch.setattr(lateness, "cpu_delay", lambda number, pread: self.delay)
         monkeypatch.setattr(Lateness, "_cpu_time", lambda _: self.cpu)
         monkeypatch.setattr(Lateness, "_switches", lambda _: (self.waits, self.forced))
         if lateness._usage is None:
