@@ -22,7 +22,7 @@ from functools import lru_cache
 from types import CodeType, FrameType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
-from .modules import standard
+from .modules import whole
 
 if TYPE_CHECKING:
     from dis import Instruction
@@ -147,7 +147,7 @@ def _start(instruction: Instruction) -> tuple[int, int] | None:
 
 @lru_cache(256)
 def _instructions(code: CodeType) -> list[Instruction]:
-    return list(standard("dis").get_instructions(code))
+    return list(whole("dis").get_instructions(code))
 
 
 _Blocks = tuple[tuple[tuple[int, int, int], ...], dict[int, _Entry]]

@@ -55,7 +55,15 @@ else:
 
     ModuleType = type(sys)
 
-__all__ = ["Importing", "entries_of_option_m", "imported", "is_standard", "put_aside", "standard"]
+__all__ = [
+    "Importing",
+    "entries_of_option_m",
+    "imported",
+    "is_standard",
+    "put_aside",
+    "standard",
+    "whole",
+]
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -98,9 +106,19 @@ def standard(name: str) -> Any:
     It is imported if need be, and put aside then.  ModuleNotFoundError if there is none.  Any OS
     thread.
     """
-    found = imported(name) or _aside.get(name)
-    if found is not None:
+    return imported(name) or _aside.get(name) or _load(name)
+
+
+def whole(name: str) -> Any:
+    """As `standard`, but none that the program is still importing: what asks on another OS thread
+    may come in the midst."""
+    found = imported(name)
+    if found is not None and not getattr(found.__spec__, "_initializing", False):
         return found
+    return _aside.get(name) or _load(name)
+
+
+def _load(name: str) -> ModuleType:
     spec = (
         BuiltinImporter.find_spec(name)
         or FrozenImporter.find_spec(name)
@@ -109,13 +127,9 @@ def standard(name: str) -> Any:
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"the standard library has no module {name!r}", name=name)
     module = module_from_spec(spec)
-    _keep(name, module)
-    try:
-        with texts_compiled:
-            spec.loader.exec_module(module)
-    except BaseException:
-        del _aside[name]
-        raise
+    with texts_compiled:
+        spec.loader.exec_module(module)
+    _keep(name, module)  # nobody is given what is not whole
     return module
 
 

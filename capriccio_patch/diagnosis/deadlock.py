@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 from ..contracts.thread import Thread
 from ..cpython import originals
 from ..cpython.evaluation import texts_compiled
-from ..cpython.modules import standard
+from ..cpython.modules import whole
 from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
@@ -297,7 +297,7 @@ def _leading_to(place: tuple[str, int]) -> str:
     """What ends the text of a warning, behind which `warnings` shows the line of its place."""
     file, line = place
     with texts_compiled:
-        is_shown = bool(standard("linecache").getline(file, line).strip())
+        is_shown = bool(whole("linecache").getline(file, line).strip())
     return f"\n\nthe line to look at first, {file.rpartition('/')[2]}:{line}" if is_shown else ""
 
 

@@ -9,7 +9,7 @@ Any OS thread but the scheduler's; `answer_here` on that.
 from __future__ import annotations
 
 from ..cpython import originals
-from ..cpython.modules import standard
+from ..cpython.modules import whole
 from ..kernel.core import Kernel
 from .snapshot import snapshot
 
@@ -45,7 +45,7 @@ def answer_here(kernel: Kernel, request: str) -> str:
     """The answer, where the kernel does not record its graph meanwhile."""
     word, _, kind = request.partition(" ")
     if word == "threads":
-        text: str = standard("json").dumps(snapshot(kernel))
+        text: str = whole("json").dumps(snapshot(kernel))
         return text
     if word == "graph" and kind in _KINDS:
         from ..graph.output import drawing_of

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..contracts.thread import Thread
 from ..cpython import frames
-from ..cpython.modules import imported, standard
+from ..cpython.modules import imported, whole
 from ..cpython.standstill import has_gil
 from ..kernel.core import Kernel
 
@@ -97,7 +97,7 @@ def place_of(stack: tuple[Place, ...]) -> Place | None:
 
 def line_of(place: Place) -> str:
     """The text of a line; empty if it can't be read."""
-    text: str = standard("linecache").getline(place.file, place.line)
+    text: str = whole("linecache").getline(place.file, place.line)
     return text.strip()
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..contracts.thread import Thread
 from ..cpython import originals
 from ..cpython.frames import is_stdlib
-from ..cpython.modules import imported, standard
+from ..cpython.modules import imported, whole
 from ..kernel.core import Kernel
 from .holders import Holder, holders_of
 from .naming import variable_of
@@ -268,7 +268,7 @@ def _holder(kernel: Kernel, holder: Holder) -> str:
 def formatted(stack: tuple[Place, ...]) -> list[str]:
     """A stack as tracebacks have it, the innermost frame last."""
     frames = [(place.file, place.line, place.function, None) for place in reversed(stack)]
-    summary = standard("traceback").StackSummary.from_list(frames)
+    summary = whole("traceback").StackSummary.from_list(frames)
     return [line.rstrip("\n") for line in summary.format()]
 
 

@@ -17,7 +17,7 @@ from ..contracts.thread import Thread
 from ..cpython.expressions import called
 from ..cpython.frames import innermost, is_ours
 from ..cpython.libraries import library_of
-from ..cpython.modules import standard
+from ..cpython.modules import standard, whole
 from ..cpython.thread_names import thread_name
 from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
@@ -142,7 +142,7 @@ class Blocked:
         others = len(self._kernel.threads) - 1
         stack = [(*each, None) for each in seen.stack[::-1]]
         where = f", in {seen.library}" if seen.library else ""
-        summary = standard("traceback").StackSummary.from_list(stack)
+        summary = whole("traceback").StackSummary.from_list(stack)
         return (
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "
             f"that can be neither parked nor preempted{where}, here or just before:\n"

@@ -12,7 +12,8 @@ from typing import Any
 import greenlet
 import pytest
 
-from capriccio_patch.cpython.modules import is_standard, standard
+from capriccio_patch.cpython import modules
+from capriccio_patch.cpython.modules import is_standard, standard, whole
 from tests.conftest import RunScript
 
 OWN = (
@@ -237,3 +238,29 @@ def test_a_module_of_the_standard_library_is_got_under_another_of_its_name(
     assert sys.modules["colorsys"] is own
     with pytest.raises(ModuleNotFoundError):
         standard("this.is.none")
+
+
+def test_one_that_is_being_imported_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import may go on after the call, on another thread."""
+    import colorsys
+
+    begun: Any = modules.module_from_spec(colorsys.__spec__)
+    monkeypatch.setattr(begun.__spec__, "_initializing", True, raising=False)
+    monkeypatch.setitem(sys.modules, "colorsys", begun)
+    monkeypatch.delitem(modules._aside, "colorsys", raising=False)
+    assert standard("colorsys") is begun
+    assert whole("colorsys").rgb_to_hls(0, 0, 0) == (0.0, 0.0, 0.0)
+
+
+def test_nobody_is_given_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    keep = modules._keep
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.delitem(modules._aside, "colorsys", raising=False)
+    monkeypatch.setattr(
+        modules,
+        "_keep",
+        lambda name, module: (kept.append(hasattr(module, "rgb_to_hls")), keep(name, module)),
+    )
+    assert standard("colorsys") is standard("colorsys")
+    assert kept == [True]
