@@ -41,4 +41,4 @@ for target in (rename, rotate):
 for _ in range(10):
     threading.Thread(target=ask, args=(listener.getsockname(),), daemon=True).start()
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-threading.Event().wait(5)
+threading.Event().wait(60)

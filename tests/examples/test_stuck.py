@@ -128,6 +128,7 @@ def test_there_are_no_others() -> None:
     assert {path.stem for path in STUCK.glob("*.py")} == EXPECTED.keys()
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_report_names_the_line_to_mend(
     programs: dict[str, subprocess.Popen[str]], name: str

@@ -100,28 +100,53 @@ def test_what_dies_with_a_thread_may_wait() -> None:
     assert gone == [True]
 
 
-@pytest.mark.parametrize("sets", [green, os_thread])
-def test_an_event_makes_its_condition_for_those_who_ask(sets: Callable[..., Any]) -> None:
+_LAZY = """
+    import sys
+    import threading
+    import time
+    import capriccio_patch
+    start_os_thread = capriccio_patch.original("_thread.start_new_thread")
+    capriccio_patch.patch_all()
+
+    def os_thread(call):
+        start_os_thread(call, ())
+
+    def green(call):
+        threading.Thread(target=call).start()
+
+    def spin(until):
+        while not until():
+            time.sleep(0.001)
+
+    def waiters(condition):
+        with condition:
+            return len(condition._waiters)
+
     event = threading.Event()
-    woken: list[bool] = []
+    woken = []
     for limit in (None, 30, 0.001):
         green(lambda limit=limit: woken.append(event.wait(limit)))
     spin(lambda: woken == [False])
     assert "_cond" not in vars(event)
-    assert waiters(event._cond) == 2  # type: ignore[attr-defined]
+    assert waiters(event._cond) == 2
     os_thread(lambda: woken.append(event.wait(30)))
     green(lambda: woken.append(event.wait()))
-    spin(lambda: waiters(event._cond) == 4)  # type: ignore[attr-defined]
-    sets(event.set)
+    spin(lambda: waiters(event._cond) == 4)
+    {"green": green, "os_thread": os_thread}[sys.argv[1]](event.set)
     spin(lambda: len(woken) == 5)
     assert woken == [False, True, True, True, True]
-    assert waiters(event._cond) == 0  # type: ignore[attr-defined]
+    assert waiters(event._cond) == 0
 
-
-def test_a_thread_has_no_condition() -> None:
-    thread = green(lambda: None)
-    assert "_cond" not in vars(thread._started)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=int)
+    thread.start()
+    assert "_cond" not in vars(thread._started)
     thread.join()
+"""
+
+
+@pytest.mark.parametrize("sets", ["green", "os_thread"])
+def test_an_event_makes_its_condition_for_those_who_ask(run_script: RunScript, sets: str) -> None:
+    run_script(_LAZY, sets)
 
 
 def test_who_waits_is_notified_by_the_condition_too() -> None:
