@@ -3,20 +3,37 @@
 
 #include <string.h>
 
-int shape_check(Shape *shape)
+/* Whether what an instance has goes before what the type has, as the type is now. */
+static int is_plain(Shape *shape)
 {
     PyTypeObject *type = shape->type;
-    unsigned int version = type->tp_version_tag;
-    if (version != 0 && version == shape->refused) return 0;
-    int is_plain = type->tp_getattro == PyObject_GenericGetAttr &&
-                   type->tp_setattro == PyObject_GenericSetAttr;
+    if (type->tp_getattro != PyObject_GenericGetAttr || type->tp_setattro != PyObject_GenericSetAttr)
+        return 0;
     for (int i = 0; i < MOST_FIELDS && shape->names[i] != NULL; i++) {
         PyObject *found = _PyType_Lookup(type, shape->names[i]);
-        if (found != NULL && Py_TYPE(found)->tp_descr_set != NULL) is_plain = 0;
+        if (found != NULL && Py_TYPE(found)->tp_descr_set != NULL) return 0;
     }
-    version = type->tp_version_tag; /* a look gives the type one, while there are any */
-    *(is_plain ? &shape->version : &shape->refused) = version;
-    return is_plain && version != 0;
+    return 1;
+}
+
+int shape_check(Shape *shape)
+{
+    unsigned int version = shape->type->tp_version_tag;
+    if (version != 0 && version == shape->refused) return 0;
+    int plain = is_plain(shape);
+    version = shape->type->tp_version_tag; /* a look gives the type one, while there are any */
+    *(plain ? &shape->version : &shape->refused) = version;
+    return plain && version != 0;
+}
+
+int shape_lacks(Shape *shape, PyObject *o, int which)
+{
+    if (Py_TYPE(o) != shape->type || !is_plain(shape)) return 0;
+    PyObject *dict = PyObject_GenericGetDict(o, NULL);
+    int found = dict == NULL ? -1 : PyDict_Contains(dict, shape->names[which]);
+    Py_XDECREF(dict);
+    if (found < 0) PyErr_Clear(); /* what asks for the attribute itself meets it */
+    return found == 0;
 }
 
 /* How many values there may be at least. */

@@ -71,6 +71,16 @@ static inline PyObject **place_of(Shape *shape, PyObject *o, int which)
     return LIKELY(values != NULL) ? &values[shape->places[which]] : NULL;
 }
 
+/* Whether `o` itself has no such attribute, name not in vars(o); slow. */
+int shape_lacks(Shape *shape, PyObject *o, int which);
+
+/* The same.  A type has no shape any more when CPython has no version left for it, 1,000 in all. */
+static inline int lacks(Shape *shape, PyObject *o, int which)
+{
+    PyObject **place = place_of(shape, o, which);
+    return LIKELY(place != NULL) ? *place == NULL : shape_lacks(shape, o, which);
+}
+
 /* getattr(o, name): borrowed; NULL with an exception. */
 static inline PyObject *field(Shape *shape, PyObject *o, int which)
 {

@@ -301,8 +301,7 @@ static int free_mutex(Lock *mutex)
 /* Whether `self` is an event whose condition nobody has asked for: who waits for it is in the lot. */
 static inline int is_bare(PyObject *self)
 {
-    PyObject **condition = place_of(&of_event, self, E_CONDITION);
-    return condition != NULL && *condition == NULL && event_waiting != NULL;
+    return event_waiting != NULL && lacks(&of_event, self, E_CONDITION);
 }
 
 /* Withdraw from the lot; what was raised goes on.  0, or -1 with an exception. */

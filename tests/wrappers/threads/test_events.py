@@ -105,6 +105,9 @@ _LAZY = """
     import threading
     import time
     import capriccio_patch
+    for number in range(int(sys.argv[2])):
+        threading.Event.number = number
+        assert threading.Event.number == number
     start_os_thread = capriccio_patch.original("_thread.start_new_thread")
     capriccio_patch.patch_all()
 
@@ -144,9 +147,13 @@ _LAZY = """
 """
 
 
+@pytest.mark.parametrize("changes", [0, 1200], ids=["", "without a version"])
 @pytest.mark.parametrize("sets", ["green", "os_thread"])
-def test_an_event_makes_its_condition_for_those_who_ask(run_script: RunScript, sets: str) -> None:
-    run_script(_LAZY, sets)
+def test_an_event_makes_its_condition_for_those_who_ask(
+    run_script: RunScript, sets: str, changes: int
+) -> None:
+    """Also when the class was changed so often that CPython has no version of it left."""
+    run_script(_LAZY, sets, str(changes))
 
 
 def test_who_waits_is_notified_by_the_condition_too() -> None:
