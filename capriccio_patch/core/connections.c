@@ -257,17 +257,11 @@ static PyObject *socket_close(PyObject *self, PyObject *ignored)
     int fd = s->fd;
     forget_timeout(self);
     Py_INCREF(d);
-    PyObject *result = NULL, *type, *value, *trace;
+    PyObject *result = NULL;
     if (drop_record(fd) == 0) result = PyObject_CallOneArg(o_close, self);
-    PyErr_Fetch(&type, &value, &trace);
+    Raised raised = set_aside();
     /* While other OS threads ran, the number may have become that of another socket. */
-    if (UNLIKELY(record_of(fd) != NULL) && call1(s_closed, d) < 0) {
-        Py_CLEAR(result);
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-    } else
-        PyErr_Restore(type, value, trace);
+    if (go_on(raised, UNLIKELY(record_of(fd) != NULL) && call1(s_closed, d) < 0) < 0) Py_CLEAR(result);
     put_slot(d, d_closed, Py_True);
     put_slot(d, d_can_read, Py_True);
     Py_DECREF(d);

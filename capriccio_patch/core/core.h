@@ -97,6 +97,29 @@ static inline int call2(PyObject *function, PyObject *a, PyObject *b)
     return done(PyObject_Vectorcall(function, args, 2, NULL));
 }
 
+/* What was raised, or nothing, while something is undone. */
+typedef struct {
+    PyObject *kind, *value, *trace;
+} Raised;
+static inline Raised set_aside(void)
+{
+    Raised raised;
+    PyErr_Fetch(&raised.kind, &raised.value, &raised.trace);
+    return raised;
+}
+/* It goes on, unless the undoing has failed: then what that has raised does.  0 or -1. */
+static inline int go_on(Raised raised, int failed)
+{
+    if (LIKELY(!failed)) {
+        PyErr_Restore(raised.kind, raised.value, raised.trace);
+        return 0;
+    }
+    Py_XDECREF(raised.kind);
+    Py_XDECREF(raised.value);
+    Py_XDECREF(raised.trace);
+    return -1;
+}
+
 /* A function of C that stands for one of Python, by the name that table.py has for it. */
 typedef struct {
     const char *name;

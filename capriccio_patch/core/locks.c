@@ -120,15 +120,8 @@ out:
 /* `me` was to wait, and raises: what it was woken for is the next one's. */
 static void give_up(Type *type, PyObject *lock, PyObject *me)
 {
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    if (call2(type->give_up, lock, me) == 0)
-        PyErr_Restore(kind, value, trace);
-    else {
-        Py_XDECREF(kind);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-    }
+    Raised raised = set_aside();
+    (void)go_on(raised, call2(type->give_up, lock, me) != 0);
 }
 
 /* Whether `me` was given the lock while it starved; that is known then.  -1 with an exception. */

@@ -59,22 +59,13 @@ static int resume_waiter(PyObject *waiter)
 /* Take it out of the deque, unless who has released it did so. */
 static int withdraw(PyObject *waiters, PyObject *waiter)
 {
-    PyObject *kind, *value, *trace, *result;
-    PyErr_Fetch(&kind, &value, &trace);
-    result = dq_remove(waiters, waiter);
+    Raised raised = set_aside();
+    PyObject *result = dq_remove(waiters, waiter);
     if (result == NULL && PyErr_ExceptionMatches(PyExc_ValueError)) {
         PyErr_Clear();
         result = Py_NewRef(Py_None);
     }
-    if (result == NULL) {
-        Py_XDECREF(kind);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return -1;
-    }
-    Py_DECREF(result);
-    PyErr_Restore(kind, value, trace);
-    return 0;
+    return go_on(raised, done(result) < 0);
 }
 
 /* A new one, at the end of the deque. */
@@ -143,19 +134,10 @@ static int take_back(PyObject *lock, unsigned long count)
         if (recursive) rlock_set_count((RLock *)lock, count);
         return 0;
     }
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    PyObject *taken = recursive ? rlock_enter(lock) : lock_enter(lock);
-    if (taken == NULL) {
-        Py_XDECREF(kind);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return -1;
-    }
-    Py_DECREF(taken);
-    if (recursive) rlock_set_count((RLock *)lock, count);
-    PyErr_Restore(kind, value, trace);
-    return 0;
+    Raised raised = set_aside();
+    int failed = done(recursive ? rlock_enter(lock) : lock_enter(lock)) < 0;
+    if (!failed && recursive) rlock_set_count((RLock *)lock, count);
+    return go_on(raised, failed);
 }
 
 enum { NOT_PLAIN = -2 };
@@ -286,16 +268,8 @@ static PyObject *cond_notify(PyObject *self, PyObject *const *args, Py_ssize_t n
 /* Free the mutex; what was raised goes on. */
 static int free_mutex(Lock *mutex)
 {
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    if (lock_release(mutex) == 0) {
-        PyErr_Restore(kind, value, trace);
-        return 0;
-    }
-    Py_XDECREF(kind);
-    Py_XDECREF(value);
-    Py_XDECREF(trace);
-    return -1;
+    Raised raised = set_aside();
+    return go_on(raised, lock_release(mutex) != 0);
 }
 
 /* Whether `self` is an event whose condition nobody has asked for: who waits for it is in the lot. */
@@ -307,17 +281,8 @@ static inline int is_bare(PyObject *self)
 /* Withdraw from the lot; what was raised goes on.  0, or -1 with an exception. */
 static int leave_lot(PyObject *key, PyObject *me)
 {
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
-    int failed = lot_withdraw(event_waiting, key, me) < 0;
-    if (!failed) {
-        PyErr_Restore(kind, value, trace);
-        return 0;
-    }
-    Py_XDECREF(kind);
-    Py_XDECREF(value);
-    Py_XDECREF(trace);
-    return -1;
+    Raised raised = set_aside();
+    return go_on(raised, lot_withdraw(event_waiting, key, me) < 0);
 }
 
 /* Wait for a bare event: 1 set, 0 not in time, -1 with an exception, NOT_PLAIN: it is bare no more. */
@@ -703,17 +668,10 @@ static PyObject *simple_put(PyObject *self, PyObject *const *args, Py_ssize_t n,
 /* It has raised instead of going on: what it was woken for is the next one's. */
 static void pass_on(PyObject *self, PyObject *key, PyObject *me)
 {
-    PyObject *kind, *value, *trace;
-    PyErr_Fetch(&kind, &value, &trace);
+    Raised raised = set_aside();
     int queued = lot_withdraw(simple_waiting, key, me);
     if (queued == 0 && (queued = has_items(self)) > 0) queued = wake_getter(self);
-    if (queued >= 0)
-        PyErr_Restore(kind, value, trace);
-    else {
-        Py_XDECREF(kind);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-    }
+    (void)go_on(raised, queued < 0);
 }
 
 /* Wait for an item: 1 there may be one, 0 not in time, -1 with an exception. */

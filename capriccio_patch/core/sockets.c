@@ -58,14 +58,8 @@ Py_ssize_t raise_errno(int error)
 
 Py_ssize_t give_up_turn(PyObject *d, int (*next)(PyObject *), int yields)
 {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    if ((next != NULL && next(d) < 0) || (yields && yield_after_calls() < 0)) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-    } else
-        PyErr_Restore(type, value, trace);
+    Raised raised = set_aside();
+    (void)go_on(raised, (next != NULL && next(d) < 0) || (yields && yield_after_calls() < 0));
     return -1;
 }
 

@@ -84,19 +84,9 @@ static int wait_in_python(PyObject *wait, PyObject *d, PyObject *deadline, int a
 /* `me` has not had its turn. */
 static int leave(PyObject *d, PyObject *me, PyObject *kind, int result)
 {
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
+    Raised raised = set_aside();
     PyObject *args[] = {d, me, kind, result < 0 ? Py_True : Py_False};
-    PyObject *left = PyObject_Vectorcall(s_left, args, 4, NULL);
-    if (left == NULL) {
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-        return -1;
-    }
-    Py_DECREF(left);
-    PyErr_Restore(type, value, trace);
-    return result;
+    return go_on(raised, done(PyObject_Vectorcall(s_left, args, 4, NULL)) < 0) < 0 ? -1 : result;
 }
 
 /* Waits.arm, where the scheme epoll has `d` registered: EpollBackend.add_request. */
