@@ -1,7 +1,6 @@
-"""The garbage collector, while much is made that is kept.
+"""The garbage collector, kept away for a time.
 
-1. `NoCollections` leaves the collector enabled or disabled as it was, and what the program has
-   frozen stays so.
+1. The collector is left enabled or disabled as it was, and what the program has frozen stays so.
 
 This is imported before the path is put in order, so it imports nothing that a path leads to.
 """
@@ -13,7 +12,14 @@ try:
 except AttributeError:  # an interpreter that can't import it, which `names` is about to refuse
     gc = None  # type: ignore[assignment]
 
-__all__ = ["NoCollections"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+__all__ = ["NoCollections", "uncollected"]
 
 
 class NoCollections:
@@ -36,3 +42,22 @@ class NoCollections:
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
+
+
+def uncollected(function: Callable[..., T]) -> Callable[..., T]:
+    """`function`, with no collection in the middle of it: a finalizer that waited there might find
+    a thread nowhere, or in two places, and wait for that very thread.  A C function is one step."""
+    if type(function) is type(len):
+        return function
+    isenabled, disable, enable = gc.isenabled, gc.disable, gc.enable
+
+    def call(*args: Any) -> T:
+        if not isenabled():
+            return function(*args)
+        disable()
+        try:
+            return function(*args)
+        finally:
+            enable()
+
+    return call

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from ..contracts.scheduler import Abilities
 from ..contracts.thread import GRANTED, Thread
-from .state import KernelState, undisturbed
+from ..cpython.collector import uncollected
+from .state import KernelState
 
 __all__ = ["POLL_INTERVAL", "SLICE_LIMIT", "Slices"]
 
@@ -62,7 +63,7 @@ class Slices:
         """The thread that was handed over last."""
         self._granted_at = 0.0
         self._at_once = 1
-        self._hand_over = undisturbed(self._hand_over_first)
+        self._hand_over = uncollected(self._hand_over_first)
 
     def defer(self, thread: Thread) -> None:
         """`thread`, which runs, lets the others run first; it is about to park."""

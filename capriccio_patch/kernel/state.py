@@ -13,12 +13,10 @@ Scheduler's OS thread, but where a field says otherwise.
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from types import BuiltinFunctionType
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakSet
 
 from greenlet import getcurrent, greenlet
@@ -27,14 +25,11 @@ from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.socket_backend import Backend
 from ..contracts.thread import Finalizer, Thread
 from ..cpython import originals
+from ..cpython.collector import uncollected
 from .thread_locals import CState
 from .timers import Timers
 
-__all__ = ["TURN", "KernelState", "let_finalizers_come", "undisturbed"]
-
-T = TypeVar("T")
-
-_enable, _disable, _is_enabled = gc.enable, gc.disable, gc.isenabled
+__all__ = ["TURN", "KernelState", "let_finalizers_come"]
 
 TURN = 64
 """Switches between two polls at most."""
@@ -97,9 +92,9 @@ class KernelState:
         """When the last poll ended, in seconds of the clock.  Any OS thread."""
         self.backend = backend
         self.scheduler = self.ready = scheduler
-        self.push = self._plain_push = undisturbed(scheduler.push)
-        self.push_first = undisturbed(Abilities(scheduler).push_first)
-        self._pop = undisturbed(scheduler.pop)
+        self.push = self._plain_push = uncollected(scheduler.push)
+        self.push_first = uncollected(Abilities(scheduler).push_first)
+        self._pop = uncollected(scheduler.pop)
         self.budget = TURN
         """Switches that are left until the next poll.  Any OS thread."""
         self.timers = Timers()
@@ -253,24 +248,6 @@ def _ignore(events: Iterable[tuple[int, int]]) -> None:
 
 def _no(fd: int) -> bool:
     return False
-
-
-def undisturbed(function: Callable[..., T]) -> Callable[..., T]:
-    """A method of a scheduler's, with no collection in the middle of it: a finalizer that waits
-    there would find a thread nowhere, or in two places, and may wait for that very thread."""
-    if type(function) is BuiltinFunctionType:
-        return function  # C makes one step of it
-
-    def call(*args: Any) -> T:
-        if not _is_enabled():
-            return function(*args)
-        _disable()
-        try:
-            return function(*args)
-        finally:
-            _enable()
-
-    return call
 
 
 def let_finalizers_come() -> None:

@@ -29,9 +29,10 @@ from __future__ import annotations
 from collections import deque
 
 from ..contracts.thread import Thread
+from ..cpython.collector import uncollected
 from ..graph.model import Place
 from ..graph.scarcity import Level, Scarcity
-from .recording import ObservedFifo, uncollected
+from .recording import ObservedFifo
 
 __all__ = ["CHECKPOINTS", "GraphScheduler"]
 

@@ -9,39 +9,18 @@ run then (`uncollected`), because a finalizer that waited there might wait for t
 
 from __future__ import annotations
 
-import gc
 from collections import deque
-from collections.abc import Callable
-from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.thread import Thread
+from ..cpython.collector import uncollected
 from ..graph.recorder import Recorder
 
 if TYPE_CHECKING:
     from ..kernel.core import Kernel
 
-__all__ = ["Observed", "ObservedFifo", "uncollected"]
-
-_Result = TypeVar("_Result")
-
-
-def uncollected(method: Callable[[Any], _Result]) -> Callable[[Any], _Result]:
-    """`method`, during which the collector does not run."""
-    isenabled, disable, enable = gc.isenabled, gc.disable, gc.enable
-
-    @wraps(method)
-    def call(self: Any) -> _Result:
-        if not isenabled():
-            return method(self)
-        disable()
-        try:
-            return method(self)
-        finally:
-            enable()
-
-    return call
+__all__ = ["Observed", "ObservedFifo"]
 
 
 class ObservedFifo(deque[Thread]):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from capriccio_patch.cpython.collector import NoCollections
+from capriccio_patch.cpython.collector import NoCollections, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +65,23 @@ def test_what_is_dropped_within_it_is_found_later() -> None:
         assert any(type(each) is Node for each in gc.get_objects())
     gc.collect()
     assert not any(type(each) is Node for each in gc.get_objects())
+
+
+def test_nothing_is_collected_in_the_middle_of_a_call() -> None:
+    seen: list[bool] = []
+
+    @uncollected
+    def call(number: int) -> int:
+        seen.append(gc.isenabled())
+        return number
+
+    assert call(3) == 3
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        assert call(4) == 4
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    assert seen == [False, False]
+    assert uncollected(seen.append) == seen.append
