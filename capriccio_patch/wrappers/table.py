@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ..cpython.modules import imported
@@ -43,6 +43,10 @@ from .threads.locks import Locks
 from .threads.simple_queue import SimpleQueues
 from .threads.waiters import Waits
 
+if TYPE_CHECKING:
+    from .threads.owned_rlocks import OwnedRLocks
+    from .threads.rlocks import RLocks
+
 __all__ = ["Table", "ThreadParts"]
 
 
@@ -67,12 +71,6 @@ class ThreadParts:
         self.waits = waits
         self.events = events
         self.simple_queues = simple_queues
-
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .threads.owned_rlocks import OwnedRLocks
-    from .threads.rlocks import RLocks
 
 
 class Table:
