@@ -168,7 +168,7 @@ class Libraries:
         if library.name in self._hooked:
             return
         served = self._served.setdefault(library.name, [])
-        if name == library.adapted:
+        if name in library.adapted:
             adapter = import_module(f".{library.adapter}", __package__)
             for row in adapter.patches(self._runtime, module):
                 if row.name not in served and self._wants(row):

@@ -8,7 +8,7 @@ Decision.  What is done is a row here, and is done when the library is imported;
 nothing.  There are three ways.  *Hooks*: what the library calls of libc is taken over, where the
 compiled core is in use and the library is known to bear it.  *Calls on OS threads*: the calls that
 may wait, by name (`Calls`).  *An adapter*: a module of this room that has the library wait by the
-kernel, where it has an interface for that.
+kernel, where it has an interface for that, or sets the switch that it has for gevent.
 
 Cost.  30-60 us for each call on an OS thread; a call that `conditions` knows not to wait is made at
 once.
@@ -60,7 +60,7 @@ class Library:
         name: str,
         calls: tuple[Calls, ...] = (),
         adapter: str = "",
-        adapted: str = "",
+        adapted: tuple[str, ...] = (),
         hooked: tuple[str, ...] = (),
     ) -> None:
         self.name = name
@@ -69,15 +69,15 @@ class Library:
         self.adapter = adapter
         """The module of this room that adapts it."""
         self.adapted = adapted
-        """The module of the library at whose import the adapter is called."""
+        """The modules of the library at whose imports the adapter is called."""
         self.hooked = hooked
         """Extension modules whose calls of libc are taken over, with those of the shared objects
         that they need.  Where that can be done the rest is not."""
 
     def modules(self) -> list[str]:
         """The modules at whose import there is something to do, those with hooks first."""
-        others = [*(each.module for each in self.calls), self.adapted]
-        return [*dict.fromkeys((*self.hooked, *filter(None, others)))]
+        others = [each.module for each in self.calls]
+        return [*dict.fromkeys((*self.hooked, *others, *self.adapted))]
 
 
 def _of(cls: str, *methods: str) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ TABLE: tuple[Library, ...] = (
     Library(
         "psycopg",
         adapter="psycopg",
-        adapted="psycopg.waiting",
+        adapted=("psycopg.waiting",),
         hooked=("psycopg_binary._psycopg", "psycopg_c._psycopg"),
     ),
     Library(
@@ -206,7 +206,7 @@ TABLE: tuple[Library, ...] = (
             Calls("zmq.devices", ("proxy", "basedevice.proxy"), leaves=True),
         ),
         adapter="pyzmq",
-        adapted="zmq",
+        adapted=("zmq",),
         hooked=("zmq.backend.cython._zmq",),
     ),
     Library(
@@ -279,4 +279,9 @@ TABLE: tuple[Library, ...] = (
     Library("gevent", hooked=("gevent.libev.corecext", "gevent.libuv._corecffi")),
     Library("bjoern", hooked=("_bjoern",)),
     Library("fastrlock", hooked=("fastrlock.rlock",)),
+    Library(
+        "ddtrace",
+        adapter="ddtrace",
+        adapted=("ddtrace.bootstrap", "ddtrace.bootstrap.sitecustomize"),
+    ),
 )
