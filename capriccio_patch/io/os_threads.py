@@ -11,7 +11,7 @@ import _signal  # type: ignore[import-not-found]  # no stub
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..cpython import originals
+from ..cpython import late_threads, originals
 
 __all__ = [
     "after_fork",
@@ -78,7 +78,10 @@ def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
 
     _starting.append(run)
     try:
-        originals.start_new_thread(run, ())
+        try:
+            originals.start_new_thread(run, ())
+        except RuntimeError as error:
+            late_threads.start(run, error)
     except BaseException:
         _starting.remove(run)
         raise
