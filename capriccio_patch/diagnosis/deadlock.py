@@ -65,12 +65,15 @@ class _Search:
     may want to be preempted, and that takes the watchdog.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, look_again: Callable[[], object]) -> None:
+        """`look_again` is called once it is imported, if somebody was told before that it is not:
+        where nothing moves any more nobody asks a second time."""
+        self._look_again = look_again
         self._done: Any = None
-        self._is_loaded = False
+        self._is_loaded = self._was_missed = False
 
     def is_loaded(self) -> bool:
-        """Whether it is; waits a little.  Watchdog's OS thread."""
+        """Whether it is; waits a little.  An OS thread of the runtime's."""
         if not self._is_loaded:
             try:
                 if self._done is None:
@@ -80,15 +83,21 @@ class _Search:
             except RuntimeError:  # the system has no more: try again next time
                 self._done = None
             else:
-                self._is_loaded = bool(originals.lock_acquire(self._done, True, _TO_LOAD))
+                if originals.lock_acquire(self._done, True, _TO_LOAD):
+                    originals.lock_release(self._done)  # another one may wait as well
+                else:
+                    self._was_missed = True
         return self._is_loaded
 
     def _load(self) -> None:
         try:
             with texts_compiled:
                 from . import holders, story  # noqa: F401
+            self._is_loaded = True
         finally:
             originals.lock_release(self._done)
+        if self._was_missed:
+            self._look_again()
 
 
 class Deadlocks:
@@ -115,7 +124,7 @@ class Deadlocks:
         self._tries = 0
         self._held: dict[_Wait, list[Claim]] = {}
         self._judged: set[_Wait] = set()
-        self._search = _Search()
+        self._search = _Search(self._look_if_idle)
         self._told: set[_Wait] = set()
 
     # -- of all ------------------------------------------------------------------------------
@@ -219,6 +228,10 @@ class Deadlocks:
                 text, place = circle_story(kernel, found)
                 self._tell(text, place)
         return max(PATIENCE, _SHARE * (kernel.clock() - started))
+
+    def _look_if_idle(self) -> None:
+        if self._kernel.blocking:
+            self.look(0.0)
 
     def _circle(self, stuck: list[Thread]) -> list[Thread]:
         """Threads each of which waits for the next, and the last for the first."""

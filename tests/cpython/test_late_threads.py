@@ -23,8 +23,8 @@ def test_calls_on_workers_overlap_after_the_end_of_main(
 
         def meet(mine, other):
             threading.main_thread().join()
-            command = f"touch {mine}; for i in `seq 500`; do test -e {other} && exit; sleep .02; done"
-            os.system(f"cd {place}; {command}; echo alone")
+            wait = f"for i in `seq 500`; do test -e {other} && exit; sleep .02; done"
+            os.system(f"cd {place}; touch {mine}; {wait}; echo alone")
             print(mine)
 
         names = "abcde"

@@ -315,3 +315,27 @@ def test_the_search_waits_for_no_import(run_script: RunScript) -> None:
         _imp.release_lock()
     """
     assert told(run_script, main) == "no deadlock\n"
+
+
+def test_a_circle_is_told_although_the_search_is_imported_slowly(run_script: RunScript) -> None:
+    done = run_script(
+        """
+        import _thread, os, signal, sys, threading, time
+        import capriccio_patch
+
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == "capriccio_patch.diagnosis.story":
+                    capriccio_patch.original("time.sleep")(1)
+
+        sys.meta_path.insert(0, Slow())
+        capriccio_patch.patch_all()
+        lock = threading.Lock()
+        signal.signal(signal.SIGUSR1, lambda *_: lock.acquire())
+        with lock:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        """,
+        status=None,
+        env={"CAPRICCIO_DEADLOCK": "raise"},
+    )
+    assert "Deadlock: deadlock: MainThread, in the handler of SIGUSR1" in done.stderr
