@@ -37,6 +37,7 @@ __all__ = [
     "is_ours",
     "is_stdlib",
     "is_unseen",
+    "make_events",
     "program_part",
     "register",
     "stand_in",
@@ -206,17 +207,18 @@ def unseen(code: CodeType) -> CodeType:
     if sys.version_info >= (3, 15):
         instructions += bytes((opmap["RESUME"], 0)) + bytes(2 * _RESUME_CACHES)
         made = code.replace(co_code=bytes(instructions))
-        _make_events(made)
+        make_events(made)
         return made
     return code.replace(co_code=bytes(instructions))
 
 
-def _make_events(code: CodeType) -> None:
+def make_events(code: CodeType) -> None:
     """Give `code` the record of its events, all off, that others get at their first RESUME.
 
     From CPython 3.15 an exception that leaves a frame is looked up there whether it is there or
     not (``get_tools_for_instruction``), once a trace function or a tool wants to know of those.
-    It is refused to code that has no RESUME at all, so that has one behind its end.
+    It is refused to code that has no RESUME at all, so that has one behind its end.  A function
+    whose code has the record takes no memory to be entered.  CPython 3.12 and later.
     """
     monitoring: Any = getattr(sys, "monitoring")  # noqa: B009  # 3.11 has none
     tools = range(6)

@@ -19,6 +19,7 @@ Cost.  30-60 us a call; creating an interpreter takes milliseconds.
 4. Where the last reference to an interpreter's id ends it (`_IDENTIFIED`), that happens on the OS
    thread of the green ones.  Until 3.12 its ``threading._shutdown`` waits there for the lock of the
    main thread that it means to ignore: so the lock is taken off the list after each call.
+5. Where there is no memory to have ``create`` called, it raises what it does without memory.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from importlib import import_module
 from typing import Any
 
 from ...cpython import originals
+from ...cpython.frames import make_events
 from ...cpython.interpose import clone
 from ...cpython.threads import thread_name
 from ...io import os_threads
@@ -41,7 +43,8 @@ from .call import call_to_the_end
 __all__ = ["late"]
 
 _IDENTIFIED = "InterpreterID"
-_RUNNING = ("create", "destroy", "decref", "run_string", "run_func", "exec", "call")
+_CREATE = "create"
+_RUNNING = (_CREATE, "destroy", "decref", "run_string", "run_func", "exec", "call")
 _CODE = ("run_string", "run_func", "exec", "call")
 """Those that run the program's code there."""
 _GROUP = "interpreters"
@@ -133,18 +136,29 @@ def _offloaded(
     kernel = runtime.kernel
     companions = _Companions(kernel)
 
-    def offloaded(original: Any, made: Any) -> Any:
-        def call(*args: Any, **named: Any) -> Any:
+    def offloaded(original: Any, made: Any, error: type[Exception] | None) -> Any:
+        def companion_of(args: Any, named: Any) -> tuple[_Companion, Any] | None:
+            """What makes the call, and what is to be called; None if it is made right here."""
             if originals.get_ident() != kernel.os_ident or not waits(named):
-                return original(*args, **named)
+                return None
             function = partial(os_threads.with_mask, os_threads.mask(), made, *args, **named)
             if originals.set_os_name is not None:
                 function = partial(_with_name, _os_name(kernel), function)
             try:
-                companion = companions.mine()
+                return companions.mine(), function
             except RuntimeError:  # there are no more OS threads
+                return None
+
+        def call(*args: Any, **named: Any) -> Any:
+            try:
+                beside = companion_of(args, named)
+            except MemoryError:
+                if error is None:
+                    raise
+                raise error("interpreter creation failed")  # noqa: B904 (C has it as context, too)
+            if beside is None:
                 return original(*args, **named)
-            return call_to_the_end(kernel, companion, function)
+            return call_to_the_end(kernel, *beside)
 
         return call
 
@@ -153,7 +167,11 @@ def _offloaded(
         if hasattr(found, name):
             original = clone(getattr(found, name))
             made = _with_end(found, original) if name in _CODE else original
-            rows.append(Patch(_GROUP, module, name, offloaded(original, made)))
+            error = getattr(found, "InterpreterError", None) if name == _CREATE else None
+            call = offloaded(original, made, error)
+            if error is not None:
+                make_events(call.__code__)  # it is entered without memory
+            rows.append(Patch(_GROUP, module, name, call))
     return rows
 
 

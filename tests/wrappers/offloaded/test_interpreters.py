@@ -209,3 +209,28 @@ interpreters.destroy(other)
 """,
         timeout=20,
     )
+
+
+@pytest.mark.skipif(find_spec("_testcapi") is None, reason="no _testcapi")
+def test_creating_one_without_memory_fails_as_in_stock(run_script: Any) -> None:
+    """Stock raises InterpreterError for it; before 3.15 it does not survive that."""
+    if not hasattr(import_module(NAMES[0]), "InterpreterError"):
+        pytest.skip("has no error of its own for it")
+    run_script(
+        START
+        + """
+import _testcapi
+for start in range(6):
+    try:
+        _testcapi.set_nomemory(start, start + 1)
+        try:
+            interpreters.create()
+        finally:
+            _testcapi.remove_mem_hooks()
+    except interpreters.InterpreterError as error:
+        assert str(error) == "interpreter creation failed" and error.__context__ is not None
+    else:
+        raise AssertionError(start)
+""",
+        timeout=20,
+    )
