@@ -51,7 +51,9 @@ def _set() -> None:
 
 
 def _namespace() -> dict[str, Any]:
-    return vars(sys.modules.get("collections", sys.modules[__name__]))
+    import collections  # the program may not have it yet, and what is imported within may need it
+
+    return vars(collections)
 
 
 def _evaluated(text: str, namespace: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import importlib
 import signal
 import subprocess
 import sys
@@ -12,13 +13,14 @@ import pytest
 from capriccio_patch.cpython.evaluation import texts_compiled
 
 AT_THE_END = """
-import atexit, collections
+import atexit, collections, sys
 from capriccio_patch.cpython.evaluation import texts_compiled
 from capriccio_patch.cpython.modules import standard
 {before}
 atexit.register({late})
 raise KeyboardInterrupt
 """
+AFRESH = "del sys.modules['collections'], collections\nsys.modules.pop('difflib', None)"
 MADE = "def make():\n    with texts_compiled:\n        collections.namedtuple('Made', 'a b')"
 
 
@@ -28,6 +30,7 @@ MADE = "def make():\n    with texts_compiled:\n        collections.namedtuple('M
     [
         pytest.param(MADE, "make", id="a named tuple"),
         pytest.param("", "standard, 'difflib'", id="a module"),
+        pytest.param(AFRESH, "standard, 'difflib'", id="collections as well"),
     ],
 )
 def test_an_interrupt_that_ends_the_program(
@@ -47,3 +50,13 @@ def test_named_tuples_are_as_ever() -> None:
         made = collections.namedtuple("made", "a b", defaults=[2])  # noqa: PYI024
     assert made(1) == (1, 2)
     assert "eval" not in vars(collections)
+
+
+def test_collections_may_be_imported_within(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "collections")
+    with texts_compiled:
+        anew = importlib.import_module("collections")
+        with texts_compiled:
+            made = anew.namedtuple("made", "a b")
+    assert made(1, 2) == (1, 2)
+    assert "eval" not in vars(anew)
