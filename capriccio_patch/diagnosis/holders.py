@@ -5,8 +5,10 @@ for a note at each of its ten million takings a second.
 
 Decision.  A plain lock's holder is looked for when it is asked for: it is the thread whose code is
 inside ``with lock:`` (or ``with`` a condition of that lock), or, as a guess, has called
-``lock.acquire()`` in a function that it is still in (`cpython.expressions`).  A parked thread holds
-what it holds until it runs again, so what was found for it stays true for as long as it is parked.
+``lock.acquire()`` in a function that it is still in (`cpython.expressions`).  What an ExitStack has
+entered is held by the function that has it as a variable, and a Future by the thread of a pool that
+computes it.  A parked thread holds what it holds until it runs again, so what was found for it
+stays true for as long as it is parked.
 
 1. A claim from a ``with`` block is *sure* if nobody else claims the same lock; all others are
    guesses, and are told as such.
@@ -18,7 +20,8 @@ GIL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import Any, NamedTuple
 
 from ..contracts.thread import Thread
@@ -26,7 +29,7 @@ from ..cpython import frames, originals
 from ..cpython.expressions import acquired, attribute, entered
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
-from .stacks import Place, frame_of
+from .stacks import Place, frame_of, place_of, stack_of
 
 __all__ = ["Claim", "Holder", "claims_of", "holder_in", "holders_of", "owner_of"]
 
@@ -39,7 +42,7 @@ class Claim(NamedTuple):
     key: int
     """The id of the lock or semaphore."""
     place: Place
-    """Where it was taken."""
+    """Where it was taken; line 0 if it was by an ExitStack."""
     is_block: bool
     """By a ``with`` block, which the thread is inside."""
 
@@ -66,8 +69,14 @@ def claims_of(kernel: Kernel, thread: Thread) -> list[Claim]:
     frame = frame_of(kernel, thread)
     while frame is not None:
         if not frames.is_ours(frame):
-            guessed = () if frames.is_stdlib(frame.f_code.co_filename) else acquired(frame)
-            for is_block, found in ((True, entered(frame)), (False, guessed)):
+            is_stdlib = frames.is_stdlib(frame.f_code.co_filename)
+            guessed = () if is_stdlib else acquired(frame)
+            stacks = () if is_stdlib else _in_exit_stacks(frame)
+            future = _computed(frame) if is_stdlib else None
+            if future is not None:
+                at = place_of(stack_of(kernel, thread)) or Place("", 0, "")
+                claims.append(Claim(id(future), at, True))
+            for is_block, found in ((True, entered(frame)), (True, stacks), (False, guessed)):
                 for value, line in found:
                     thing = _held(value)
                     if thing is not None and thing is not released:
@@ -75,6 +84,24 @@ def claims_of(kernel: Kernel, thread: Thread) -> list[Claim]:
                         claims.append(Claim(id(thing), place, is_block))
         frame = frame.f_back
     return claims
+
+
+def _in_exit_stacks(frame: FrameType) -> Iterator[tuple[Any, int]]:
+    """What the ExitStacks that `frame` has as variables have entered; no line is known."""
+    contextlib = imported("contextlib")
+    if contextlib is None:
+        return
+    for value in list(frame.f_locals.values()):
+        if type(value) is contextlib.ExitStack:
+            for _, leaving in list(value._exit_callbacks):
+                yield getattr(leaving, "__self__", None), 0
+
+
+def _computed(frame: FrameType) -> Any:
+    """The Future whose result `frame` is about to compute; None if it is about something else."""
+    if frame.f_code.co_name != "run" or not frame.f_code.co_filename.endswith("futures/thread.py"):
+        return None
+    return getattr(frame.f_locals.get("self"), "future", None)
 
 
 def _held(value: Any) -> Any:

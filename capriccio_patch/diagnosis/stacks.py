@@ -110,6 +110,10 @@ def waits_in(frame: FrameType | None) -> Call:
         ours = frames.is_ours(frame)
         if not ours and not frames.is_stdlib(frame.f_code.co_filename):
             break
+        if frame.f_code.co_filename.endswith("/futures/_base.py"):
+            name = frame.f_code.co_name
+            if name in _OF_FUTURES:
+                call = Call(f"futures.{name}", None)
         if frame.f_code.co_varnames[:1] == ("self",) and frame.f_code.co_argcount:
             thing = frame.f_locals.get("self")
             module = type(thing).__module__
@@ -123,6 +127,8 @@ def waits_in(frame: FrameType | None) -> Call:
 
 
 _SHOWN = {"enter": "acquire", "wait_for_tstate_lock": "join", "method": "read or write"}
+_OF_FUTURES = frozenset({"as_completed", "wait"})
+"""Functions of `concurrent.futures` that are no methods, and wait for an event of their own."""
 _BOOTSTRAP = frozenset({"_bootstrap", "_bootstrap_inner", "run"})
 _BOTTOM = frozenset({"bootstrap", "bootstrap_inner", "run", "shutdown"})
 """What runs a thread's code, or is called when the main thread's has ended."""

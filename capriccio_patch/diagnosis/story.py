@@ -4,7 +4,8 @@
 2. Guesses are told as guesses: a holder that only calls of ``acquire`` tell of.
 3. The first line and the place that go with a warning are those of a line that can be mended: where
    a lock was asked for in the circle, or where the longest wait began that is not for a thread.
-4. Who waits for another thread's end is told of last: what that one waits for is the reason.
+4. Who waits for another thread's end, or for what another holds, is told of last: what that one
+   waits for is the reason.
 
 Any OS thread that has the GIL.
 """
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..contracts.thread import Thread
 from ..cpython import originals
+from ..cpython.expressions import attribute
 from ..cpython.frames import is_stdlib
 from ..cpython.modules import imported, whole
 from ..kernel.core import Kernel
@@ -23,7 +25,7 @@ from .holders import Holder, holders_of
 from .naming import variable_of
 from .outsiders import handler_in
 from .stacks import Call, Place, frame_of, line_of, name_of, place_of, stack_of, waits_in
-from .things import described
+from .things import described, is_future
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_alive
 
 __all__ = ["Wait", "circle_story", "formatted", "waits_of", "whole_story"]
@@ -44,6 +46,9 @@ _NOBODY = {
     "Semaphore.acquire": "nobody is left to release it (it was acquired more often than released)",
     "Barrier.wait": "nobody is left to come",
     "Future.result": "nobody is left to give it a result",
+    "Future.exception": "nobody is left to give it a result",
+    "futures.wait": "nobody is left to give them results",
+    "futures.as_completed": "nobody is left to give them results",
 }
 """By call or kind: what a wait is in vain for."""
 
@@ -91,6 +96,8 @@ def waits_of(kernel: Kernel, threads: Iterable[Thread], most: int = _FRAMES) -> 
 def _call(kernel: Kernel, thread: Thread) -> Call:
     call = waits_in(frame_of(kernel, thread))
     is_lock = thread.kind in ("lock", "rlock") and type(call.thing).__name__ != "_ModuleLock"
+    if call.name.startswith("futures."):
+        return call  # the event is nobody's but the module's
     if call.thing is None or is_lock:
         # Of a lock inside something else the holder is that of the lock.
         return Call(call.name or _in_c(thread), thread.object)
@@ -117,6 +124,8 @@ def _in_c(thread: Thread) -> str:
 
 
 def _can_be_held(thing: Any) -> bool:
+    if is_future(thing):
+        return True
     threading = imported("threading")
     if threading is not None and isinstance(thing, threading.Semaphore):
         return True
@@ -145,11 +154,12 @@ def whole_story(kernel: Kernel, threads: list[Thread]) -> tuple[str, tuple[str, 
 
 
 def _order(wait: Wait) -> tuple[bool, bool, float]:
-    """Code of the program comes first, then what is not the end of another thread, and then who has
+    """Code of the program comes first, then what no other thread is to bring, and then who has
     waited longest."""
     place = place_of(wait.stack)
     is_elsewhere = place is None or is_stdlib(place.file)
-    return is_elsewhere, bool(wait.until_end_of), wait.thread.since
+    is_for_others = bool(wait.until_end_of or wait.holders) or wait.call.startswith("futures.")
+    return is_elsewhere, is_for_others, wait.thread.since
 
 
 def circle_story(kernel: Kernel, circle: list[Thread]) -> tuple[str, tuple[str, int]]:
@@ -234,17 +244,22 @@ def _for_what(kernel: Kernel, wait: Wait) -> str:
     if wait.call and wait.thing is not None and "." in wait.call:
         text = f"in {wait.call} {text}"
     if wait.holders:
+        if is_future(wait.thing):
+            return f"{text}, which {name_of(wait.holders[0].ident)} computes"
         return f"{text}, {' and '.join(_holder(kernel, each) for each in wait.holders[:_NAMES])}"
-    if _can_be_held(wait.thing) and not wait.call.startswith(("Semaphore", "BoundedSemaphore")):
+    reason = _NOBODY.get(_plain(wait.call))
+    if reason is None and _can_be_held(wait.thing):
         return f"{text}, taken by a thread that does not show where: it may have ended"
-    reason = _NOBODY.get(_plain(wait.call)) or _NOBODY.get(wait.thread.kind)
+    reason = reason or _NOBODY.get(wait.thread.kind)
+    if reason and wait.call.endswith("Queue.join"):
+        reason += f" ({attribute(wait.thing, 'unfinished_tasks')} times)"
     return f"{text}: {reason}" if reason else text
 
 
 def _plain(call: str) -> str:
     """A call as `_NOBODY` has it: subclasses of a queue and of a semaphore are such."""
     cls, _, method = call.rpartition(".")
-    for base in ("Queue", "Semaphore"):
+    for base in ("Queue", "Semaphore", "Future"):
         if cls.endswith(base):
             return f"{base}.{method}"
     return call
@@ -260,6 +275,8 @@ def _holder(kernel: Kernel, holder: Holder) -> str:
     if holder.place is None:
         return text
     file = holder.place.file.rpartition("/")[2]
+    if not holder.place.line:
+        return f"{text} by an ExitStack of {holder.place.function}, in {file}"
     source = line_of(holder.place)
     where = f"{text} since {file}:{holder.place.line}, in {holder.place.function}"
     return f"{where}: {source}" if source else where

@@ -19,7 +19,7 @@ from ..cpython.expressions import UNKNOWN, attribute
 from ..cpython.modules import imported
 from .stacks import name_of
 
-__all__ = ["described", "peer_of"]
+__all__ = ["described", "is_future", "peer_of"]
 
 _ADDRESS = 128
 _UNIX, _INET, _INET6 = 1, 2, (10 if os.uname().sysname == "Linux" else 30)
@@ -75,7 +75,15 @@ def _fields(thing: Any) -> str:
         items, most = attribute(thing, "queue"), _number(thing, "maxsize")
         if type(items).__name__ in ("deque", "list"):
             return f" ({len(items)} items{f' of {most}' if most > 0 else ''})"
+    if is_future(thing):
+        return f" ({str(attribute(thing, '_state')).lower()})"
     return ""
+
+
+def is_future(thing: Any) -> bool:
+    """Whether `thing` is a Future of `concurrent.futures`."""
+    futures = imported("concurrent.futures._base")
+    return futures is not None and isinstance(thing, futures.Future)
 
 
 def _number(thing: Any, name: str) -> int:

@@ -108,7 +108,8 @@ def test_two_locks_that_are_taken_crosswise(
                 "in Queue.get for queue.Queue",
                 "(0 items): nobody is left to put something there",
                 "jobs.get()  # nothing comes",
-                "Queue.join",
+                "in Queue.join for queue.Queue",
+                "nobody is left to call task_done (2 times)",
             ],
             id="a queue without producers",
         ),
@@ -195,8 +196,48 @@ def test_two_locks_that_are_taken_crosswise(
                 return pool.submit(int).result()  # by itself
             pool.submit(outer).result()
             """,
-            ["in Future.result", "nobody is left to give it a result", "# by itself"],
+            [
+                "one\n\nThreadPoolExecutor-0_0 has waited",
+                "in Future.result for concurrent.futures._base.Future",
+                "(pending): nobody is left to give it a result\n",
+                "# by itself",
+                "(running), which ThreadPoolExecutor-0_0 computes",
+            ],
             id="a pool that waits for itself",
+        ),
+        pytest.param(
+            """
+            from concurrent.futures import ThreadPoolExecutor, wait
+            pool, done = ThreadPoolExecutor(2), threading.Event()
+            def work():
+                time.sleep(0.05)
+                done.wait()  # nobody sets it
+            wait([pool.submit(work), pool.submit(work)])
+            """,
+            [
+                "one\n\nThreadPoolExecutor-0_0, ThreadPoolExecutor-0_1 have waited",
+                "done.wait()  # nobody sets it",
+                "s in futures.wait: nobody is left to give them results",
+            ],
+            id="tasks of a pool that never end",
+        ),
+        pytest.param(
+            """
+            from contextlib import ExitStack
+            first, second, met = threading.Lock(), threading.Lock(), threading.Barrier(2)
+            def both(one, other):
+                with ExitStack() as taken:
+                    taken.enter_context(one)
+                    met.wait()
+                    taken.enter_context(other)  # crosswise
+            start(lambda: both(first, second), lambda: both(second, first))[0].join()
+            """,
+            [
+                "the circle: Thread-1 (<lambda>) -> [Lock other at",
+                "which Thread-1 (<lambda>) holds by an ExitStack of both, in script.py",
+                "# crosswise",
+            ],
+            id="locks that an ExitStack has taken",
         ),
     ],
 )
