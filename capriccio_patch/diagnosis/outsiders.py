@@ -66,7 +66,7 @@ def _handlers() -> Iterator[tuple[int, Any]]:
         handler = originals.get_signal(signum)
         owner = getattr(handler, "__self__", None)
         if isinstance(owner, Signals):
-            handler = owner.handlers.get(signum)
+            handler = owner.shown(signum)
         elif isinstance(owner, Preemption):
             continue
         if callable(handler) and handler is not _signal.default_int_handler:

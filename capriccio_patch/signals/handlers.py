@@ -43,7 +43,7 @@ from ..preemption.safe_point import Point, point
 from ..preemption.tick import Preemption
 from .wakeup_fd import Wakeup
 
-__all__ = ["Signals"]
+__all__ = ["Overlay", "Signals"]
 
 # Waits that end with EINTR even if the handler was installed with SA_RESTART: signal(7).
 _NEVER_RESTARTED = frozenset({"sleep", "select", "pause", "signal"})
@@ -66,6 +66,24 @@ _WAY_OF_OTHERS = {
 }
 
 
+class Overlay:
+    """What is done at a signal without being its handler: ``signal.getsignal`` shows `below`."""
+
+    __slots__ = ("action", "below", "is_last")
+
+    def __init__(self, action: Callable[[], None], below: Any, is_last: bool) -> None:
+        """`below` is what the program has set; it is called after `action` unless `is_last`."""
+        self.action = action
+        self.below = below
+        self.is_last = is_last
+
+    @frames.interrupter
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self.action()
+        if not self.is_last and callable(self.below):
+            self.below(signum, frame)
+
+
 class Signals:
     """The program's signal handlers and the signals that wait for them; see the module's text."""
 
@@ -79,7 +97,9 @@ class Signals:
         "claim",
         "deliver",
         "handlers",
+        "is_in_force",
         "kept",
+        "on_release",
         "paused",
         "restarting",
         "wakeup",
@@ -98,6 +118,9 @@ class Signals:
         """What the main thread runs or waits as."""
         self.handlers: dict[int, Any] = {}
         """What the program has set, for each signal that CPython hands to `deliver`."""
+        self.is_in_force = False
+        self.on_release: Callable[[], None] | None = None
+        """Called when CPython has the program's handlers back."""
         self.kept: set[int] = set()
         """Signals that `deliver` gets even where the program has no handler; for `claim`."""
         self.deliver = self._deliver
@@ -249,7 +272,7 @@ class Signals:
         if native is not self.deliver and number in self.kept:
             originals.set_signal(number, self.deliver)
         self.restarting.discard(number)
-        return before if old is self.deliver else old
+        return _told(before) if old is self.deliver else old
 
     def shown(self, signum: Any) -> Any:
         """What ``signal.getsignal`` returns."""
@@ -257,7 +280,7 @@ class Signals:
         number = operator.index(signum)
         if number == self._preemption.signum:
             return _signal.SIG_DFL
-        return self.handlers.get(number) if native is self.deliver else native
+        return _told(self.handlers.get(number)) if native is self.deliver else native
 
     def adopt(self) -> Callable[[], None]:
         """Take over the handlers there are; returns what gives them back."""
@@ -265,12 +288,21 @@ class Signals:
             handler = originals.get_signal(signum)
             if callable(handler) and handler is not self.deliver:
                 self.install(signum, handler)
+        self.is_in_force = True
         self.wakeup.adopt()
         self.wakeup.follow(self._kernel.backend)
         return self._release
 
     def _release(self) -> None:
+        self.is_in_force = False
         for signum, handler in list(self.handlers.items()):
             if originals.get_signal(signum) is self.deliver:
-                originals.set_signal(signum, handler)
+                originals.set_signal(signum, _told(handler))
         self.wakeup.release()
+        if self.on_release is not None:
+            self.on_release()
+
+
+def _told(handler: Any) -> Any:
+    """What the program is told of a handler."""
+    return handler.below if type(handler) is Overlay else handler

@@ -14,6 +14,7 @@ from weakref import WeakSet
 from ..cpython.modules import imported
 from ..kernel.parking import Lot
 from ..preemption.watchdog import Watchdog
+from ..signals.handlers import Signals
 from . import time
 from .base import Existing, Late, Offloader, Patch, Runtime
 from .files import console, descriptors, fileio, paths
@@ -96,6 +97,7 @@ class Table:
         waits = Waits(runtime.kernel)
         happenings = events.Events(runtime.kernel, waits)
         simple = SimpleQueues(runtime)
+        signals = Signals(runtime.kernel, watchdog.preemption)
         look_ups = names.pool_of(runtime.kernel)
         self.mode = mode = SocketMode(runtime)
         """What sockets are to the program."""
@@ -113,7 +115,7 @@ class Table:
         """By class: how its methods are, where that takes care."""
         self.late: tuple[Late, ...] = (
             Late("asyncio", "_asyncio", partial(asyncio.patches, runtime)),
-            Late("faulthandler", "faulthandler", partial(faulthandler.patches, runtime)),
+            Late("faulthandler", "faulthandler", partial(faulthandler.patches, runtime, signals)),
             Late("queue", "queue", partial(queue.patches, runtime)),
             Late("sqlite3", "_sqlite3", partial(sqlite3.patches, runtime, self.offloaders)),
             Late("ssl", "_ssl", partial(ssl.patches, runtime, mode)),
@@ -147,7 +149,7 @@ class Table:
             *file_locks.patches(runtime),
             *fileio.patches(runtime),
             *console.patches(runtime),
-            *signal.patches(runtime, watchdog.preemption),
+            *signal.patches(runtime, signals),
             *wait.patches(runtime),
             *semlock.patches(runtime),
             *(row for late in self.late if imported(late.module) for row in late.rows(failed)),

@@ -18,7 +18,6 @@ from typing import Any
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ...kernel.core import Kernel
-from ...preemption.tick import Preemption
 from ...signals.handlers import Signals
 from ...signals.waits import Received, SignalWaits, take
 from ..base import Patch, Runtime, seconds
@@ -27,10 +26,9 @@ from . import signal_mask
 __all__ = ["patches"]
 
 
-def patches(runtime: Runtime, preemption: Preemption) -> list[Patch]:
-    """The rows of this module; a handler is not to be preempted where `preemption` may not be."""
+def patches(runtime: Runtime, signals: Signals) -> list[Patch]:
+    """The rows of this module."""
     kernel = runtime.kernel
-    signals = Signals(kernel, preemption)
     rows = [
         *_handler_patches(kernel, signals),
         *_kill_patches(kernel, signals),

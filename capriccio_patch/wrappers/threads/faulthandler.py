@@ -7,14 +7,22 @@ its own that does the same when the time is over.
 1. The text is CPython's (``Python/traceback.c``), with its limits on threads, frames and lengths.
 2. The C module's own timer is armed as well, for a little later: where C code keeps the GIL, so
    that no Python can run, it still dumps what it sees.
-3. What is dumped in a signal handler (`enable`, `register`) is left alone: no Python runs there.
+3. What C dumps in a signal handler (`enable`, `register`) is left alone, as no Python runs there.
+   But what is registered for all threads is followed by a dump of the green ones, which the main
+   thread writes as if it were a handler of the program's: C calls that when it is through (its
+   chain), and nobody sees it (`signals.handlers.Overlay`).  While C code blocks it has to wait.
+4. A registration that the default action is to follow, which ends the process, is C's alone, and so
+   is one above a handler that is not Python's.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # no stub
 import _thread
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -23,6 +31,7 @@ from ...cpython.frames import is_ours
 from ...cpython.interpose import clone
 from ...cpython.threads import system_name
 from ...io import os_threads
+from ...signals.handlers import Overlay, Signals
 from ..base import Patch, Runtime
 from .introspection import current_frames
 
@@ -32,6 +41,7 @@ _MOST_THREADS = 100
 _MOST_FRAMES = 100
 _LONGEST = 500
 """Characters of the name of a file or function."""
+_GREEN = "\nGreen threads, where they are:\n\n"
 _GRACE = 0.5
 """Seconds by which the C module's timer goes off after ours."""
 
@@ -52,7 +62,73 @@ class _Timer:
             originals.lock_release(self.wakeup)
 
 
-def patches(runtime: Runtime) -> list[Patch]:
+class _Registered:
+    """Signals at which C dumps all threads, and the green ones are dumped behind that."""
+
+    def __init__(self, signals: Signals, dump: Callable[[int], None]) -> None:
+        import faulthandler
+
+        self._signals = signals
+        self._dump = dump
+        self._register = clone(faulthandler.register)
+        self._unregister = clone(faulthandler.unregister)
+        self._known: dict[int, tuple[Overlay, Any, Any]] = {}
+        """By number: what was put above the handler, and the file and chain that were asked for."""
+        signals.on_release = self._release
+
+    def register(
+        self, signum: Any, file: Any = None, all_threads: Any = True, chain: Any = False
+    ) -> None:
+        """What `faulthandler.register` does.  Any OS thread."""
+        self._register(signum, file, all_threads, chain)  # raises
+        signum = operator.index(signum)
+        if signum in self._known:
+            self._forget(signum)
+            self._register(signum, file, all_threads, chain)
+        if all_threads and self._signals.is_in_force:
+            below = self._signals.shown(signum)
+            fd = _descriptor(file)
+            is_for_c = below is None or (chain and below == _signal.SIG_DFL)
+            if fd is not None and not is_for_c:
+                self._put_above(signum, file, fd, below, chain)
+
+    def _put_above(self, signum: int, file: Any, fd: int, below: Any, chain: Any) -> None:
+        overlay = Overlay(partial(self._dump, fd), below, not chain)
+        self._unregister(signum)
+        try:
+            self._signals.install(signum, overlay)
+        except ValueError:  # not the main OS thread
+            self._register(signum, file, True, chain)
+            return
+        self._register(signum, file, True, True)
+        self._known[signum] = overlay, file, chain
+
+    def unregister(self, signum: Any, /) -> bool:
+        """What `faulthandler.unregister` does.  Any OS thread."""
+        try:
+            is_known = operator.index(signum) in self._known
+        except TypeError:
+            is_known = False
+        return self._forget(operator.index(signum)) if is_known else bool(self._unregister(signum))
+
+    def _forget(self, signum: int) -> bool:
+        overlay, _, _ = self._known.pop(signum)
+        was_there = bool(self._unregister(signum))
+        set_since = self._signals.handlers.get(signum) is not overlay
+        handler = self._signals.shown(signum) if set_since else overlay.below
+        if handler is not None:
+            self._signals.install(signum, handler)
+        return was_there
+
+    def _release(self) -> None:
+        """Leave the registrations to C, as they were asked for."""
+        for signum, (_, file, chain) in self._known.items():
+            if self._unregister(signum):
+                originals.set_signal(signum, originals.get_signal(signum))
+                self._register(signum, file, True, chain)
+
+
+def patches(runtime: Runtime, signals: Signals) -> list[Patch]:
     """The rows of this module."""
     import faulthandler
 
@@ -63,10 +139,10 @@ def patches(runtime: Runtime) -> list[Patch]:
     original_cancel = clone(faulthandler.cancel_dump_traceback_later)
     timer: _Timer | None = None
 
-    def dump_all(current: int | None) -> Iterator[str]:
+    def dump_all(current: int | None, only_green: bool = False) -> Iterator[str]:
         frames = frames_of_all()
         green = [ident for ident in reversed(list(kernel.threads)) if ident in frames]
-        others = [ident for ident in frames if ident not in kernel.threads]
+        others = [ident for ident in frames if not only_green and ident not in kernel.threads]
         for number, ident in enumerate([*others, *green]):  # the latest first, as stock has it
             if number:
                 yield "\n"
@@ -130,7 +206,11 @@ def patches(runtime: Runtime) -> list[Patch]:
         if timer is not None:
             timer.cancel()
 
-    return [
+    def dump_green(fd: int) -> None:
+        _write(fd, [_GREEN, *dump_all(None, only_green=True)])
+
+    registered = _Registered(signals, dump_green)
+    rows = [
         Patch("faulthandler", "faulthandler", "dump_traceback", dump_traceback),
         Patch(
             "faulthandler",
@@ -146,6 +226,12 @@ def patches(runtime: Runtime) -> list[Patch]:
             cancel_dump_traceback_later,
         ),
     ]
+    if hasattr(faulthandler, "register"):
+        rows += [
+            Patch("faulthandler", "faulthandler", "register", registered.register),
+            Patch("faulthandler", "faulthandler", "unregister", registered.unregister),
+        ]
+    return rows
 
 
 def _own_ident() -> int:

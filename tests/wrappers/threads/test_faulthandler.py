@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import re
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import capriccio_patch
+from capriccio_patch.diagnosis import outsiders
 
 
 @contextmanager
@@ -196,3 +201,81 @@ def test_c_code_that_keeps_the_gil_is_dumped_all_the_same(run_script: Any) -> No
     done = run_script(script, status=1)
     assert "Timeout (" in done.stderr
     assert "in keeps_the_gil" in done.stderr
+
+
+@pytest.fixture
+def at_signals(tmp_path: Path) -> Iterator[Any]:
+    """A file, what registers a dump into it at SIGUSR1, and what a handler of that has noted."""
+    came: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda signum, _: came.append(signum))
+    with open(tmp_path / "dump", "w+") as file:
+        yield file, partial(faulthandler.register, signal.SIGUSR1, file=file), came
+        faulthandler.unregister(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_is_registered_shows_green_threads(patched: None, at_signals: Any) -> None:
+    file, register, came = at_signals
+    handler = signal.getsignal(signal.SIGUSR1)
+    register(chain=False)
+    assert signal.getsignal(signal.SIGUSR1) is handler
+    with waiting(3) as idents:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        text = eventually(file, r"(?s)Green threads.*in test_what.*")
+    for ident in idents:
+        assert re.search(rf"^Thread 0x{ident:016x} (\[waits\] )?\(", text, re.MULTILINE)
+    assert text.count("in waits_here") == 3
+    assert not came
+    assert faulthandler.unregister(signal.SIGUSR1)
+    assert not faulthandler.unregister(signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR1) is handler
+    signal.raise_signal(signal.SIGUSR1)
+    assert came == [signal.SIGUSR1]
+
+
+def test_a_chain_calls_the_handler_once(patched: None, at_signals: Any) -> None:
+    file, register, came = at_signals
+    register(chain=True)
+    register(chain=True)  # again
+    with waiting(1):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        text = eventually(file, r"(?s)Green threads.*in test_a_chain.*")
+    assert text.count("in waits_here") == 1
+    assert came == [signal.SIGUSR1]
+
+
+def test_the_handler_may_be_set_since(patched: None, at_signals: Any) -> None:
+    _, register, _ = at_signals
+    handler = signal.getsignal(signal.SIGUSR1)
+    register(chain=True)
+    assert signal.signal(signal.SIGUSR1, signal.SIG_IGN) is handler
+    faulthandler.unregister(signal.SIGUSR1)
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_dump_is_no_handler_that_could_wake_a_thread(patched: None, at_signals: Any) -> None:
+    _, register, _ = at_signals
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    register()
+    assert signal.SIGUSR1 not in dict(outsiders._handlers())
+
+
+def test_a_registration_outlives_the_patch(at_signals: Any) -> None:
+    file, register, came = at_signals
+    with in_force(True):
+        register(chain=False)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    assert "in test_a_registration" in eventually(file, "in test_a_registration")
+    assert not came
+
+
+@pytest.mark.parametrize(
+    ("args", "error"),
+    [(("x",), TypeError), ((0,), ValueError), ((signal.SIGSEGV,), RuntimeError)],
+)
+def test_a_wrong_registration_is_refused(patched: None, args: Any, error: Any) -> None:
+    with pytest.raises(error):
+        faulthandler.register(*args, file=2)
+    with pytest.raises((TypeError, ValueError, RuntimeError)):
+        faulthandler.unregister(*args)
