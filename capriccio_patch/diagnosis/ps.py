@@ -108,8 +108,11 @@ def _show(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(data, indent=1))
         return
-    part = text.stacks if options.stacks else text.tree if options.tree else text.table
-    print(text.summary(data), part(data), sep="\n\n", flush=True)
+    if options.stacks or options.tree:
+        shown = text.stacks(data) if options.stacks else text.tree(data)
+    else:
+        shown = text.table(data, shutil.get_terminal_size()[0] if sys.stdout.isatty() else None)
+    print(text.summary(data), shown, sep="\n\n", flush=True)
 
 
 def _draw(pid: int, path: str) -> None:
@@ -130,7 +133,8 @@ def _watch(pid: int, seconds: float) -> None:
     data = _threads(pid)
     while True:
         columns, lines = shutil.get_terminal_size()
-        shown = text.groups(data, lines - 3 if is_terminal else None)
+        size = (lines - 3, columns) if is_terminal else (None, None)
+        shown = text.groups(data, *size)
         found = f"{text.summary(data)}\n\n{shown}".splitlines()
         if is_terminal:
             # Written over what is there: a screen that is cleared first would flicker.

@@ -143,12 +143,12 @@ def programs() -> Iterator[tuple[int, str, str]]:
         sockets = {int(name) for name in os.listdir(directory()) if name.isdigit()}
     except OSError:
         pass  # none has ever been opened
-    by_interpreter = hasattr(sys, "remote_exec")
+    other = "by the interpreter" if hasattr(sys, "remote_exec") else "not at all"
     for pid in sorted(sockets | set(_by_command())):
         command = _command(pid)
         if not command:
             continue
-        way = "at its socket" if pid in sockets else "by the interpreter" if by_interpreter else "-"
+        way = "at its socket" if pid in sockets else other
         yield pid, command, way
 
 

@@ -30,6 +30,8 @@ __all__ = ["MOST_ROWS", "first_call", "snapshot"]
 
 MOST_ROWS = 1000
 _NAMES = 5
+_OF_NOTHING = frozenset({"pause", "sleep"})
+"""Kinds of waits that are for no object."""
 
 Data = dict[str, Any]
 
@@ -97,9 +99,10 @@ def _row(kernel: Kernel, wait: Wait, now: float) -> Data:
         "kind": _kind(record) if is_parked else "",
         "call": wait.call if is_parked and "." in wait.call else "",
         "object": described(_awaited(wait), wait.variable) if is_parked else "",
-        "end_of": wait.until_end_of,
+        "end_of": "" if wait.ending is None else name_of(wait.ending),
+        "ends": wait.ending,
         "holders": [
-            [name_of(holder.ident), *(holder.place or ("", 0, "")), holder.is_sure]
+            [name_of(holder.ident), *(holder.place or ("", 0, "")), holder.is_sure, holder.ident]
             for holder in wait.holders
         ],
         "since": round(max(0.0, now - record.since), 3) if is_parked else None,
@@ -110,6 +113,8 @@ def _row(kernel: Kernel, wait: Wait, now: float) -> Data:
 
 def _awaited(wait: Wait) -> Any:
     """What is waited for; of a socket or file the descriptor, which has a peer or path."""
+    if wait.thread.kind in _OF_NOTHING:
+        return None  # the record has what was waited for before
     awaited = wait.thread.object
     if isinstance(awaited, (Descriptor, dict)) or wait.thing is None:
         return awaited

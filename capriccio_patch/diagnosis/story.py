@@ -63,7 +63,8 @@ class Wait(NamedTuple):
     variable: str
     """What the code that waits calls the thing; empty if that is not found."""
     holders: Sequence[Holder]
-    until_end_of: str
+    ending: int | None
+    """The identifier of the thread for whose end it waits."""
     stack: tuple[Place, ...]
 
 
@@ -86,7 +87,7 @@ def waits_of(kernel: Kernel, threads: Iterable[Thread], most: int = _FRAMES) -> 
                 call.thing,
                 variable_of(frame_of(kernel, thread), call.thing) if is_named else "",
                 holders.get(id(call.thing), ()),
-                "" if ending is None else name_of(ending.ident),
+                None if ending is None else ending.ident,
                 stack_of(kernel, thread, most),
             )
         )
@@ -145,7 +146,7 @@ def whole_story(kernel: Kernel, threads: list[Thread]) -> tuple[str, tuple[str, 
     parts += [_drawn(circle)] if circle else []
     told: dict[tuple[Any, ...], list[Wait]] = {}
     for wait in [*circle, *sorted((each for each in waits if each not in circle), key=_order)]:
-        key = wait.call, id(wait.thing), wait.until_end_of, wait.stack
+        key = wait.call, id(wait.thing), wait.ending, wait.stack
         told.setdefault(key, []).append(wait)
     parts += [paragraph(kernel, group) for group in list(told.values())[:_MOST]]
     if len(told) > _MOST:
@@ -158,7 +159,7 @@ def _order(wait: Wait) -> tuple[bool, bool, float]:
     waited longest."""
     place = place_of(wait.stack)
     is_elsewhere = place is None or is_stdlib(place.file)
-    is_for_others = bool(wait.until_end_of or wait.holders) or wait.call.startswith("futures.")
+    is_for_others = bool(wait.ending or wait.holders) or wait.call.startswith("futures.")
     return is_elsewhere, is_for_others, wait.thread.since
 
 
@@ -175,13 +176,12 @@ def circle_story(kernel: Kernel, circle: list[Thread]) -> tuple[str, tuple[str, 
 
 def _circle(waits: list[Wait]) -> list[Wait]:
     """A circle among the waits, if there is one: guesses count, as nothing can run."""
-    by_name = {wait.thread.ident: wait for wait in waits}
-    ends = {wait.name: wait for wait in waits}
+    by_ident = {wait.thread.ident: wait for wait in waits}
 
     def waited_for(wait: Wait) -> Wait | None:
-        if wait.until_end_of:
-            return ends.get(wait.until_end_of)
-        return by_name.get(wait.holders[0].ident) if len(wait.holders) == 1 else None
+        if wait.ending is not None:
+            return by_ident.get(wait.ending)
+        return by_ident.get(wait.holders[0].ident) if len(wait.holders) == 1 else None
 
     return find_circle(waits, waited_for, lambda _: True)
 
@@ -189,7 +189,7 @@ def _circle(waits: list[Wait]) -> list[Wait]:
 def _drawn(circle: list[Wait]) -> str:
     steps = []
     for wait in circle:
-        what = f"end of {wait.until_end_of}" if wait.until_end_of else _described(wait)
+        what = _described(wait) if wait.ending is None else f"end of {name_of(wait.ending)}"
         steps += [wait.name, f"[{what}]"]
     return f"the circle: {' -> '.join([*steps, circle[0].name])}"
 
@@ -238,8 +238,8 @@ def _described(wait: Wait) -> str:
 
 
 def _for_what(kernel: Kernel, wait: Wait) -> str:
-    if wait.until_end_of:
-        return f"for the end of {wait.until_end_of}"
+    if wait.ending is not None:
+        return f"for the end of {name_of(wait.ending)}"
     text = f"for {_described(wait)}" if wait.thing is not None else f"in {wait.call}"
     if wait.call and wait.thing is not None and "." in wait.call:
         text = f"in {wait.call} {text}"

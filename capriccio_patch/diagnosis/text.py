@@ -12,6 +12,8 @@ __all__ = ["groups", "stacks", "summary", "table", "tree", "whole"]
 Data = dict[str, Any]
 
 _WIDEST = 60
+_NARROWEST = 12
+_NAMES = 5
 
 
 def whole(data: Data) -> str:
@@ -32,17 +34,17 @@ def summary(data: Data) -> str:
     )
 
 
-def table(data: Data, most: int | None = None) -> str:
+def table(data: Data, width: int | None = None) -> str:
     """The threads one by one, or, if there are too many, the groups that do the same."""
-    return _table(data, data["threads"] > len(data["rows"]), most)
+    return _table(data, data["threads"] > len(data["rows"]), None, width)
 
 
-def groups(data: Data, most: int | None = None) -> str:
+def groups(data: Data, most: int | None = None, width: int | None = None) -> str:
     """The groups of threads that do the same, the largest first."""
-    return _table(data, True, most)
+    return _table(data, True, most, width)
 
 
-def _table(data: Data, merged: bool, most: int | None) -> str:
+def _table(data: Data, merged: bool, most: int | None, width: int | None) -> str:
     rows = data["groups"] if merged else data["rows"]
     who = "number" if merged else "thread"
     lines = [(who, "state", "since", "place", "waits for", "held by", "until")]
@@ -61,10 +63,20 @@ def _table(data: Data, merged: bool, most: int | None) -> str:
             )
         )
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    if width is not None:
+        _narrow(widths, width - 2 * (len(widths) - 1))
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "  ".join(
+            _cut(cell, most).ljust(most) for cell, most in zip(line, widths, strict=True)
+        ).rstrip()
         for line in lines
     )
+
+
+def _narrow(widths: list[int], room: int) -> None:
+    """Make columns fit, the widest first, as far as they can be read then."""
+    while sum(widths) > room and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
 
 
 def _awaited(row: Data) -> str:
@@ -80,9 +92,7 @@ def stacks(data: Data) -> str:
     parts = []
     for group in data["groups"]:
         number = group["count"]
-        names = ", ".join(group["names"]) + (", ..." if number > len(group["names"]) else "")
-        who = group["names"][0] if number == 1 else f"{number:,} threads ({names})"
-        head = f"{who}: {group['state']}"
+        head = f"{_who(group['names'], number)}: {group['state']}"
         if group["state"] in ("waiting", "in a call"):
             head += f" for {_awaited(group)}, {seconds(group['shortest'])}"
             if number > 1 and seconds(group["longest"]) != seconds(group["shortest"]):
@@ -97,7 +107,7 @@ def stacks(data: Data) -> str:
 
 def _held(row: Data) -> list[str]:
     lines = []
-    for name, file, line, function, is_sure in row["holders"]:
+    for name, file, line, function, is_sure, _ in row["holders"]:
         seems = "" if is_sure else "seems to be "
         where = f" since {file.rpartition('/')[2]}:{line}, in {function}" if line else ""
         lines.append(f"  {seems}held by {name}{where}")
@@ -109,30 +119,56 @@ def _frames(stack: list[Any]) -> list[str]:
 
 
 def tree(data: Data) -> str:
-    """Who waits for whom: below each thread those that wait for it."""
-    rows = data["rows"]
-    waiting: dict[str, list[Data]] = {}
+    """Who waits for whom: below each thread those that wait for it.
+
+    Threads that nobody waits for and that wait for no thread are one line, if they do the same;
+    where there are too many, so are all that do the same at the same place.
+    """
+    is_merged = data["threads"] > len(data["rows"])
+    rows = data["groups"] if is_merged else data["rows"]
+    waiting: dict[int, list[Data]] = {}
     for row in rows:
-        for name in [holder[0] for holder in row["holders"]] or [row["end_of"]]:
-            waiting.setdefault(name, []).append(row)
+        for ident in _waited_for(row):
+            waiting.setdefault(ident, []).append(row)
     lines: list[str] = []
     drawn: set[int] = set()
 
     def draw(row: Data, indent: str, path: frozenset[int]) -> None:
         loop = " (a circle)" if row["ident"] in path else ""
-        lines.append(f"{indent}{row['name']}: {row['state']} {_awaited(row)}".rstrip() + loop)
+        who = _who(row["names"], row["count"]) if is_merged else row["name"]
+        lines.append(f"{indent}{who}: {row['state']} {_awaited(row)}".rstrip() + loop)
         drawn.add(row["ident"])
         if not loop and len(path) < _WIDEST:
-            for other in waiting.get(row["name"], ()):
+            for other in waiting.get(row["ident"], ()):
                 draw(other, indent + "    ", path | {row["ident"]})
 
+    alone: dict[str, list[Data]] = {}
     for row in rows:
-        if not row["holders"] and not row["end_of"]:
-            draw(row, "", frozenset())
+        if not _waited_for(row):
+            if is_merged or row["ident"] in waiting:
+                draw(row, "", frozenset())
+            else:
+                alone.setdefault(f"{row['state']} {_awaited(row)}".rstrip(), []).append(row)
+    for what, group in alone.items():
+        names = [row["name"] for row in group]
+        lines.append(f"{_who(names, len(names))}: {what}")
+        drawn.update(row["ident"] for row in group)
     for row in rows:
         if row["ident"] not in drawn:
             draw(row, "", frozenset())
     return "\n".join(lines)
+
+
+def _waited_for(row: Data) -> list[int]:
+    """The threads that could end a wait."""
+    return [row["ends"]] if row["ends"] is not None else [held[-1] for held in row["holders"]]
+
+
+def _who(names: list[str], number: int) -> str:
+    """Threads, by their names as far as there is room."""
+    if number == 1:
+        return names[0]
+    return f"{number:,} threads ({', '.join(names[:_NAMES])}{', ...' if number > _NAMES else ''})"
 
 
 def seconds(value: float) -> str:
@@ -150,5 +186,5 @@ def _place(place: list[Any]) -> str:
     return f"{file.rpartition('/')[2]}:{line} {function}" if file else ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+def _cut(text: str, most: int = _WIDEST) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -10,9 +10,13 @@ import pytest
 from capriccio_patch.diagnosis import text
 
 
+def ident_of(name: str) -> int:
+    return sum(map(ord, name))
+
+
 def row(name: str, **more: Any) -> dict[str, Any]:
     return {
-        "ident": sum(map(ord, name)),
+        "ident": ident_of(name),
         "name": name,
         "state": "waiting",
         "on_top": False,
@@ -20,6 +24,7 @@ def row(name: str, **more: Any) -> dict[str, Any]:
         "call": "lock.acquire",
         "object": "Lock at 0x1",
         "end_of": "",
+        "ends": None,
         "holders": [],
         "since": 2.0,
         "deadline": None,
@@ -46,7 +51,7 @@ def data(*rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def held_by(name: str, is_sure: bool = True) -> list[Any]:
-    return [[name, "/app/bank.py", 9, "refund", is_sure]]
+    return [[name, "/app/bank.py", 9, "refund", is_sure, ident_of(name)]]
 
 
 def test_the_summary_counts() -> None:
@@ -80,10 +85,19 @@ def test_groups_come_where_there_are_too_many() -> None:
 )
 def test_stacks_are_merged(is_sure: bool, word: str) -> None:
     shown = text.stacks(
-        data(row("a", count=4812, names=["a", "c"], longest=9.0, holders=held_by("b", is_sure)))
+        data(
+            row(
+                "a",
+                count=4812,
+                names=["a", "c", "d", "e", "f"],
+                longest=9.0,
+                holders=held_by("b", is_sure),
+            )
+        )
     )
     assert shown.startswith(
-        "4,812 threads (a, c, ...): waiting for lock.acquire: Lock at 0x1, 2.0 s to 9.0 s\n"
+        "4,812 threads (a, c, d, e, f, ...): waiting for lock.acquire: Lock at 0x1, "
+        "2.0 s to 9.0 s\n"
     )
     assert f"{word} since bank.py:9, in refund" in shown
     assert shown.index("line 3, in main") < shown.index("line 12, in transfer")
@@ -95,7 +109,7 @@ def test_the_tree_shows_who_waits_for_whom() -> None:
         data(
             row("a", kind="sleep", object="", call=""),
             row("b", holders=held_by("a")),
-            row("c", end_of="b"),
+            row("c", end_of="b", ends=ident_of("b")),
         )
     )
     assert shown.splitlines() == [
@@ -108,3 +122,42 @@ def test_the_tree_shows_who_waits_for_whom() -> None:
 def test_a_circle_in_the_tree_ends() -> None:
     shown = text.tree(data(row("a", holders=held_by("b")), row("b", holders=held_by("a"))))
     assert shown.count("(a circle)") == 1
+
+
+def test_the_tree_tells_threads_of_one_name_apart() -> None:
+    one, other = row("worker"), row("worker", ident=1)
+    other["holders"] = [["worker", "", 0, "", True, ident_of("worker")]]
+    assert text.tree(data(one, other)).splitlines() == [
+        "worker: waiting lock.acquire: Lock at 0x1",
+        "    worker: waiting lock.acquire: Lock at 0x1",
+    ]
+
+
+def test_who_does_the_same_alone_is_one_line_of_the_tree() -> None:
+    sleepers = [row(name, kind="sleep", object="", call="") for name in "abcdefg"]
+    shown = text.tree(data(*sleepers, row("x", holders=held_by("b"))))
+    assert shown.splitlines() == [
+        "b: waiting sleep",
+        "    x: waiting lock.acquire: Lock at 0x1",
+        "6 threads (a, c, d, e, f, ...): waiting sleep",
+    ]
+
+
+def test_the_tree_has_groups_where_there_are_too_many() -> None:
+    many = data(row("a", count=5000, names=list("abcde"), holders=held_by("x")), row("x"))
+    many["rows"] = many["rows"][1:]
+    assert text.tree(many).splitlines() == [
+        "x: waiting lock.acquire: Lock at 0x1",
+        "    5,000 threads (a, b, c, d, e, ...): waiting lock.acquire: Lock at 0x1",
+    ]
+
+
+def test_a_table_fits_a_terminal() -> None:
+    long = row(
+        "a", object="x" * 70, place=["/app/bank.py", 12, "y" * 70], holders=held_by("z" * 70)
+    )
+    for width in (200, 120, 80):
+        lines = text.table(data(long), width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[0].split()[-1] == "until"
+    assert "…" in lines[1]
