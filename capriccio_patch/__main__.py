@@ -146,8 +146,22 @@ def _fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+_FRAMES_OF_OPTION_M = ["main", "<module>", "_run_code", "_run_module_as_main"]
+"""What runs when the interpreter itself has run this module."""
+
+
 def _imported_for_us() -> list[str]:
-    """The modules that the interpreter has imported to run this one, and that this one has."""
+    """The modules that the interpreter has imported to run this one, and that this one has.
+
+    None where something else runs this module, as a debugger does: they may be that one's.
+    """
+    frame = sys._getframe()
+    outer = []
+    while frame.f_back is not None:
+        frame = frame.f_back
+        outer.append(frame.f_code.co_name)
+    if outer != _FRAMES_OF_OPTION_M:
+        return []
     names = [*sys.modules]
     return names[names.index("runpy") :] if "runpy" in names else []
 

@@ -417,3 +417,26 @@ class TestWithoutACurrentDirectory:
         stock = self.run(environ, tmp_path, *args)
         ours = (*options, "-m", "capriccio_patch", *args[len(options) :])
         assert self.run(environ, tmp_path, *ours) == stock
+
+
+def test_what_runs_it_as_a_module_keeps_what_it_has_imported(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """As debugpy does, whose modules lie where no path leads to afterwards."""
+    vendored = tmp_path / "vendored"
+    vendored.mkdir()
+    (vendored / "lent.py").touch()
+    (tmp_path / "debugger.py").write_text(
+        "import runpy, sys\n"
+        f"sys.path.insert(0, {str(vendored)!r})\n"
+        "import lent\n"
+        "sys.path[0] = '/debugger'\n"
+        "sys.argv = ['-m', 'program.py']\n"
+        "runpy._run_module_as_main('capriccio_patch', alter_argv=True)\n"
+    )
+    (tmp_path / "program.py").write_text("import sys, lent\nprint('/debugger' in sys.path)\n")
+    command = [sys.executable, "-m", "debugger"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

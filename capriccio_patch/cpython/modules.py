@@ -155,14 +155,15 @@ def put_aside(names: Iterable[str]) -> None:
 
 def entries_of_option_m() -> int:
     """How many entries ``python -m`` has put first on the path: the current directory, if that
-    still exists, or none."""
+    still exists, or none.  A debugger that runs modules has put its own there, and that one
+    behind."""
     if sys.flags.safe_path:
         return 0
     try:
-        os.getcwd()
+        here = os.getcwd()
     except OSError:
         return 0
-    return 1
+    return int(sys.path[:1] in ([here], [""]))
 
 
 class Importing:
