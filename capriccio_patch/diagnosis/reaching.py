@@ -29,7 +29,9 @@ _PATIENCE = 15.0
 _REMOTE_PATIENCE = 5.0
 _BEFORE_A_SIGNAL = 0.2
 
+# The interpreter gives it a namespace of its own; by this name its frames are not the program's.
 _SCRIPT = """\
+__name__ = "capriccio_patch.asked"
 import sys
 attach = sys.modules.get("capriccio_patch.diagnosis.attach")
 if attach is not None:

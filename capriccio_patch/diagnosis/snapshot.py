@@ -106,7 +106,7 @@ def _row(kernel: Kernel, wait: Wait, now: float) -> Data:
             for holder in wait.holders
         ],
         "since": round(max(0.0, now - record.since), 3) if is_parked else None,
-        "deadline": None if record.deadline is None else round(record.deadline - now, 3),
+        "deadline": None if record.deadline is None else round(max(0.0, record.deadline - now), 3),
         "place": list(place or ("", 0, "")),
     }
 

@@ -160,6 +160,7 @@ def test_ps_asks_by_the_interpreter(
             pytest.skip("not allowed here")
         raise
     assert "worker-0" in text
+    assert "<string>" not in text  # what asks is not the program's
 
 
 def test_a_forked_child_answers_for_itself(
