@@ -73,7 +73,7 @@ def _selected(graph: BlockingGraph) -> tuple[list[Node], list[Edge]]:
 
 def _summary(graph: BlockingGraph) -> str:
     parked = sum(node.parked for node in graph.nodes)
-    text = f"{parked} parked thread{'' if parked == 1 else 's'}; "
+    text = f"{_number(parked)} parked thread{'' if parked == 1 else 's'}; "
     if not graph.sampled:
         return text + "moves were not recorded"
     return text + (
@@ -241,7 +241,10 @@ def _node(node: Node, at: tuple[float, float], radius: float) -> str:
 
 
 def _parked(node: Node) -> str:
-    return f"{node.mean_parked:.1f} parked on average, {node.parked} now"
+    now = _number(node.parked)
+    if node.mean_parked == node.parked and node.parked:
+        return f"{now} parked now"  # moves were not recorded, or it has never changed
+    return f"{node.mean_parked:,.1f} parked on average, {now} now"
 
 
 def _shortened(node: Node) -> list[str]:

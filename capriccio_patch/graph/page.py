@@ -59,6 +59,8 @@ document.getElementById("search").addEventListener("input", event => {
 });
 const svg = document.querySelector("#picture svg"), box = svg.viewBox.baseVal;
 const whole = [box.x, box.y, box.width, box.height];
+const frame = document.getElementById("picture");  // no higher than a flat picture needs
+frame.style.height = `min(75vh, ${frame.clientWidth * box.height / box.width}px)`;
 const unit = () => 1 / svg.getScreenCTM().a;
 svg.addEventListener("wheel", event => {
   event.preventDefault();
@@ -88,7 +90,7 @@ svg.addEventListener("dblclick", () => [box.x, box.y, box.width, box.height] = w
 def page(graph: BlockingGraph, picture: str, summary: str) -> str:
     """The page, with the graph drawn as SVG in `picture`, and a line of `summary`."""
     names = {node.number: f"{node.kind} {node.name}" for node in graph.nodes}
-    nodes = sorted(graph.nodes, key=lambda node: -node.moves)
+    nodes = sorted(graph.nodes, key=lambda node: (-node.moves, -node.parked))
     edges = sorted(graph.edges, key=lambda edge: -edge.moves)
     return "\n".join(
         [
@@ -141,7 +143,7 @@ def _node(node: Node) -> str:
         + _text(node.kind)
         + _text(node.name, chain)
         + _number(node.parked, f"{node.parked:,}")
-        + _number(node.mean_parked, f"{node.mean_parked:.2f}")
+        + _number(node.mean_parked, f"{node.mean_parked:,.2f}")
         + _number(node.moves, f"{node.moves:,}")
         + _averages(node)
     )

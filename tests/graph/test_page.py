@@ -41,3 +41,11 @@ def test_the_legend_names_the_kinds() -> None:
     legend = PAGE[PAGE.index("Discs, by what is waited for") :]
     for kind in ("read", "lock", "start", "end"):
         assert f"</tspan> {kind}" in legend[: legend.index("Area:")]
+
+
+def test_where_moves_were_not_recorded_there_is_no_average() -> None:
+    nodes = tuple(node._replace(parked=5200, mean_parked=5200.0) for node in GRAPH.nodes)
+    page = drawn(GRAPH._replace(nodes=nodes, sampled=0), "html")
+    assert "5,200 parked now" in page
+    assert "on average, " not in page
+    assert f"{5200 * len(nodes):,} parked threads; moves were not recorded" in page
