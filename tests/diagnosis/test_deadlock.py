@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -380,3 +384,12 @@ def test_a_circle_is_told_although_the_search_is_imported_slowly(run_script: Run
         env={"CAPRICCIO_DEADLOCK": "raise"},
     )
     assert "Deadlock: deadlock: MainThread, in the handler of SIGUSR1" in done.stderr
+
+
+def test_random_programs_without_one_give_no_report() -> None:
+    """`tests/diagnosis/without_deadlock.py`, which runs as many as one asks for."""
+    script = Path(__file__).with_name("without_deadlock.py")
+    command = [sys.executable, str(script), "60", str(int(time.time()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout == "60 programs, no report\n"
