@@ -13,7 +13,8 @@
 #
 # Needs only Python and make; a C compiler builds the core. The
 # environments are made again when pyproject.toml or the core changes.  Tests run over the compiled
-# core where there is one, on the versions in IN_PYTHON over the Python that it stands for.
+# core where there is one, on the versions in IN_PYTHON over the Python that it stands for.  Tests
+# marked `newest`, which say the same on every version, run on the newest one.
 
 FOUND := $(shell PYTHONS="$(PYTHONS)" sh .ci/pythons)
 VERSIONS := $(foreach found,$(FOUND),$(firstword $(subst =, ,$(found))))
@@ -21,6 +22,7 @@ python = $(patsubst $(1)=%,%,$(filter $(1)=%,$(FOUND)))
 NEWEST := $(lastword $(VERSIONS))
 IN_PYTHON = 3.12
 FORM = auto
+LIMIT =
 CORES = $(filter $(IN_PYTHON),$(VERSIONS))
 form = $(if $(filter $(1),$(IN_PYTHON)),python,$(FORM))
 TESTS = core network
@@ -53,23 +55,27 @@ bench: bench-$(NEWEST)
 bench-%: .venv-bench-%/.stamp
 	$(<D)/bin/python -m capriccio_patch.bench peers --json bench-$*.json --plots bench-$* $(ARGS)
 
+# What a version need not run: everything but `newest` where there is a newer one.
+some = $(if $(filter $(NEWEST),$(1)),,-m 'not newest')
+
 # $(call suite,FORM,NAME,TESTS): how it ended is kept for `again`; 1 is failed tests, more a crash.
-suite = CAPRICCIO_CORE=$(1) $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.cache-$(2) $(3); \
+# LIMIT="timeout --signal=ABRT 1500" ends it, with the stacks of its threads.
+suite = CAPRICCIO_CORE=$(1) $(LIMIT) $(<D)/bin/python -m pytest -o cache_dir=$(<D)/.cache-$(2) $(3); \
   ended=$$?; echo $$ended >$(<D)/.ended-$(2); exit $$ended
 
 # $(call once_more,FORM,NAME,TESTS): what failed there.
 once_more = case $$(cat $(<D)/.ended-$(2)) in \
     0) ;; \
     1) echo "== Python $*, $(2), again, what failed"; \
-       CAPRICCIO_CORE=$(1) $(<D)/bin/python -m pytest \
+       CAPRICCIO_CORE=$(1) $(LIMIT) $(<D)/bin/python -m pytest \
          -o cache_dir=$(<D)/.cache-$(2) --last-failed $(3) ;; \
     *) echo "== Python $*, $(2), again, all of it: the run was broken off"; \
-       CAPRICCIO_CORE=$(1) $(<D)/bin/python -m pytest $(3) ;; \
+       CAPRICCIO_CORE=$(1) $(LIMIT) $(<D)/bin/python -m pytest $(3) ;; \
   esac
 
 test-%: .venv-%/.stamp
 	@echo "== Python $*"
-	@$(call suite,$(call form,$*),suite)
+	@$(call suite,$(call form,$*),suite,$(call some,$*))
 
 core-%: .venv-%/.stamp
 	@echo "== Python $*, compiled core"
@@ -81,7 +87,7 @@ again-core-%: .venv-%/.stamp
 	@$(call once_more,$(FORM),core,tests/core tests/kernel)
 
 again-%: .venv-%/.stamp
-	@$(call once_more,$(call form,$*),suite)
+	@$(call once_more,$(call form,$*),suite,$(call some,$*))
 
 # Stacks are left out: those of greenlets lie on top of each other.  The tree keeps no such core.
 TESTED = tests/core tests/libraries tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["NoCollections", "uncollected"]
 
+_MUCH = 10_000
+
 
 class NoCollections:
     """Within it nothing is collected, by itself: to look through all that was made in a start, once
     and again while it grows, takes a tenth of the time.  Main OS thread.
 
-    What was made goes to the oldest generation, where it would get to in the end.
+    What was made goes to the oldest generation, where it would get to in the end, if it is much: to
+    ask whether the program has frozen something takes time for each object that is.
     """
 
     __slots__ = ("_was_enabled",)
@@ -38,7 +41,7 @@ class NoCollections:
 
     def __exit__(self, *_: object) -> None:
         if self._was_enabled:
-            if not gc.get_freeze_count():
+            if gc.get_count()[0] > _MUCH and not gc.get_freeze_count():
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()
