@@ -34,8 +34,8 @@ try:
     import celery
 except ImportError:
     raise SystemExit("capriccio_patch.integrations.celery: Celery is not installed") from None
-if tuple(celery.VERSION[:2]) < (5, 1):
-    raise SystemExit("capriccio_patch.integrations.celery: needs Celery 5.1 or newer")
+if tuple(celery.VERSION[:2]) < (5, 3):
+    raise SystemExit("capriccio_patch.integrations.celery: needs Celery 5.3 or newer")
 capriccio_patch.patch_all()
 
 from billiard.einfo import ExceptionInfo  # noqa: E402
@@ -54,6 +54,11 @@ _AGAIN = 1.0
 """Seconds until a task that has not ended is asked again."""
 _AT_SHUTDOWN = 10.0
 """Seconds that a cold shutdown gives tasks to end."""
+_OF_PROCESSES = {
+    "maxtasksperchild": "--max-tasks-per-child",
+    "max_memory_per_child": "--max-memory-per-child",
+}
+"""What Celery calls options that only a pool of processes can have, and what its command line does."""
 
 _logger = get_logger("celery.pool")
 
@@ -81,6 +86,9 @@ class TaskPool(BasePool):  # type: ignore[misc]
         self._threads = self._idle = 0
         self._closed = False
         self._limits = _Limits()
+        for name, option in _OF_PROCESSES.items():
+            if self.options.get(name):
+                _logger.warning("%s has no effect with this pool: it has no processes.", option)
 
     def on_apply(
         self,

@@ -39,14 +39,8 @@ try:
     from gunicorn import version_info
 except ImportError:
     raise SystemExit("capriccio_patch.integrations.gunicorn: gunicorn is not installed") from None
-if version_info < (21,):
-    raise SystemExit(
-        "capriccio_patch.integrations.gunicorn: needs gunicorn 21 or newer, found "
-        + ".".join(map(str, version_info))
-    )
-from gunicorn import util
+from gunicorn import sock, util
 from gunicorn.http import wsgi
-from gunicorn.sock import ssl_context
 from gunicorn.workers.base_async import AsyncWorker
 
 TYPE_CHECKING = False
@@ -57,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker"]
 
+_OLDEST = (21,)
 _IDLE_AT_END = 2.0
 """Seconds that idle connections stay open in a worker that ends: a request may be on its way."""
 _LOOK = 1.0
@@ -83,6 +78,16 @@ class Worker(AsyncWorker):  # type: ignore[misc]
         self._context: ssl.SSLContext | None = None
 
     @classmethod
+    def setup(cls) -> None:
+        """In the master, first of all: SystemExit for a gunicorn that is too old.
+
+        An error of the import of this module would be shown as a traceback.
+        """
+        if version_info < _OLDEST:
+            found = ".".join(map(str, version_info))
+            raise SystemExit(f"{__name__}: needs gunicorn {_OLDEST[0]} or newer, found {found}")
+
+    @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """In the master: options of other workers have no effect, and the log says so."""
         if cfg.threads > 1:
@@ -103,7 +108,7 @@ class Worker(AsyncWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to end, then let requests finish."""
         if self.cfg.is_ssl:
-            self._context = ssl_context(self.cfg)
+            self._context = sock.ssl_context(self.cfg)
         for listener in self.sockets:
             listener.setblocking(False)  # other workers may have taken what it announces
             threading.Thread(

@@ -144,7 +144,8 @@ def test_tasks_run_at_once_and_end_when_they_have_to(worker: Any) -> None:
 def test_a_warm_shutdown_waits_for_tasks_and_a_cold_one_ends_them(
     worker: Any, tmp_path: Path
 ) -> None:
-    run = worker("-c", "2")
+    run = worker("-c", "2", "--max-tasks-per-child", "5")
+    assert run.text().count("--max-tasks-per-child has no effect") == 1
     run.ask("hold.delay('first')")
     run.until(run.exists("first.began"))
     run.process.send_signal(signal.SIGTERM)
@@ -259,7 +260,7 @@ def test_the_pool_alone(run_script: Any, what: str) -> None:
     ("package", "line"),
     [
         ("raise ImportError", "Celery is not installed"),
-        ("VERSION = (4, 4, 7)", "needs Celery 5.1 or newer"),
+        ("VERSION = (5, 2, 7)", "needs Celery 5.3 or newer"),
     ],
 )
 def test_a_celery_that_is_missing_or_old_is_told_of(

@@ -303,17 +303,21 @@ def test_the_date_is_made_once_a_second() -> None:
     assert made == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("package", "line"),
-    [
-        ("raise ImportError", "gunicorn is not installed"),
-        ("version_info = (20, 1, 0)", "needs gunicorn 21 or newer, found 20.1.0"),
-    ],
-)
-def test_a_gunicorn_that_is_missing_or_old_is_told_of(
-    tmp_path: Path, environ: dict[str, str], package: str, line: str
-) -> None:
-    (tmp_path / "gunicorn.py").write_text(package)
+@installed
+def test_a_gunicorn_that_is_old_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what gunicorn calls first, because a traceback is what it makes of an import's error."""
+    from capriccio_patch.integrations import gunicorn
+
+    gunicorn.Worker.setup()
+    monkeypatch.setattr(gunicorn, "version_info", (20, 1, 0))
+    with pytest.raises(SystemExit) as caught:
+        gunicorn.Worker.setup()
+    name = "capriccio_patch.integrations.gunicorn"
+    assert caught.value.code == f"{name}: needs gunicorn 21 or newer, found 20.1.0"
+
+
+def test_a_gunicorn_that_is_missing_is_told_of(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "gunicorn.py").write_text("raise ImportError")
     done = importing("gunicorn", tmp_path, environ)
-    expected = f"capriccio_patch.integrations.gunicorn: {line}\n"
+    expected = "capriccio_patch.integrations.gunicorn: gunicorn is not installed\n"
     assert (done.returncode, done.stderr) == (1, expected)
