@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from ..errors import PatchError
+from .others import others
 
 __all__ = ["missing", "needed"]
 
@@ -85,12 +86,18 @@ def missing() -> list[str]:
     ]
 
 
+def _refusal(reason: str) -> PatchError:
+    if found := others():  # what has been replaced is not missed for another reason
+        return PatchError(f"{' and '.join(found)} has patched this process: take that call out")
+    return PatchError(f"this Python can't be patched: names: {reason}")
+
+
 if _missing := missing():
-    raise PatchError(f"this Python can't be patched: names: it lacks {', '.join(_missing)}")
+    raise _refusal(f"it lacks {', '.join(_missing)}")
 try:
     _import_ctypes()
 
     # isort: split
     from . import frames, interpose, originals, thread_state  # noqa: F401
 except (AttributeError, ImportError, KeyError, NameError) as error:
-    raise PatchError(f"this Python can't be patched: names: {error!r}") from error
+    raise _refusal(repr(error)) from error

@@ -58,7 +58,7 @@ _OF_PROCESSES = {
     "maxtasksperchild": "--max-tasks-per-child",
     "max_memory_per_child": "--max-memory-per-child",
 }
-"""What Celery calls options that only a pool of processes can have, and what its command line does."""
+"""Options that only a pool of processes has: Celery's names, and those of the command line."""
 
 _logger = get_logger("celery.pool")
 
