@@ -38,7 +38,7 @@ from .patching.apply import Application, found_at
 from .patching.checkpoints import with_checkpoints
 from .patching.children import set_environment
 from .patching.offload import Offload
-from .patching.others import warn_of_others, watch_for_others
+from .patching.others import warn_of_others
 from .patching.outcome import Outcome
 from .patching.policy import blocked_for, create_policy, slice_for
 from .patching.post_import import when_imported
@@ -204,8 +204,7 @@ def patch_all(
         _hooked = True
         register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
     applied.warn_of_failures(stacklevel=3)
-    warn_of_others(stacklevel=2)
-    watch_for_others(when_imported, applied.undo)
+    warn_of_others(2, when_imported, applied.undo)
 
 
 def unpatch_all() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from ..cpython.others import others
 from ..errors import CapriccioWarning
 
-__all__ = ["warn_of_others", "watch_for_others"]
+__all__ = ["warn_of_others"]
 
 _CALLS = {"gevent.monkey": "patch_all", "eventlet": "monkey_patch"}
 """By module: the function that patches."""
@@ -26,8 +26,13 @@ _in_force: list[list[Callable[[], None]]] = []
 """How to undo what the patch in force has done, if there is one."""
 
 
-def warn_of_others(stacklevel: int) -> None:
-    """A CapriccioWarning, attributed as in `warnings.warn`, if one of them is in force."""
+def warn_of_others(
+    stacklevel: int,
+    when_imported: Callable[[Callable[[Any], None], str], None],
+    undo: list[Callable[[], None]],
+) -> None:
+    """A CapriccioWarning, attributed as in `warnings.warn`, if one of them is in force, and one
+    whenever one comes; `undo` gets what puts their calls back.  The main thread."""
     if found := others():
         warnings.warn(
             f"{' and '.join(found)} has patched this process: threads of the one stop those of the "
@@ -35,12 +40,6 @@ def warn_of_others(stacklevel: int) -> None:
             CapriccioWarning,
             stacklevel=stacklevel + 1,
         )
-
-
-def watch_for_others(
-    when_imported: Callable[[Callable[[Any], None], str], None], undo: list[Callable[[], None]]
-) -> None:
-    """Have their calls warn from now on; `undo` gets what puts them back.  The main thread."""
     _in_force[:] = [undo]
     undo.append(_in_force.clear)
     for name in _CALLS:
