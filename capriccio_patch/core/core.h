@@ -29,6 +29,9 @@
 #error "the compiled core is for a CPython with a global lock"
 #endif
 
+/* All of it is the extension's own, which is the shorter way to what another file defines. */
+#pragma GCC visibility push(hidden)
+
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -134,10 +137,15 @@ typedef struct {
 PyCFunction function_of(PyObject *found, int flags);
 /* *where = from[name], until the next time or the end of the patch, when it is NULL.  -1: KeyError. */
 int take(PyObject *from, const char *name, PyObject **where);
+/* *where is the name, for the life of the process; 0 or -1. */
+static inline int intern(const char *name, PyObject **where)
+{
+    return *where != NULL || (*where = PyUnicode_InternFromString(name)) != NULL ? 0 : -1;
+}
 /* Where the slot `name` of the class lies.  -1: SystemError. */
 int offset_of(PyObject *cls, const char *name, Py_ssize_t *where);
 
-/* ---- the kernel: kernel.c ------------------------------------------------------------------- */
+/* ---- the kernel ------------------------------------------------------------------- */
 
 /* Whether the calling OS thread is the scheduler's, in the main interpreter. */
 static inline int at_home(void) { return PyThreadState_GET() == home; }
@@ -163,11 +171,6 @@ int look_for_new(void);                         /* as look_around, for those tha
 int own_epoll(void);                            /* the scheme's epoll descriptor; -1: another scheme */
 int has_own_clock(void);                        /* whether the kernel's clock is `now_s` */
 
-/* ---- timers.c: an entry is [deadline, serial, thread] --------------------------------------------- */
-
-int heap_push(PyObject *heap, PyObject *entry); /* 0 or -1 */
-PyObject *heap_pop(PyObject *heap);             /* the earliest; NULL raised */
-
 /* ---- by subject ------------------------------------------------------------------------------ */
 
 /* NAME_bind(objects, slow): take live objects and Python functions by name. */
@@ -184,11 +187,14 @@ int sockets_bind(PyObject *objects, PyObject *slow);
 int connections_bind(PyObject *objects, PyObject *slow); /* after `sockets_bind` */
 int files_bind(PyObject *objects, PyObject *slow);
 int opening_bind(PyObject *objects, PyObject *slow); /* after `files_bind` */
-extern const Stand_in locks_stand_ins[], queues_stand_ins[];
+extern const Stand_in locks_stand_ins[], conditions_stand_ins[], events_stand_ins[];
+extern const Stand_in queue_stand_ins[], simple_queue_stand_ins[];
 extern PyMethodDef locks_functions[];
 int locks_bind(PyObject *objects, PyObject *slow);
 int conditions_bind(PyObject *objects, PyObject *slow);
 int queue_bind(PyObject *objects, PyObject *slow);
 int simple_queue_bind(PyObject *objects, PyObject *slow);
+
+#pragma GCC visibility pop
 
 #endif

@@ -83,6 +83,10 @@ static int find_places(Shape *shape, PyObject *probe)
 
 int shape_bind(Shape *shape, PyObject *probe, PyObject *const *names, int count)
 {
+    if (probe == NULL) {
+        PyErr_SetString(PyExc_KeyError, "an instance to look at");
+        return -1;
+    }
     PyTypeObject *cls = Py_TYPE(probe);
 #if PY_VERSION_HEX >= 0x030D0000
     int has_array = (cls->tp_flags & Py_TPFLAGS_INLINE_VALUES) != 0;

@@ -1,15 +1,7 @@
-/* `_thread.lock` and `_thread.RLock`: wrappers.threads.locks, rlocks and lock_waits.
+/* `_thread.lock` and `_thread.RLock`: wrappers.threads.locks and owned_rlocks.
  *
- * 1. Who waits for a lock, who of them starves and who was given a lock that starved is in the
- *    dictionaries of the LockWaits of Python: what C leaves to it goes on with them.
- * 2. The Python functions look at everything again after each call, because finalizers may come
- *    there and wait.  Here they can't: between a look and the change that follows from it nothing is
- *    given up that has a finalizer, no function of Python is called, and the collector is kept from
- *    running where an object is made.  The calls that may run code of the program's are `begin`,
- *    `park`, `resume_thread` and those of `slow`; what they need is written before, what they may
- *    have changed is read again after.
- * 3. An RLock's owner lies in the object of C.  Its Python form keeps owners in dictionaries; both
- *    are never in force at once. */
+ * An RLock's owner lies in the object of C.  Its Python form (rlocks) keeps owners in dictionaries; both
+ * are never in force at once. */
 #include "locks.h"
 
 #include <string.h>
@@ -18,55 +10,9 @@ PyTypeObject *T_lock, *T_rlock;
 PyObject *lock_waiting, *rlock_waiting;
 
 /* NULL while no patch is in force; what may be called then looks at this. */
-static PyObject *proxies;    /* of the kernel, by identifier of an OS thread */
-static PyObject *c_released; /* the set of a WeakSet */
+static PyObject *proxies; /* of the kernel, by identifier of an OS thread */
 static double timeout_max;
 static PyObject *n_blocking, *n_timeout;
-
-/* What is done with the locks of one type, and who waits for them. */
-typedef struct {
-    int (*take)(PyObject *lock, PyObject *thread); /* for this green thread; never waits */
-    int (*leave)(PyObject *lock);                  /* what `take` took; wakes nobody */
-    PyObject **waiting;
-    PyObject *starving, *given; /* a set; by thread: the lock */
-    PyObject *kind;             /* what the records of threads say that wait */
-    PyObject *wake, *give_up;   /* Python's */
-    PyObject *slow_acquire, *slow_release, *slow_exit;
-    PyObject *stock_acquire;    /* CPython's; NULL once the patch is undone */
-} Type;
-
-static int take_lock(PyObject *lock, PyObject *thread)
-{
-    (void)thread;
-    return lock_try((Lock *)lock);
-}
-static int leave_lock(PyObject *lock)
-{
-    lock_free((Lock *)lock);
-    return 0;
-}
-
-static inline unsigned long ident_of(PyObject *thread)
-{
-    while (UNLIKELY(Py_TYPE(thread) == T_finalizer)) thread = SLOT(thread, f_host);
-    return PyLong_AsUnsignedLong(SLOT(thread, t_ident));
-}
-static int take_rlock(PyObject *lock, PyObject *thread)
-{
-    return rlock_try((RLock *)lock, ident_of(thread));
-}
-static int leave_rlock(PyObject *lock)
-{
-    unsigned long count = rlock_count((RLock *)lock);
-    if (count > 1)
-        rlock_set_count((RLock *)lock, count - 1);
-    else
-        rlock_free((RLock *)lock);
-    return 0;
-}
-
-static Type plain = {.take = take_lock, .leave = leave_lock, .waiting = &lock_waiting};
-static Type recursive = {.take = take_rlock, .leave = leave_rlock, .waiting = &rlock_waiting};
 
 unsigned long caller(void)
 {
@@ -78,121 +24,6 @@ static inline int may_borrow(void)
 {
     return !at_home() && proxies != NULL && PyDict_GET_SIZE(proxies) != 0;
 }
-
-/* ---- waits ---------------------------------------------------------------------------------------- */
-
-static int wake_for(Type *type, PyObject *lock)
-{
-    PyObject *key = PyLong_FromVoidPtr(lock);
-    if (key == NULL) return -1;
-    int failed = -1, starves = 0;
-    PyObject *thread = NULL, *waiting = *type->waiting;
-    if (!at_home()) { /* the dictionary may be looked at, with the GIL held */
-        failed = PyDict_GetItemWithError(waiting, key) != NULL ? call1(type->wake, lock) : PyErr_Occurred() ? -1 : 0;
-        goto out;
-    }
-    thread = lot_first(waiting, key);
-    if (thread == NULL) {
-        failed = PyErr_Occurred() ? -1 : 0;
-        goto out;
-    }
-    if (PySet_GET_SIZE(type->starving) && (starves = PySet_Contains(type->starving, thread)) < 0)
-        goto out;
-    if (starves) {
-        if (!type->take(lock, thread)) {
-            failed = 0; /* taken by another OS thread meanwhile: that releases it */
-            goto out;
-        }
-        if (PyDict_SetItem(type->given, thread, lock) < 0) {
-            type->leave(lock);
-            goto out;
-        }
-        if (PySet_Discard(type->starving, thread) < 0) goto out;
-    }
-    if (lot_withdraw(waiting, key, thread) < 0) goto out;
-    failed = resume_thread(thread);
-out:
-    Py_XDECREF(thread);
-    Py_DECREF(key);
-    return failed;
-}
-
-/* `me` was to wait, and raises: what it was woken for is the next one's. */
-static void give_up(Type *type, PyObject *lock, PyObject *me)
-{
-    Raised raised = set_aside();
-    (void)go_on(raised, call2(type->give_up, lock, me) != 0);
-}
-
-/* Whether `me` was given the lock while it starved; that is known then.  -1 with an exception. */
-static inline int was_given(Type *type, PyObject *lock, PyObject *me)
-{
-    if (LIKELY(PyDict_GET_SIZE(type->given) == 0)) return 0;
-    PyObject *given = PyDict_GetItemWithError(type->given, me);
-    if (given != lock) return PyErr_Occurred() ? -1 : 0;
-    return PyDict_DelItem(type->given, me) < 0 ? -1 : 1;
-}
-
-/* `me` waits no longer, and was not woken. */
-static int no_longer(Type *type, PyObject *key, PyObject *me)
-{
-    if (PySet_GET_SIZE(type->starving) && PySet_Discard(type->starving, me) < 0) return -1;
-    return lot_withdraw(*type->waiting, key, me) < 0 ? -1 : 0;
-}
-
-static int wait_for(Type *type, PyObject *lock, PyObject *deadline)
-{
-    PyObject *key = PyLong_FromVoidPtr(lock);
-    if (key == NULL) return -1;
-    int taken = -1;
-    for (int again = 0;; again = 1) {
-        PyObject *me = begin();
-        if (me == NULL) break;
-        Py_INCREF(me);
-        put_slot(me, t_kind, type->kind);
-        put_slot(me, t_object, lock);
-        if ((again && PySet_Add(type->starving, me) < 0) ||
-            lot_add(*type->waiting, key, me, again) < 0) {
-            give_up(type, lock, me);
-            PyObject *a, *b, *c;
-            PyErr_Fetch(&a, &b, &c);
-            if (cancel_wait(me) < 0) PyErr_Clear();
-            PyErr_Restore(a, b, c);
-            Py_DECREF(me);
-            break;
-        }
-        if (UNLIKELY(type->take(lock, me))) { /* `begin` may have let a finalizer come */
-            put_slot(me, t_object, Py_None);
-            taken = no_longer(type, key, me) < 0 || cancel_wait(me) < 0 ? -1 : 1;
-            Py_DECREF(me);
-            break;
-        }
-        int woken = park(me, deadline);
-        if (woken < 0)
-            give_up(type, lock, me);
-        else if ((taken = was_given(type, lock, me)) == 0) {
-            if (!woken)
-                taken = no_longer(type, key, me);
-            else if (!(taken = type->take(lock, me))) {
-                Py_DECREF(me);
-                continue; /* others were faster */
-            }
-        }
-        Py_DECREF(me);
-        break;
-    }
-    Py_DECREF(key);
-    return taken;
-}
-
-int wake_for_lock(PyObject *lock) { return wake_for(&plain, lock); }
-int wake_for_rlock(PyObject *lock) { return wake_for(&recursive, lock); }
-int wait_for_lock(PyObject *lock, PyObject *deadline) { return wait_for(&plain, lock, deadline); }
-int wait_for_rlock(PyObject *lock, PyObject *deadline)
-{
-    return wait_for(&recursive, lock, deadline);
-}
-int has_c_released(void) { return PySet_GET_SIZE(c_released) != 0; }
 
 /* ---- arguments ------------------------------------------------------------------------------------ */
 
@@ -267,7 +98,7 @@ static int read_acquire(PyObject *const *args, Py_ssize_t n, PyObject *names, do
 static PyObject *answer(int taken) { return taken < 0 ? NULL : PyBool_FromLong(taken); }
 
 /* What was not to be had at once. */
-static PyObject *wait_until(Type *type, PyObject *lock, double seconds)
+static PyObject *wait_until(Lock_type *type, PyObject *lock, double seconds)
 {
     PyObject *deadline = PyFloat_FromDouble(now_s() + seconds);
     if (deadline == NULL) return NULL;
@@ -276,7 +107,7 @@ static PyObject *wait_until(Type *type, PyObject *lock, double seconds)
     return answer(taken);
 }
 
-static PyObject *acquire(Type *type, PyObject *self, PyObject *const *args, Py_ssize_t n,
+static PyObject *acquire(Lock_type *type, PyObject *self, PyObject *const *args, Py_ssize_t n,
                          PyObject *names)
 {
     double seconds;
@@ -452,7 +283,7 @@ static PyObject *rlock_owner_(PyObject *module, PyObject *lock)
 static PyObject *rlock_take_for(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
     (void)module;
-    if (n == 2) return PyBool_FromLong(take_rlock(args[0], args[1]));
+    if (n == 2) return PyBool_FromLong(recursive.take(args[0], args[1]));
     PyErr_SetString(PyExc_TypeError, "a lock and a thread");
     return NULL;
 }
@@ -462,77 +293,6 @@ static PyObject *rlock_drop(PyObject *module, PyObject *lock)
 {
     (void)module;
     leave_rlock(lock);
-    Py_RETURN_NONE;
-}
-
-/* ---- the layouts ---------------------------------------------------------------------------------- */
-
-static int says(PyObject *lock, const char *method, const char *expected)
-{
-    PyObject *text = PyObject_CallMethod(lock, method, NULL);
-    if (text == NULL) return -1;
-    PyObject *shown = PyObject_Str(text);
-    Py_DECREF(text);
-    if (shown == NULL) return -1;
-    const char *is = PyUnicode_AsUTF8(shown);
-    int found = is == NULL ? -1 : strstr(is, expected) != NULL;
-    Py_DECREF(shown);
-    return found;
-}
-
-static int unknown(const char *what)
-{
-    if (!PyErr_Occurred()) PyErr_Format(PyExc_SystemError, "the layout of %s is not known", what);
-    return -1;
-}
-
-/* With the methods of CPython itself: `objects` has a fresh lock and a fresh RLock, and theirs. */
-static int try_lock(Lock *lock, PyObject *acquire, PyObject *release)
-{
-    PyObject *o = (PyObject *)lock;
-    if (Py_TYPE(o)->tp_basicsize != sizeof(Lock) || lock_is_taken(lock)) return unknown("locks");
-    if (call1(acquire, o) < 0) return -1;
-    if (!lock_is_taken(lock) || lock_try(lock)) return unknown("locks");
-    if (call1(release, o) < 0) return -1;
-    if (lock_is_taken(lock) || !lock_try(lock) || says(o, "locked", "True") != 1)
-        return unknown("locks");
-    lock_free(lock);
-    if (says(o, "locked", "False") != 1 || call1(acquire, o) < 0 || call1(release, o) < 0)
-        return unknown("locks");
-    return 0;
-}
-
-static int try_rlock(RLock *lock, PyObject *acquire, PyObject *release)
-{
-    PyObject *o = (PyObject *)lock;
-    unsigned long mine = PyThread_get_thread_ident();
-    if (Py_TYPE(o)->tp_basicsize != sizeof(RLock) || rlock_count(lock)) return unknown("RLocks");
-    if (call1(acquire, o) < 0 || call1(acquire, o) < 0) return -1;
-    if (rlock_count(lock) != 2 || rlock_owner(lock) != mine || rlock_take(lock, 1))
-        return unknown("RLocks");
-    if (call1(release, o) < 0 || call1(release, o) < 0) return -1;
-    if (rlock_count(lock) || !rlock_try(lock, 12345) || !rlock_try(lock, 12345) ||
-        rlock_try(lock, mine) || says(o, "__repr__", "owner=12345 count=2") != 1)
-        return unknown("RLocks");
-    rlock_free(lock);
-    if (says(o, "__repr__", "owner=0 count=0") != 1 || call1(acquire, o) < 0 ||
-        call1(release, o) < 0)
-        return unknown("RLocks");
-    return 0;
-}
-
-/* try_locks(lock, acquire, release, rlock, acquire, release): of CPython.  SystemError if the layout
- * of its locks is not the one that is known here. */
-static PyObject *try_locks(PyObject *module, PyObject *const *args, Py_ssize_t n)
-{
-    (void)module;
-    if (n != 6) {
-        PyErr_SetString(PyExc_TypeError, "two locks, with their methods");
-        return NULL;
-    }
-    if (try_lock((Lock *)args[0], args[1], args[2]) < 0 ||
-        try_rlock((RLock *)args[3], args[4], args[5]) < 0)
-        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -546,37 +306,15 @@ PyMethodDef locks_functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int take_type(Type *type, PyObject *objects, const char *const names[7])
-{
-    return take(objects, names[0], type->waiting) < 0 || take(objects, names[1], &type->starving) < 0 ||
-                   take(objects, names[2], &type->given) < 0 ||
-                   take(objects, names[3], &type->kind) < 0 ||
-                   take(objects, names[4], &type->wake) < 0 ||
-                   take(objects, names[5], &type->give_up) < 0 ||
-                   take(objects, names[6], &type->stock_acquire) < 0
-               ? -1
-               : 0;
-}
-
 int locks_bind(PyObject *objects, PyObject *slow)
 {
-    static const char *const of_lock[] = {"lock.waiting", "lock.starving", "lock.given", "lock.kind",
-                                          "lock.wake",    "lock.give_up",  "lock.acquire"};
-    static const char *const of_rlock[] = {"rlock.waiting", "rlock.starving", "rlock.given",
-                                           "rlock.kind",    "rlock.wake",     "rlock.give_up",
-                                           "rlock.acquire"};
     static PyObject *longest;
     (void)slow;
-    if (n_blocking == NULL) {
-        n_blocking = PyUnicode_InternFromString("blocking");
-        n_timeout = PyUnicode_InternFromString("timeout");
-        if (!n_blocking || !n_timeout) return -1;
-    }
-    if (take(objects, "LockType", (PyObject **)&T_lock) < 0 ||
+    if (intern("blocking", &n_blocking) < 0 || intern("timeout", &n_timeout) < 0 ||
+        take(objects, "LockType", (PyObject **)&T_lock) < 0 ||
         take(objects, "RLockType", (PyObject **)&T_rlock) < 0 ||
-        take(objects, "proxies", &proxies) < 0 || take(objects, "c_released", &c_released) < 0 ||
-        take(objects, "TIMEOUT_MAX", &longest) < 0 || take_type(&plain, objects, of_lock) < 0 ||
-        take_type(&recursive, objects, of_rlock) < 0)
+        take(objects, "proxies", &proxies) < 0 ||
+        take(objects, "TIMEOUT_MAX", &longest) < 0 || lock_waits_bind(objects) < 0)
         return -1;
     timeout_max = PyFloat_AsDouble(longest);
     return timeout_max == -1 && PyErr_Occurred() ? -1 : 0;

@@ -1,4 +1,6 @@
-/* The locks of C as C keeps them, and what waits for them: what locks.c offers to queues.c.
+/* The locks of C as C keeps them, and what waits for them: what its files share.
+ *
+ * They are locks.c (the methods), lock_waits.c and lock_layouts.c; conditions and queues use it too.
  *
  * 1. A lock's state is where CPython keeps it, so that OS threads, C code and `repr` see it.  That of
  *    an RLock has an owner in it: the identifier of a green thread, which is never that of an OS
@@ -108,10 +110,17 @@ static inline void rlock_free(RLock *lock)
 }
 #endif
 
+#pragma GCC visibility push(hidden)
+
 extern PyTypeObject *T_lock, *T_rlock;
 /* By id: who waits for it.  NULL while no patch is in force. */
 extern PyObject *lock_waiting, *rlock_waiting;
 
+static inline unsigned long ident_of(PyObject *thread)
+{
+    while (UNLIKELY(Py_TYPE(thread) == T_finalizer)) thread = SLOT(thread, f_host);
+    return PyLong_AsUnsignedLong(SLOT(thread, t_ident));
+}
 /* Who calls: the identifier of a green thread, or of another OS thread. */
 unsigned long caller(void);
 
@@ -143,9 +152,25 @@ static inline int rlock_release_all(RLock *lock)
     return wake_for_rlock((PyObject *)lock);
 }
 
+/* ---- waits ---------------------------------------------------------------------------------------- */
+
+/* What is done with the locks of one type, and who waits for them. */
+typedef struct {
+    int (*take)(PyObject *lock, PyObject *thread); /* for this green thread; never waits */
+    int (*leave)(PyObject *lock);                  /* what `take` took; wakes nobody */
+    PyObject **waiting;
+    PyObject *starving, *given; /* a set; by thread: the lock */
+    PyObject *kind;             /* what the records of threads say that wait */
+    PyObject *wake, *give_up;   /* Python's */
+    PyObject *slow_acquire, *slow_release, *slow_exit;
+    PyObject *stock_acquire;    /* CPython's; NULL once the patch is undone */
+} Lock_type;
+extern Lock_type plain, recursive;
+
 /* Wait until it is the caller's: 1, 0 if the deadline has passed, -1 with an exception.  At home. */
-int wait_for_lock(PyObject *lock, PyObject *deadline);
-int wait_for_rlock(PyObject *lock, PyObject *deadline);
+int wait_for(Lock_type *type, PyObject *lock, PyObject *deadline);
+int leave_rlock(PyObject *lock); /* recursive.leave */
+int lock_waits_bind(PyObject *objects);
 /* Whether C releases locks without calling us; then waits are Python's to judge. */
 int has_c_released(void);
 
@@ -165,5 +190,10 @@ int read_wait(PyObject *const *args, Py_ssize_t n, PyObject *names, PyObject *na
               PyObject **blocking, PyObject **timeout);
 /* A timeout in seconds that is plain, a float or an int between 0 and what a lock takes: 1; else 0. */
 int read_seconds(PyObject *timeout, double *seconds);
+
+/* try_locks(lock, acquire, release, rlock, acquire, release), of CPython: lock_layouts.c */
+PyObject *try_locks(PyObject *module, PyObject *const *args, Py_ssize_t n);
+
+#pragma GCC visibility pop
 
 #endif

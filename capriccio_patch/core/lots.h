@@ -4,6 +4,8 @@
 
 #include "core.h"
 
+#pragma GCC visibility push(hidden)
+
 /* ---- of things: by key, in the dictionary `waiting` of the lot ------------------------------------ */
 
 /* `me`, which has begun to wait, queues; with `first` before all others.  0 or -1. */
@@ -19,5 +21,7 @@ int slot_add(PyObject *record, Py_ssize_t slot, PyObject *me, int first);
 int slot_withdraw(PyObject *record, Py_ssize_t slot, PyObject *me);
 /* Wake who has waited longest, if anybody does: 0 or -1. */
 int slot_wake_one(PyObject *record, Py_ssize_t slot);
+
+#pragma GCC visibility pop
 
 #endif

@@ -1,7 +1,12 @@
-/* The heap of kernel/timers.py: what heapq does, without a call of Python's comparison for each step.
+/* Deadlines: kernel/timers.py, and its heap without a call of Python's comparison for each step.
  *
  * An entry is a list, [deadline, serial, thread].  Serials differ, so threads are never compared. */
-#include "core.h"
+#include "kernel.h"
+
+static Py_ssize_t tm_heap, tm_serial;
+static PyObject *s_next_deadline, *s_add_timer;
+
+/* ---- the heap ------------------------------------------------------------------------------------ */
 
 /* Whether entry `a` comes before `b`; -1 raised, also if the heap has not `size` entries any more. */
 static inline int is_before(PyObject *heap, Py_ssize_t size, PyObject *a, PyObject *b)
@@ -31,7 +36,7 @@ static inline void swap(PyObject *heap, Py_ssize_t i, Py_ssize_t j)
     PyList_SET_ITEM(heap, j, held);
 }
 
-int heap_push(PyObject *heap, PyObject *entry)
+static int heap_push(PyObject *heap, PyObject *entry)
 {
     if (PyList_Append(heap, entry) < 0) return -1;
     Py_ssize_t size = PyList_GET_SIZE(heap), at = size - 1;
@@ -45,7 +50,7 @@ int heap_push(PyObject *heap, PyObject *entry)
     return 0;
 }
 
-PyObject *heap_pop(PyObject *heap)
+static PyObject *heap_pop(PyObject *heap)
 {
     Py_ssize_t size = PyList_GET_SIZE(heap) - 1;
     if (size < 0) {
@@ -74,4 +79,110 @@ PyObject *heap_pop(PyObject *heap)
         at = child;
     }
     return first;
+}
+
+/* ---- of threads ---------------------------------------------------------------------------------- */
+
+/* Timers.add, of a thread that has no entry. */
+static int push_timer(PyObject *me, PyObject *deadline)
+{
+    PyObject *timers = SLOT(K, k_timers), *entry = PyList_New(3);
+    if (entry == NULL) return -1;
+    PyObject *serial = PyLong_FromLongLong(PyLong_AsLongLong(SLOT(timers, tm_serial)) + 1);
+    if (serial == NULL) {
+        Py_DECREF(entry);
+        return -1;
+    }
+    PyList_SET_ITEM(entry, 0, Py_NewRef(deadline));
+    PyList_SET_ITEM(entry, 1, Py_NewRef(serial));
+    PyList_SET_ITEM(entry, 2, Py_NewRef(me));
+    give_slot(timers, tm_serial, serial);
+    put_slot(me, t_deadline, deadline);
+    put_slot(me, t_timer, entry);
+    int failed = heap_push(SLOT(timers, tm_heap), entry);
+    Py_DECREF(entry);
+    return failed;
+}
+
+int add_timer(PyObject *me, PyObject *deadline)
+{
+    PyObject *timer = SLOT(me, t_timer);
+    if (timer == Py_None && PyFloat_CheckExact(deadline)) return push_timer(me, deadline);
+    if (timer != Py_None && PyFloat_CheckExact(deadline)) {
+        PyObject *at = PyList_GET_ITEM(timer, 0);
+        if (PyFloat_CheckExact(at) && PyFloat_AS_DOUBLE(at) <= PyFloat_AS_DOUBLE(deadline)) {
+            put_slot(me, t_deadline, deadline);
+            return 0; /* its entry fires early, and moves */
+        }
+    }
+    return call2(s_add_timer, me, deadline);
+}
+/* The entry of the earliest deadline, as Timers._first finds it, borrowed; NULL with *failed if there
+ * is none, or it raised.  It is the first until anything is called or let go of. */
+static PyObject *first_timer(int *failed)
+{
+    *failed = 0;
+    for (int looked = 0;; looked = 1) {
+        PyObject *heap = SLOT(SLOT(K, k_timers), tm_heap);
+        if (PyList_GET_SIZE(heap) == 0) return NULL;
+        PyObject *entry = PyList_GET_ITEM(heap, 0), *at = PyList_GET_ITEM(entry, 0);
+        PyObject *thread = PyList_GET_ITEM(entry, 2);
+        if (LIKELY(thread != Py_None)) {
+            PyObject *wanted = SLOT(thread, t_deadline);
+            if (LIKELY(PyFloat_CheckExact(wanted) && PyFloat_CheckExact(at))) {
+                if (PyFloat_AS_DOUBLE(wanted) <= PyFloat_AS_DOUBLE(at)) return entry;
+            } else if (looked && wanted != Py_None)
+                return entry; /* Python has compared them */
+        }
+        PyObject *found = PyObject_CallNoArgs(s_next_deadline); /* drops what is stale */
+        if (found == NULL) {
+            *failed = -1;
+            return NULL;
+        }
+        Py_DECREF(found);
+    }
+}
+
+int next_deadline(double *deadline)
+{
+    int failed;
+    PyObject *entry = first_timer(&failed);
+    if (entry == NULL) return failed;
+    *deadline = PyFloat_AsDouble(PyList_GET_ITEM(entry, 0));
+    return *deadline == -1.0 && PyErr_Occurred() != NULL ? -1 : 1;
+}
+
+int expire(double now)
+{
+    for (int count = 0; count < TURN; count++) {
+        double deadline;
+        int found = next_deadline(&deadline), failed = 0;
+        if (found <= 0 || deadline > now) return found < 0 ? -1 : 0;
+        PyObject *entry = heap_pop(SLOT(SLOT(K, k_timers), tm_heap));
+        if (entry == NULL) return -1;
+        PyObject *thread = Py_NewRef(PyList_GET_ITEM(entry, 2));
+        put_slot(thread, t_timer, Py_None);
+        put_slot(thread, t_deadline, Py_None);
+        Py_DECREF(entry);
+        if (SLOT(thread, t_parked) == Py_True) {
+            put_slot(thread, t_timed_out, Py_True);
+            put_slot(thread, t_parked, Py_False);
+            failed = push(thread);
+        } else if (SLOT(thread, t_by_interrupt) == Py_True) {
+            put_slot(thread, t_timed_out, Py_True);
+            put_slot(thread, t_by_interrupt, Py_False);
+        }
+        Py_DECREF(thread);
+        if (failed) return -1;
+    }
+    return 0;
+}
+
+int timers_bind(PyObject *objects, PyObject *slow)
+{
+    PyObject *cls = PyDict_GetItemString(objects, "Timers"); /* borrowed */
+    if (take(slow, "next_deadline", &s_next_deadline) < 0 ||
+        take(slow, "add_timer", &s_add_timer) < 0)
+        return -1;
+    return offset_of(cls, "_heap", &tm_heap) < 0 || offset_of(cls, "_serial", &tm_serial) < 0 ? -1 : 0;
 }

@@ -26,8 +26,8 @@ Threads that wait for the same thing queue in a `parking.Lot`, which does this f
 6. Calls that are complete at once don't park: a thread that makes one after the other asks after
    each whether others are due (`yield_if_due`, `yield_after_calls`).
 
-This is the reference; core/kernel.c does the plain cases of `begin`, `cancel`, `park`, `resume`,
-`yield_`, `sleep_until`, `spawn` and the turn where there is a compiled core.
+This is the reference; where there is a compiled core, its switch.c and turn.c do the plain cases of
+`begin`, `cancel`, `park`, `resume`, `yield_`, `sleep_until` and the turn, stacks.c of `spawn`.
 
 Scheduler's OS thread, but for `has_slice` and what `state` says.
 """
