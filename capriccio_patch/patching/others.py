@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..cpython.others import others
@@ -18,8 +19,11 @@ from ..errors import CapriccioWarning
 
 __all__ = ["warn_of_others"]
 
-_CALLS = {"gevent.monkey": "patch_all", "eventlet": "monkey_patch"}
-"""By module: the function that patches."""
+_CALLS = {
+    "gevent.monkey": "gevent.monkey.patch_all",
+    "eventlet.patcher": "eventlet.monkey_patch",
+}
+"""By module that has the function which patches: how programs call that."""
 _awaited: set[str] = set()
 """Modules for whose import there is a hook, which is never given back."""
 _in_force: list[list[Callable[[], None]]] = []
@@ -51,19 +55,24 @@ def warn_of_others(
 
 
 def _imported(module: Any) -> None:
-    name = _CALLS.get(getattr(module, "__name__", ""), "")
+    called = _CALLS.get(getattr(module, "__name__", ""), "")
+    name = called.rpartition(".")[2]
     original = getattr(module, name, None)
     if not _in_force or original is None:
         return
+    undo = _in_force[0]
 
     def warn_and_patch(*args: Any, **kwargs: Any) -> Any:
-        warnings.warn(
-            f"{module.__name__}.{name}() in a process that capriccio_patch has patched: threads of "
-            "the one stop those of the other; take that call out",
-            CapriccioWarning,
-            stacklevel=2,
-        )
+        if _in_force:
+            warnings.warn(
+                f"{called}() in a process that capriccio_patch has patched: threads of the one "
+                "stop those of the other; take that call out",
+                CapriccioWarning,
+                stacklevel=2,
+            )
         return original(*args, **kwargs)
 
-    setattr(module, name, warn_and_patch)
-    _in_force[0].append(lambda: setattr(module, name, original))
+    for holder in (module, sys.modules.get(called.rpartition(".")[0])):
+        if getattr(holder, name, None) is original:
+            setattr(holder, name, warn_and_patch)
+            undo.append(partial(setattr, holder, name, original))

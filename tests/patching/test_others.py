@@ -79,14 +79,22 @@ assert len(patch()) == 1
 """
 
 
+FAKES = {
+    "gevent/__init__.py": "",
+    "gevent/monkey.py": "def patch_all(*args, **kwargs): return args, kwargs",
+    "eventlet/__init__.py": "from eventlet.patcher import monkey_patch",
+    "eventlet/patcher.py": "def monkey_patch(*args, **kwargs): return args, kwargs",
+}
+
+
 @pytest.mark.parametrize("first", ["", "capriccio_patch.patch_all()"])
 @pytest.mark.parametrize("call", ["gevent.monkey.patch_all", "eventlet.monkey_patch"])
 def test_one_that_comes_later_is_warned_of_as_well(
     run_script: RunScript, tmp_path: Path, environ: dict[str, str], call: str, first: str
 ) -> None:
-    module, _, name = call.rpartition(".")
-    path = tmp_path.joinpath(*module.split(".")).with_suffix(".py")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"def {name}(*args, **kwargs): return args, kwargs")
+    module = call.rpartition(".")[0]
+    for path, text in FAKES.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
     program = LATER.format(call=call, module=module, first=first)
     run_script(program, env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"})
