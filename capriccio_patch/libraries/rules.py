@@ -83,8 +83,8 @@ class Libraries:
         self._untried = Untried(hooks)
         self._leaves_untried = bool(hooks.why_not) or ONLY_TABLE in native
         self._served_by_table = {name for library in self._table for name in library.modules()}
-        self._put_off: list[Any] = []
-        """Extension modules that other OS threads have imported."""
+        self._put_off: list[tuple[str, str]] = []
+        """Names and paths of extension modules that other OS threads have imported."""
 
     def begin(
         self,
@@ -103,29 +103,36 @@ class Libraries:
             for name in library.modules():
                 if name not in _awaited:
                     _awaited.add(name)
-                    when_imported(_imported, name)  # at once, if it is imported
+                    when_imported(partial(_imported, name), name)  # at once, if it is imported
                 elif (module := sys.modules.get(name)) is not None:
-                    self.imported(module)
+                    self.imported(name, module)
         for module in list(sys.modules.values()):
             self.executed(module)
 
     def executed(self, module: Any) -> None:
-        """A module has been executed: if it is an extension module that nobody has tried, take over
-        what may be.  Any OS thread."""
-        if not _in_force or self._leaves_untried or not _is_extension(module):
+        """A module has been executed: of an extension module that nobody has tried, take over what
+        may be; serve one of the table that calls itself by another name.  Any OS thread."""
+        if not _in_force or not _is_extension(module):
             return
-        self._put_off.append(module)
+        name = _imported_as(module)
+        if name in self._served_by_table:
+            if name != module.__dict__.get("__name__"):  # which is what hooks on imports go by
+                self.imported(name, module)
+            return
+        if self._leaves_untried:
+            return
+        self._put_off.append((name, module.__file__))
         if originals.get_ident() != self._runtime.kernel.os_ident:
             return  # with the next one here
         while self._put_off:
-            module = self._put_off.pop()
+            name, path = self._put_off.pop()
             try:
-                self._try(module.__name__, module.__file__)
+                self._try(name, path)
             except Exception as error:  # the program's import goes on without us
-                self._why_not[module.__name__] = f"{type(error).__name__}: {error}"
+                self._why_not[name] = f"{type(error).__name__}: {error}"
 
     def _try(self, name: str, path: str) -> None:
-        if name in self._served_by_table or denied(os.path.basename(path)) is not None:
+        if denied(os.path.basename(path)) is not None:
             return
         packages = [name[:at] for at, char in enumerate(f"{name}.") if char == "."]
         if not self._left_out.isdisjoint(packages):
@@ -143,9 +150,8 @@ class Libraries:
         _in_force.clear()
         self._hooks.end()
 
-    def imported(self, module: Any) -> None:
-        """A module of the table is there."""
-        name = module.__name__
+    def imported(self, name: str, module: Any) -> None:
+        """A module of the table, imported as `name`, is there: what it calls itself may differ."""
         for library in self._table:
             if name in library.modules() and self._is_wanted(library, name):
                 try:
@@ -226,9 +232,16 @@ def _added(native: Iterable[str]) -> Iterable[Library]:
     ]
 
 
-def _imported(module: Any) -> None:
+def _imported(name: str, module: Any) -> None:
     for libraries in _in_force:
-        libraries.imported(module)
+        libraries.imported(name, module)
+
+
+def _imported_as(module: Any) -> str:
+    """The name by which an extension module was imported; not what `_bjoern` calls itself."""
+    namespace = module.__dict__
+    name = getattr(namespace.get("__spec__"), "name", None)
+    return name if type(name) is str else str(namespace.get("__name__"))
 
 
 def _is_extension(module: Any) -> bool:

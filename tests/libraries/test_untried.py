@@ -98,6 +98,18 @@ assert call("unlock_shared", 0, 0) == call("unlock_shared", 0, 0) == 0
     )
 
 
+@pytest.mark.parametrize("setting", ["", "waiting_calls"])
+def test_a_module_that_calls_itself_by_another_name(run: Any, setting: str) -> None:
+    run(
+        """
+assert waiting_calls.__name__ == "other"
+assert " park in " in told and "left alone" not in told, told
+""",
+        "-DOTHER_NAME",
+        CAPRICCIO_NATIVE=setting,
+    )
+
+
 def test_with_os_threads_of_its_own_it_parks_for_sockets_and_terminals(run: Any) -> None:
     run(
         """

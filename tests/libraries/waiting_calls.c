@@ -232,5 +232,10 @@ static PyMethodDef functions[] = {
     {"release", release, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
+#ifdef OTHER_NAME /* than that by which it is imported, as `_bjoern`, which calls itself bjoern */
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "other", NULL, -1, functions};
+PyMODINIT_FUNC PyInit_waiting_calls(void) { return PyModule_Create(&definition); }
+#else
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "waiting_calls", NULL, 0, functions};
 PyMODINIT_FUNC PyInit_waiting_calls(void) { return PyModuleDef_Init(&definition); }
+#endif
