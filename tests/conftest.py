@@ -75,6 +75,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def kept() -> Iterator[None]:
+    """The same for what pytest has noted of the tests of a module."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def environ() -> dict[str, str]:
     """An environment for child interpreters: this tree importable, and of CAPRICCIO_* only set
