@@ -37,6 +37,8 @@ with Importing():
     from .schedulers import known_schedulers, register_scheduler
 
 __version__ = "0.1.0"
+pytest_plugins = ("capriccio_patch.integrations.pytest_plugin",)
+"""What ``pytest -p capriccio_patch`` loads."""
 
 __all__ = [
     "Backend",

@@ -1,6 +1,6 @@
 """A plugin for pytest: tests run patched, and a test that leaves threads behind fails.
 
-    pytest -p capriccio_patch.integrations.pytest_plugin
+    pytest -p capriccio_patch
 
 The process is patched before the first ``conftest.py`` is imported, pytest-xdist's workers as well.
 A thread that a test has started and that still lives after its teardown fails that test, with the

@@ -47,7 +47,7 @@ def test_leaves():
 
 def run(tmp_path: Path, environ: dict[str, str], *options: str) -> str:
     (tmp_path / "test_it.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "capriccio_patch.integrations.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", "-p", "capriccio_patch"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-rA", "--strict-markers", *options, "test_it.py"],
         cwd=tmp_path,
