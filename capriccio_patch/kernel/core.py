@@ -340,6 +340,10 @@ class Kernel(KernelState):
         if self.clock() - self.now > POLL_INTERVAL:
             self._slices.end(POLL_INTERVAL)
 
+    def poll_before_next(self) -> None:
+        """As `poll_if_due`, whenever the last poll was: this thread has something for others."""
+        self._slices.end(POLL_INTERVAL)
+
     def _step_aside(self, limit: float) -> None:
         me = self.begin()
         me.parked = False

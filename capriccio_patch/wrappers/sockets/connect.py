@@ -3,8 +3,10 @@
 connect(2) has no flag for not waiting, so for the length of that call a blocking socket that is
 private (`sharing`) is made non-blocking.  Any other is connected on an OS thread.
 
-A connect(2) to a listener of this process is complete before that has run, and its queue is short:
-so those whom descriptors wake run before the next one connects (`Kernel.poll_if_due`).
+A connect(2) to a listener of this machine is complete when it returns, and what it came to is
+looked at before anybody else runs: the listener may accept and reset the connection, which is for
+the next call to tell.  A listener of this process has yet to run, and its queue is short: so those
+whom descriptors wake run before the next one connects (`Kernel.poll_before_next`).
 
 Names are resolved on worker threads, because the C methods would do it themselves and block.
 """
@@ -101,17 +103,24 @@ class Connector:
         if error not in (errno.EINPROGRESS, errno.EINTR):
             self._kernel.yield_after_calls()
             return error
-        self._kernel.poll_if_due()
+        is_over = wait_ready(originals.socket_fileno(sock), WRITE, 0)
+        if is_over:
+            error = self._outcome(sock, address)
+        self._kernel.poll_before_next()
         try:
-            if not self._wait(sock, d, mode.deadline_of(sock, WRITE)):
+            if not self._wait(sock, d, mode.deadline_of(sock, WRITE)) and not is_over:
                 return errno.EBADF
         except BlockingIOError:
             return errno.EINPROGRESS
+        return error if is_over else self._outcome(sock, address)
+
+    def _outcome(self, sock: Any, address: Any) -> int:
+        """The error number of a connect that is over."""
         error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
-        if not error and timeout is None:
+        if not error and self._mode.timeout(sock) is None:
             # The second call of an asynchronous connect makes the state that of a blocking one.
-            error = int(original(sock, address))
-        return 0 if error == errno.EISCONN else error
+            error = int(originals.socket_connect_ex(sock, address))
+        return 0 if error == errno.EISCONN else int(error)
 
     def _wait(self, sock: Any, d: Descriptor, deadline: float | None) -> bool:
         """Until the connection is made or refused; False if the socket is closed meanwhile.
