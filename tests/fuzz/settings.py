@@ -20,6 +20,7 @@ _CHOICES: dict[str, list[str]] = {
     "diskio": ["auto", "auto", "nowait", "io_uring", "workers", "blocking"],
     "slice": ["", "", "0.003", "0.001", "0.0003", "0.0003"],
     "late": ["", "", "", "", "1"],
+    "core": ["", "", "python"],
 }
 
 _LINUX = ("nowait", "io_uring")
@@ -36,6 +37,7 @@ class Settings:
     diskio: str = ""
     slice: str = ""
     late: str = ""
+    core: str = ""
 
     @classmethod
     def choose(cls, seed: int, given: Mapping[str, str]) -> Settings:

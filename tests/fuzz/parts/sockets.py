@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -277,8 +278,10 @@ def servers_of_the_library(clients, threads):
 
 @part(kind=["tcp", "unix"])
 def refused(kind):
-    """Nobody listens."""
+    """Nobody listens, and no process either that has been forked meanwhile."""
     server, address = listener(kind)
+    with contextlib.suppress(OSError):
+        server.shutdown(socket.SHUT_RDWR)
     server.close()
     try:
         connected(kind, address, 60)
