@@ -36,12 +36,15 @@ except ImportError:
     raise SystemExit("capriccio_patch.integrations.celery: Celery is not installed") from None
 if tuple(celery.VERSION[:2]) < (5, 3):
     raise SystemExit("capriccio_patch.integrations.celery: needs Celery 5.3 or newer")
-capriccio_patch.patch_all()
+try:
+    capriccio_patch.patch_all()
+except capriccio_patch.CapriccioError as error:
+    raise SystemExit(f"capriccio_patch.integrations.celery: {error}") from None
 
-from billiard.einfo import ExceptionInfo  # noqa: E402
-from celery.concurrency.base import BasePool  # noqa: E402
-from celery.exceptions import SoftTimeLimitExceeded  # noqa: E402
-from celery.utils.log import get_logger  # noqa: E402
+from billiard.einfo import ExceptionInfo
+from celery.concurrency.base import BasePool
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.log import get_logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

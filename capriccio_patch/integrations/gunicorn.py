@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 _OLDEST = (21,)
+_NOT_BOOTED = 3
+"""The status by which gunicorn knows that it need not try again."""
 _IDLE_AT_END = 2.0
 """Seconds that idle connections stay open in a worker that ends: a request may be on its way."""
 _LOOK = 1.0
@@ -98,7 +100,11 @@ class Worker(AsyncWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """In the worker, after the fork: patch, load the program, and serve it."""
-        capriccio_patch.patch_all()
+        try:
+            capriccio_patch.patch_all()
+        except capriccio_patch.CapriccioError as error:
+            self.log.critical("capriccio_patch: %s", error)
+            raise SystemExit(_NOT_BOOTED) from None
         self._room = threading.BoundedSemaphore(self.worker_connections)
         self._ended = threading.Event()
         wsgi.Response = _response_of(wsgi.Response)

@@ -273,3 +273,12 @@ def test_a_celery_that_is_missing_or_old_is_told_of(
     done = importing("celery", tmp_path, environ)
     expected = f"capriccio_patch.integrations.celery: {line}\n"
     assert (done.returncode, done.stderr) == (1, expected)
+
+
+@installed
+def test_a_setting_that_is_invalid_is_told_of_in_one_line(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    done = importing("celery", tmp_path, environ | {"CAPRICCIO_SLICE": "soon"})
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("capriccio_patch.integrations.celery: CAPRICCIO_SLICE='soon': ")

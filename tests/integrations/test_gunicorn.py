@@ -310,6 +310,18 @@ def test_the_date_is_made_once_a_second() -> None:
 
 
 @installed
+@pytest.mark.newest
+def test_a_setting_that_is_invalid_is_told_of_in_one_line(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    server = Server(tmp_path, environ | {"CAPRICCIO_SLICE": "soon"})
+    assert server.process.wait(30) == 3
+    (line,) = [each for each in server.text().splitlines() if "CAPRICCIO_SLICE" in each]
+    assert "capriccio_patch: CAPRICCIO_SLICE='soon': must be" in line
+    assert "Traceback" not in server.text()
+
+
+@installed
 def test_a_gunicorn_that_is_old_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """By what gunicorn calls first, because a traceback is what it makes of an import's error."""
     from capriccio_patch.integrations import gunicorn
