@@ -58,8 +58,8 @@ def compute():
 
 @app.task
 def hold(name):
-    open(f"{name}.began", "w").close()
     try:
+        open(f"{name}.began", "w").close()
         while not os.path.exists("release"):
             time.sleep(0.01)
     except BaseException as error:
