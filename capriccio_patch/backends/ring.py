@@ -218,7 +218,7 @@ class Ring:
         words = self._words
         pushed = words[self._sq_tail] - words[self._sq_head] & 0xFFFFFFFF
         if call(_ENTER, self.fd, pushed, least, flags, argument, ctypes.c_size_t(size)) < 0:
-            error = ctypes.get_errno()
+            error = ctypes.set_errno(0)
             # EBUSY, EAGAIN: completions have to be taken first.  What the kernel has not taken from
             # the queue of submissions goes with the next call.
             if error not in _AGAIN:
@@ -265,7 +265,7 @@ def _set_up(params: _Params, entries: int, completions: int) -> int:
         params.cq_entries = completions
     fd = int(_syscall(_SETUP, ctypes.c_uint(entries), ctypes.byref(params)))
     if fd < 0:
-        error = ctypes.get_errno()
+        error = ctypes.set_errno(0)
         raise OSError(error, os.strerror(error))
     return fd
 
@@ -284,7 +284,7 @@ class _Memory:
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
         address = _mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, offset)
         if address in (None, _FAILED):
-            error = ctypes.get_errno()
+            error = ctypes.set_errno(0)
             raise OSError(error, os.strerror(error))
         self._address = address
         self._size = size

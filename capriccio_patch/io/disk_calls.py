@@ -124,5 +124,5 @@ class DiskCalls:
 def _truncate(fd: int) -> None:
     """Truncate to nothing, without an audit event: the one of open(2) stands for it."""
     if _ftruncate(fd, _NO_BYTES):
-        number = ctypes.get_errno()
+        number = ctypes.set_errno(0)
         raise OSError(number, os.strerror(number))

@@ -21,6 +21,7 @@ import ctypes
 import errno
 import os
 import struct
+from functools import partial
 from typing import Any
 
 from ..cpython import originals
@@ -63,7 +64,7 @@ class Lookup:
         self._syscall: Any = ctypes.PyDLL(None, use_errno=True).syscall
         self._open: Any = ctypes.CDLL(None, use_errno=True).syscall  # without the GIL
         self._fcntl: Any = ctypes.PyDLL(None).fcntl
-        self._errno = ctypes.get_errno
+        self._errno = partial(ctypes.set_errno, 0)
         self._number = ctypes.c_long(_OPENAT2)
         self._here = ctypes.c_long(_AT_FDCWD)
         self._size = ctypes.c_size_t(24)

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from ctypes import get_errno
 from typing import Any, Protocol
 
 from ..cpython import interpose, originals, thread_state
@@ -35,6 +36,7 @@ __all__ = ["CState"]
 
 _LOOP = "__asyncio_running_event_loop__"
 _REPR = "Py_Repr"
+_ERRNO = "ctypes.error_object"
 _OUR_IMPORTS = "capriccio_patch.imports"
 _OUR_LOOP = "capriccio_patch.loop"
 _OUR_TASK = "capriccio_patch.task"
@@ -98,6 +100,8 @@ class CState:
         if current:
             if _REPR in current and not current[_REPR]:
                 del current[_REPR]  # what a finished repr() of a list leaves behind
+            if _ERRNO in current and not get_errno():
+                del current[_ERRNO]  # as it is where none was kept
             saved.update(current)
             hooks = sys.get_asyncgen_hooks()
             if hooks != _NO_HOOKS:

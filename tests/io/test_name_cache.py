@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 from pathlib import Path
@@ -29,6 +30,15 @@ def test_the_cache_of_names(tmp_path: Path) -> None:
     at = os.open(tmp_path, os.O_RDONLY)
     assert stat.S_ISREG(lookup.mode("file", at))
     os.close(at)
+
+
+@needs_openat2
+def test_a_name_that_is_not_there_leaves_no_errno(tmp_path: Path) -> None:
+    ctypes.set_errno(0)
+    lookup = Lookup()
+    assert lookup.mode(tmp_path / "nothing") in (WAIT, ABSENT)
+    assert lookup.open_now(tmp_path / "nothing", None, os.O_RDONLY) < 0
+    assert ctypes.get_errno() == 0
 
 
 @pytest.mark.parametrize(

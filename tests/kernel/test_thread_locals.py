@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,25 @@ class TestStateOfC:
         sim.run([work(name) for name in "abc"])
         assert sim.log == [True] * 3
         assert local.name == "main"
+
+    def test_errno_of_ctypes(self, sim: Simulation) -> None:
+        def work(number: int) -> Callable[[], None]:
+            def run() -> None:
+                assert ctypes.set_errno(number) == 0
+                sim.kernel.yield_()
+                sim.log.append(ctypes.get_errno() == number)
+
+            return run
+
+        ctypes.set_errno(7)
+        sim.run([work(number) for number in (1, 2)])
+        assert sim.log == [True] * 2
+        assert ctypes.set_errno(0) == 7
+
+    def test_errno_of_ctypes_is_not_kept_when_it_is_0(self, sim: Simulation) -> None:
+        ctypes.set_errno(0)
+        sim.run([sim.kernel.yield_])
+        assert "ctypes.error_object" not in sim.kernel.tsd
 
     def test_values_die_with_their_thread(self, sim: Simulation) -> None:
         local = _thread._local()
