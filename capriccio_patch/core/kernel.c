@@ -1,6 +1,6 @@
 /* The kernel's methods as Python sees them, and where its state lies: kernel/core.py.
  *
- * What they do is in switch.c, turn.c, polling.c and timers.c. */
+ * What they do is in switch.c, exchange.c, turn.c, polling.c and timers.c. */
 #include "kernel.h"
 
 #define DEFINE_K(name) Py_ssize_t k_##name;
@@ -90,14 +90,12 @@ static PyObject *method_begin_turn(PyObject *self, PyObject *ignored)
 }
 
 /* time.sleep(): no time, or a plain number of seconds; everything else is wrappers/time.py's. */
-static PyObject *time_sleep(PyObject *module, PyObject *duration)
+static __attribute__((noinline)) PyObject *sleep_for(PyObject *duration)
 {
-    (void)module;
     if (LIKELY(at_home() && own_turn)) {
         if (PyLong_CheckExact(duration)) {
             int is_more;
             long seconds = PyLong_AsLongAndOverflow(duration, &is_more);
-            if (seconds == 0 && !is_more) return none(yield_now());
             if (seconds > 0 && seconds < 1000000000)
                 return none(sleep_until(now_s() + (double)seconds));
         } else if (PyFloat_CheckExact(duration)) {
@@ -107,6 +105,15 @@ static PyObject *time_sleep(PyObject *module, PyObject *duration)
         }
     }
     return PyObject_CallOneArg(s_sleep, duration);
+}
+static PyObject *sleep_not_at_all(void) { return none(yield_now()); }
+
+static PyObject *time_sleep(PyObject *module, PyObject *duration)
+{
+    (void)module;
+    /* There is one 0, but for instances of a class that is derived. */
+    if (LIKELY(duration == ints[0] && at_home() && own_turn)) return sleep_not_at_all();
+    return sleep_for(duration);
 }
 
 /* _thread.get_ident() */
@@ -158,8 +165,9 @@ int kernel_bind(PyObject *objects, PyObject *slow)
     T_thread = (PyTypeObject *)thread_class;
     T_finalizer = (PyTypeObject *)finalizer_class;
     K = kernel_object;
-    if (switch_bind(objects, slow) < 0 || timers_bind(objects, slow) < 0 ||
-        polling_bind(objects, slow) < 0 || turn_bind(objects, slow) < 0)
+    if (switch_bind(objects, slow) < 0 || exchange_bind(objects, slow) < 0 ||
+        timers_bind(objects, slow) < 0 || polling_bind(objects, slow) < 0 ||
+        turn_bind(objects, slow) < 0)
         return -1;
     home = PyThreadState_Get();
     return 0;

@@ -1,4 +1,4 @@
-/* What the files of the kernel share: kernel.c, switch.c, turn.c, polling.c and timers.c. */
+/* What the files of the kernel share: kernel.c, switch.c, exchange.c, turn.c, polling.c and timers.c. */
 #ifndef CAPRICCIO_KERNEL_H
 #define CAPRICCIO_KERNEL_H
 
@@ -20,6 +20,26 @@ int yield_now(void);              /* Kernel.yield_ */
 int sleep_until(double deadline); /* Kernel.sleep_until */
 int switch_bind(PyObject *objects, PyObject *slow); /* of K, as the others here */
 void switch_unbind(void);
+
+/* ---- exchange.c ---------------------------------------------------------------------------------- */
+
+extern void **traced, **profiled, **has_local; /* words of `home`; NULL: there is none */
+
+static inline int is_observed(void) { return *traced != NULL || *profiled != NULL; }
+
+/* Whether there is anything of the running thread's, other than the words of locals; and at all. */
+static inline int has_other_state(void)
+{
+    PyObject *importing = SLOT(K, k_importing);
+    return PyDict_GET_SIZE(SLOT(K, k_tsd)) != 0 ||
+           (importing != Py_None && PySet_GET_SIZE(importing) != 0);
+}
+static inline int has_locals(void) { return has_local != NULL && *has_local != NULL; }
+static inline int has_state(void) { return has_other_state() || has_locals(); }
+
+/* Kernel._exchange; takes over `next`, and returns whom to switch to, likewise, or NULL. */
+PyObject *exchange(PyObject *me, PyObject *next);
+int exchange_bind(PyObject *objects, PyObject *slow);
 
 /* ---- timers.c ------------------------------------------------------------------------------------ */
 

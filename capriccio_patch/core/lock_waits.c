@@ -77,10 +77,19 @@ out:
 }
 
 /* `me` was to wait, and raises: what it was woken for is the next one's. */
-static void give_up(Lock_type *type, PyObject *lock, PyObject *me)
+static __attribute__((noinline)) void give_up(Lock_type *type, PyObject *lock, PyObject *me)
 {
     Raised raised = set_aside();
     (void)go_on(raised, call2(type->give_up, lock, me) != 0);
+}
+
+/* `me` has begun to wait, and could not queue: it goes on, and raises. */
+static __attribute__((noinline)) void not_queued(Lock_type *type, PyObject *lock, PyObject *me)
+{
+    give_up(type, lock, me);
+    Raised raised = set_aside();
+    if (cancel_wait(me) < 0) PyErr_Clear();
+    (void)go_on(raised, 0);
 }
 
 /* Whether `me` was given the lock while it starved; that is known then.  -1 with an exception. */
@@ -112,11 +121,7 @@ int wait_for(Lock_type *type, PyObject *lock, PyObject *deadline)
         put_slot(me, t_object, lock);
         if ((again && PySet_Add(type->starving, me) < 0) ||
             lot_add(*type->waiting, key, me, again) < 0) {
-            give_up(type, lock, me);
-            PyObject *a, *b, *c;
-            PyErr_Fetch(&a, &b, &c);
-            if (cancel_wait(me) < 0) PyErr_Clear();
-            PyErr_Restore(a, b, c);
+            not_queued(type, lock, me);
             Py_DECREF(me);
             break;
         }

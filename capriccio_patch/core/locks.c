@@ -71,12 +71,18 @@ int read_seconds(PyObject *timeout, double *seconds)
     return *seconds >= 0 && *seconds <= timeout_max;
 }
 
-/* How `acquire` is to wait. */
-enum { FOREVER, NOT_AT_ALL, UNTIL, SLOWLY, WRONGLY };
+/* How `acquire` is to wait: so many seconds, or one of these.  What waits keeps all frames of C on the
+ * stack that is saved for it: a number, not the address of one, leaves the caller's none. */
+#define FOREVER (-1.0)
+#define NOT_AT_ALL 0.0
+#define SLOWLY (-2.0)
+#define WRONGLY (-3.0)
 
-static int read_acquire(PyObject *const *args, Py_ssize_t n, PyObject *names, double *seconds)
+static __attribute__((noinline)) double read_acquire(PyObject *const *args, Py_ssize_t n,
+                                                     PyObject *names)
 {
     PyObject *blocking, *timeout;
+    double seconds;
     if (read_wait(args, n, names, n_blocking, &blocking, &timeout) < 0) return WRONGLY;
     int waits = blocking == NULL || blocking == Py_True;
     if (!waits && blocking != Py_False) {
@@ -89,8 +95,7 @@ static int read_acquire(PyObject *const *args, Py_ssize_t n, PyObject *names, do
                                           !PyErr_Occurred())
         return waits ? FOREVER : NOT_AT_ALL;
     PyErr_Clear(); /* a huge number */
-    if (!waits || !read_seconds(timeout, seconds)) return SLOWLY;
-    return *seconds == 0 ? NOT_AT_ALL : UNTIL;
+    return waits && read_seconds(timeout, &seconds) ? seconds : SLOWLY;
 }
 
 /* ---- the methods ---------------------------------------------------------------------------------- */
@@ -98,7 +103,7 @@ static int read_acquire(PyObject *const *args, Py_ssize_t n, PyObject *names, do
 static PyObject *answer(int taken) { return taken < 0 ? NULL : PyBool_FromLong(taken); }
 
 /* What was not to be had at once. */
-static PyObject *wait_until(Lock_type *type, PyObject *lock, double seconds)
+static __attribute__((noinline)) PyObject *wait_until(Lock_type *type, PyObject *lock, double seconds)
 {
     PyObject *deadline = PyFloat_FromDouble(now_s() + seconds);
     if (deadline == NULL) return NULL;
@@ -106,12 +111,15 @@ static PyObject *wait_until(Lock_type *type, PyObject *lock, double seconds)
     Py_DECREF(deadline);
     return answer(taken);
 }
+static __attribute__((noinline)) PyObject *wait_for_ever(Lock_type *type, PyObject *lock)
+{
+    return answer(wait_for(type, lock, Py_None));
+}
 
 static PyObject *acquire(Lock_type *type, PyObject *self, PyObject *const *args, Py_ssize_t n,
                          PyObject *names)
 {
-    double seconds;
-    int how = read_acquire(args, n, names, &seconds);
+    double how = read_acquire(args, n, names);
     if (how == WRONGLY && type->stock_acquire != NULL) /* raises */
         return call_slow(type->stock_acquire, self, args, n, names);
     if (how == WRONGLY || how == SLOWLY) return call_slow(type->slow_acquire, self, args, n, names);
@@ -120,8 +128,7 @@ static PyObject *acquire(Lock_type *type, PyObject *self, PyObject *const *args,
     if (LIKELY(taken)) Py_RETURN_TRUE;
     if (how == NOT_AT_ALL && (type == &plain || !may_borrow())) Py_RETURN_FALSE;
     if (!at_home() || has_c_released()) return call_slow(type->slow_acquire, self, args, n, names);
-    return how == UNTIL ? wait_until(type, self, seconds)
-                        : answer(wait_for(type, self, Py_None));
+    return how == FOREVER ? wait_for_ever(type, self) : wait_until(type, self, how);
 }
 
 /* lock.acquire(blocking=True, timeout=-1), lock.acquire_lock */
@@ -129,7 +136,7 @@ static PyObject *lock_acquire(PyObject *self, PyObject *const *args, Py_ssize_t 
 {
     if (LIKELY(n == 0 && names == NULL)) {
         if (LIKELY(lock_try((Lock *)self))) Py_RETURN_TRUE;
-        if (LIKELY(at_home() && !has_c_released())) return answer(wait_for(&plain, self, Py_None));
+        if (LIKELY(at_home() && !has_c_released())) return wait_for_ever(&plain, self);
     }
     return acquire(&plain, self, args, n, names);
 }

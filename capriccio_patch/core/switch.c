@@ -5,7 +5,9 @@
  *
  * 1. Any scheduler: what is not the deque of `fifo` is called as it stands in the kernel's slots.
  * 2. A thread that is traced or profiled parks in Python: the tracer sees that call.
- * 3. A greenlet that is switched to is not held meanwhile: its thread holds it, and a held one could
+ * 3. What waits keeps all frames of C on the stack that is saved for it: they are small, and what is
+ *    seldom done has functions of its own.
+ * 4. A greenlet that is switched to is not held meanwhile: its thread holds it, and a held one could
  *    not serve the next thread (kernel/lifecycle.py). */
 #include "kernel.h"
 
@@ -13,8 +15,7 @@
 
 static PyObject *fifo_push, *fifo_pop;    /* in the kernel's slots, if the scheduler is `fifo` */
 static PyObject *kind_sleep;
-static void **traced, **profiled, **has_local; /* words of `home`; NULL: there is none */
-static PyObject *s__exchange, *s__go_on, *s_restore_trace;
+static PyObject *s__go_on, *s_restore_trace;
 
 /* ---- the run queue ----------------------------------------------------------------------------- */
 
@@ -35,7 +36,7 @@ int push(PyObject *thread)
     return failed;
 }
 
-static PyObject *pop_slowly(void)
+static __attribute__((noinline)) PyObject *pop_slowly(void)
 {
     for (;;) {
         PyObject *way = Py_NewRef(SLOT(K, k__pop)), *kind, *value, *trace;
@@ -62,26 +63,22 @@ static inline PyObject *pop(void)
     return pop_slowly();
 }
 
-static inline long budget(void) { return PyLong_AsLong(SLOT(K, k_budget)); }
+/* A small number, also where it is Python that counts. */
+static inline long budget(void)
+{
+    PyLongObject *left = (PyLongObject *)SLOT(K, k_budget);
+#if PY_VERSION_HEX >= 0x030C0000
+    return (long)PyUnstable_Long_CompactValue(left);
+#else
+    return (long)Py_SIZE(left) * (long)left->ob_digit[0];
+#endif
+}
 
 static inline void count_down(void)
 {
     long left = budget() - 1;
     put_slot(K, k_budget, ints[left < 0 ? 0 : left]);
 }
-
-/* ---- what C code keeps by OS thread ------------------------------------------------------------ */
-
-static inline int is_observed(void) { return *traced != NULL || *profiled != NULL; }
-
-static inline int has_state(void)
-{
-    PyObject *importing = SLOT(K, k_importing);
-    return PyDict_GET_SIZE(SLOT(K, k_tsd)) != 0 || (has_local != NULL && *has_local != NULL) ||
-           (importing != Py_None && PySet_GET_SIZE(importing) != 0);
-}
-
-int has_c_state(void) { return is_observed() || has_state(); }
 
 /* ---- switching --------------------------------------------------------------------------------- */
 
@@ -105,8 +102,14 @@ static inline void note_greenlet(PyObject *me)
     give_slot(me, t_greenlet, (PyObject *)PyGreenlet_GetCurrent());
 }
 
+/* What `arrive` has returned is not raised. */
+static void give_up(PyObject *error)
+{
+    if (error != Py_None) Py_DECREF(error);
+}
+
 /* As `raise error`: an instance or a class, which is given up. */
-static int raise_(PyObject *error)
+static __attribute__((noinline)) int raise_(PyObject *error)
 {
     if (PyExceptionClass_Check(error))
         PyErr_SetNone(error);
@@ -122,11 +125,8 @@ static int switch_from(PyObject *me, PyObject *next)
     put_slot(K, k__chosen, next);
     if (next != me) {
         if (UNLIKELY(SLOT(next, t_c_state) != Py_None || has_state())) {
-            PyObject *args[] = {K, me, next};
-            PyObject *other = PyObject_Vectorcall(s__exchange, args, 3, NULL);
-            Py_DECREF(next);
-            if (other == NULL) return -1;
-            next = other;
+            next = exchange(me, next);
+            if (next == NULL) return -1;
         }
         PyObject *finalizer = SLOT(K, k_finalizer);
         put_slot(finalizer, f_host, next);
@@ -139,24 +139,27 @@ static int switch_from(PyObject *me, PyObject *next)
     return 0;
 }
 
-/* `me` was switched to.  *error is what it is to raise, or NULL. */
-static int arrive(PyObject *me, PyObject **error)
+static __attribute__((noinline)) PyObject *go_on_slowly(PyObject *me)
 {
-    *error = NULL;
-    if (UNLIKELY(SLOT(K, k__chosen) != me || SLOT(me, t_interrupt) != Py_None)) {
-        PyObject *args[] = {K, me};
-        PyObject *raised = PyObject_Vectorcall(s__go_on, args, 2, NULL);
-        if (raised == NULL) return -1;
-        if (raised == Py_None)
-            Py_DECREF(raised);
-        else
-            *error = raised;
-    }
-    put_slot(K, k__chosen, Py_None);
-    return 0;
+    PyObject *args[] = {K, me};
+    return PyObject_Vectorcall(s__go_on, args, 2, NULL);
 }
 
-static int slow_park(PyObject *me, PyObject *deadline)
+/* `me` was switched to.  What it is to raise, a new reference; None is nothing, and borrowed; NULL with
+ * an exception. */
+static inline PyObject *arrive(PyObject *me)
+{
+    PyObject *error = Py_None;
+    if (UNLIKELY(SLOT(K, k__chosen) != me || SLOT(me, t_interrupt) != Py_None)) {
+        error = go_on_slowly(me);
+        if (error == NULL) return NULL;
+        if (error == Py_None) Py_DECREF(error);
+    }
+    put_slot(K, k__chosen, Py_None);
+    return error;
+}
+
+static __attribute__((noinline)) int slow_park(PyObject *me, PyObject *deadline)
 {
     PyObject *args[] = {K, me, deadline};
     PyObject *in_time = PyObject_Vectorcall(s_park, args, 3, NULL);
@@ -177,9 +180,9 @@ static int parked(PyObject *me, PyObject *deadline)
     }
     count_down();
     PyObject *next = pop(), *error;
-    if (next == NULL || switch_from(me, next) < 0 || arrive(me, &error) < 0) return -1;
+    if (next == NULL || switch_from(me, next) < 0 || (error = arrive(me)) == NULL) return -1;
     if (UNLIKELY(SLOT(me, t_parked) == Py_True)) {
-        Py_XDECREF(error);
+        give_up(error);
         PyErr_Format(PyExc_SystemError, "%R runs but was never resumed", me);
         return -1;
     }
@@ -188,10 +191,10 @@ static int parked(PyObject *me, PyObject *deadline)
     put_slot(me, t_deadline, Py_None);
     put_slot(me, t_object, Py_None);
     if (UNLIKELY(SLOT(me, t_trace) != Py_None) && call1(s_restore_trace, me) < 0) {
-        Py_XDECREF(error);
+        give_up(error);
         return -1;
     }
-    return LIKELY(error == NULL) ? in_time : raise_(error);
+    return LIKELY(error == Py_None) ? in_time : raise_(error);
 }
 
 int park(PyObject *me, PyObject *deadline)
@@ -232,9 +235,9 @@ static int yielded(PyObject *me)
     put_slot(me, t_since, SLOT(K, k_now));
     note_greenlet(me);
     PyObject *next = pop(), *error;
-    if (next == NULL || switch_from(me, next) < 0 || arrive(me, &error) < 0) return -1;
+    if (next == NULL || switch_from(me, next) < 0 || (error = arrive(me)) == NULL) return -1;
     put_slot(K, k_current, me);
-    return LIKELY(error == NULL) ? 0 : raise_(error);
+    return LIKELY(error == Py_None) ? 0 : raise_(error);
 }
 
 /* Kernel.yield_ */
@@ -274,17 +277,6 @@ int sleep_until(double deadline)
 }
 /* ---- binding ------------------------------------------------------------------------------------ */
 
-static int take_word(PyObject *objects, const char *name, void ***where)
-{
-    PyObject *address = PyDict_GetItemString(objects, name);
-    if (address == NULL) {
-        PyErr_SetString(PyExc_KeyError, name);
-        return -1;
-    }
-    *where = PyLong_AsVoidPtr(address);
-    return PyErr_Occurred() != NULL ? -1 : 0;
-}
-
 /* Whether `method` is deque's own function, bound to the run queue. */
 static int is_of_deque(PyObject *method, PyCFunction function, PyObject *queue)
 {
@@ -306,11 +298,7 @@ int switch_bind(PyObject *objects, PyObject *slow)
     dq_popleft = dq_append == NULL ? NULL : function_of(popleft, METH_NOARGS);
     if (dq_popleft == NULL) return -1;
     dq_len = PyDescr_TYPE(append)->tp_as_sequence->sq_length;
-    if (take(slow, "_exchange", &s__exchange) < 0 || take(slow, "_go_on", &s__go_on) < 0 ||
-        take(slow, "restore_trace", &s_restore_trace) < 0 ||
-        take_word(objects, "traced", &traced) < 0 ||
-        take_word(objects, "profiled", &profiled) < 0 ||
-        take_word(objects, "has_local", &has_local) < 0)
+    if (take(slow, "_go_on", &s__go_on) < 0 || take(slow, "restore_trace", &s_restore_trace) < 0)
         return -1;
     if (kind_sleep == NULL && (kind_sleep = PyUnicode_InternFromString("sleep")) == NULL) return -1;
     PyObject *ready = SLOT(K, k_ready);
