@@ -6,7 +6,7 @@
  * another chunk and unmaps it when the frame returns.
  *
  * Decision: the first chunk of a thread is ours, from malloc: of `SMALL` bytes, which is enough for
- * `threading` and two calls, and once a thread has needed more, of `MEDIUM` bytes for those that
+ * `threading` and two calls, and once many threads have needed more, of `MEDIUM` bytes for those that
  * start then.  Whatever frees it (CPython, greenlet) asks the allocator of arenas, where we know it
  * by its size.  Further chunks are CPython's; some are kept when they are given back, so that a call
  * at the end of a small chunk costs no system call.
@@ -36,6 +36,7 @@ static PyObjectArenaAllocator arenas; /* what was there before ours */
 static size_t first_size = SMALL; /* of the chunks in `first` */
 static void *first[FEW], *large[FEW];
 static int n_first, n_large;
+static size_t n_given, n_deep; /* first chunks: how many, and how many were too small */
 
 /* Whether the lists are ours to use: other interpreters may allocate at the same time. */
 static inline int may_keep(void)
@@ -48,12 +49,14 @@ static inline int may_keep(void)
     return now != NULL && now == home;
 }
 
-/* A thread needs another chunk: if its first is small, those of others are to be larger. */
+/* A thread needs another chunk: if the first are too small for one in eight, those of others are to be
+ * larger.  CPython notes in a chunk how far it was used when it gets a successor. */
 static inline void learn_size(void)
 {
     if (LIKELY(first_size == MEDIUM || home->datastack_chunk == NULL ||
-               home->datastack_chunk->size != SMALL))
+               home->datastack_chunk->size != SMALL || home->datastack_chunk->top != 0))
         return;
+    if (++n_deep <= 1 + n_given / 8) return;
     first_size = MEDIUM;
     while (n_first) PyMem_RawFree(first[--n_first]);
 }
@@ -98,6 +101,7 @@ static void take_stack(void)
     if (!has_small_stacks || state->datastack_chunk != NULL) return;
     _PyStackChunk *chunk = n_first ? first[--n_first] : PyMem_RawMalloc(first_size);
     if (chunk == NULL) return; /* CPython maps one */
+    n_given++;
     chunk->previous = NULL;
     chunk->size = first_size;
     chunk->top = 0;
