@@ -58,8 +58,8 @@ static int wake_lot(PyObject *self)
     PyObject *key = PyLong_FromVoidPtr(self), *thread;
     if (key == NULL) return -1;
     int failed = 0;
-    while (failed == 0 && (thread = lot_first(event_waiting, key)) != NULL) {
-        failed = lot_withdraw(event_waiting, key, thread) < 0 ? -1 : resume_thread(thread);
+    while (failed == 0 && (thread = lot_take_first(event_waiting, key)) != NULL) {
+        failed = resume_thread(thread);
         Py_DECREF(thread);
     }
     Py_DECREF(key);

@@ -40,38 +40,47 @@ int leave_rlock(PyObject *lock)
 Lock_type plain = {.take = take_lock, .leave = leave_lock, .waiting = &lock_waiting};
 Lock_type recursive = {.take = take_rlock, .leave = leave_rlock, .waiting = &rlock_waiting};
 
-static int wake_for(Lock_type *type, PyObject *lock)
+/* Another OS thread has freed it: the dictionary may be looked at, with the GIL held. */
+static __attribute__((noinline)) int wake_from_elsewhere(Lock_type *type, PyObject *lock, PyObject *key)
 {
-    PyObject *key = PyLong_FromVoidPtr(lock);
-    if (key == NULL) return -1;
-    int failed = -1, starves = 0;
-    PyObject *thread = NULL, *waiting = *type->waiting;
-    if (!at_home()) { /* the dictionary may be looked at, with the GIL held */
-        failed = PyDict_GetItemWithError(waiting, key) != NULL ? call1(type->wake, lock) : PyErr_Occurred() ? -1 : 0;
-        goto out;
-    }
-    thread = lot_first(waiting, key);
-    if (thread == NULL) {
-        failed = PyErr_Occurred() ? -1 : 0;
-        goto out;
-    }
-    if (PySet_GET_SIZE(type->starving) && (starves = PySet_Contains(type->starving, thread)) < 0)
-        goto out;
-    if (starves) {
-        if (!type->take(lock, thread)) {
-            failed = 0; /* taken by another OS thread meanwhile: that releases it */
-            goto out;
-        }
+    int waits_for_it = PyDict_Contains(*type->waiting, key);
+    return waits_for_it <= 0 ? waits_for_it : call1(type->wake, lock);
+}
+
+/* Some thread starves.  If the first does, it is given the lock: 1 it may be woken, 0 not, -1 raised. */
+static __attribute__((noinline)) int give_to_starving(Lock_type *type, PyObject *lock, PyObject *key)
+{
+    PyObject *thread = lot_first(*type->waiting, key);
+    if (thread == NULL) return PyErr_Occurred() ? -1 : 1;
+    int starves = PySet_Contains(type->starving, thread), result = starves < 0 ? -1 : 1;
+    if (starves > 0 && !type->take(lock, thread))
+        result = 0; /* taken by another OS thread meanwhile: that releases it */
+    else if (starves > 0) {
         if (PyDict_SetItem(type->given, thread, lock) < 0) {
             type->leave(lock);
-            goto out;
-        }
-        if (PySet_Discard(type->starving, thread) < 0) goto out;
+            result = -1;
+        } else if (PySet_Discard(type->starving, thread) < 0)
+            result = -1;
     }
-    if (lot_withdraw(waiting, key, thread) < 0) goto out;
-    failed = resume_thread(thread);
-out:
-    Py_XDECREF(thread);
+    Py_DECREF(thread);
+    return result;
+}
+
+static int wake_for(Lock_type *type, PyObject *lock)
+{
+    PyObject *key = PyLong_FromVoidPtr(lock), *thread;
+    if (key == NULL) return -1;
+    int wakes = 1, failed = 0;
+    if (UNLIKELY(!at_home()))
+        failed = wake_from_elsewhere(type, lock, key);
+    else {
+        if (UNLIKELY(PySet_GET_SIZE(type->starving))) wakes = give_to_starving(type, lock, key);
+        if (wakes > 0 && (thread = lot_take_first(*type->waiting, key)) != NULL) {
+            failed = resume_thread(thread);
+            Py_DECREF(thread);
+        } else if (wakes < 0 || PyErr_Occurred())
+            failed = -1;
+    }
     Py_DECREF(key);
     return failed;
 }

@@ -57,8 +57,10 @@ static inline PyObject *entry_of(PyObject *waiting, PyObject *key) /* borrowed *
 
 int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first)
 {
-    PyObject *found = entry_of(waiting, key);
-    if (found == NULL) return PyErr_Occurred() ? -1 : PyDict_SetItem(waiting, key, me);
+    Py_ssize_t before = PyDict_GET_SIZE(waiting);
+    PyObject *found = PyDict_SetDefault(waiting, key, me); /* borrowed */
+    if (found == NULL) return -1;
+    if (LIKELY(PyDict_GET_SIZE(waiting) != before)) return 0;
     int is_queue = Py_TYPE(found) == T_wait_queue;
     PyObject *queue = is_queue ? Py_NewRef(found) : queue_of(found);
     if (queue == NULL) return -1;
@@ -86,6 +88,18 @@ PyObject *lot_first(PyObject *waiting, PyObject *key)
     PyObject *found = entry_of(waiting, key);
     if (found == NULL) return NULL;
     return Py_TYPE(found) == T_wait_queue ? queue_first(found) : Py_NewRef(found);
+}
+
+PyObject *lot_take_first(PyObject *waiting, PyObject *key)
+{
+    PyObject *found = entry_of(waiting, key);
+    if (found == NULL) return NULL;
+    PyObject *first = Py_TYPE(found) == T_wait_queue ? queue_first(found) : Py_NewRef(found);
+    if (first == NULL) return NULL;
+    int failed = LIKELY(found == first) ? PyDict_DelItem(waiting, key) < 0
+                                        : lot_withdraw(waiting, key, first) < 0;
+    if (failed) Py_CLEAR(first);
+    return first;
 }
 
 /* ---- of records ----------------------------------------------------------------------------------- */

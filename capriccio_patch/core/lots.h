@@ -14,6 +14,8 @@ int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first);
 int lot_withdraw(PyObject *waiting, PyObject *key, PyObject *me);
 /* Who has waited longest; NULL if nobody does, or with an exception.  A new reference. */
 PyObject *lot_first(PyObject *waiting, PyObject *key);
+/* The same, and it waits no longer. */
+PyObject *lot_take_first(PyObject *waiting, PyObject *key);
 
 /* ---- of records: in a slot of each, where None is that nobody waits ------------------------------- */
 

@@ -33,11 +33,11 @@ static int wake_getter(PyObject *self)
         int waits_for_it = PyDict_Contains(simple_waiting, key);
         failed = waits_for_it <= 0 ? waits_for_it : call1(simple_wake, self);
     } else {
-        PyObject *thread = lot_first(simple_waiting, key);
+        PyObject *thread = lot_take_first(simple_waiting, key);
         if (thread == NULL)
             failed = PyErr_Occurred() ? -1 : 0;
         else {
-            failed = lot_withdraw(simple_waiting, key, thread) < 0 ? -1 : resume_thread(thread);
+            failed = resume_thread(thread);
             Py_DECREF(thread);
         }
     }
