@@ -24,7 +24,7 @@ static int leave_lot(PyObject *key, PyObject *me)
 /* Wait for a bare event: 1 set, 0 not in time, -1 with an exception, NOT_PLAIN: it is bare no more. */
 static int wait_bare(PyObject *self, PyObject *deadline)
 {
-    PyObject *key = PyLong_FromVoidPtr(self), *me = key == NULL ? NULL : begin();
+    PyObject *key = lot_key(self), *me = key == NULL ? NULL : begin();
     if (me == NULL) {
         Py_XDECREF(key);
         return -1;
@@ -55,7 +55,7 @@ static int wait_bare(PyObject *self, PyObject *deadline)
 static int wake_lot(PyObject *self)
 {
     if (event_waiting == NULL || PyDict_GET_SIZE(event_waiting) == 0) return 0;
-    PyObject *key = PyLong_FromVoidPtr(self), *thread;
+    PyObject *key = lot_key(self), *thread;
     if (key == NULL) return -1;
     int failed = 0;
     while (failed == 0 && (thread = lot_take_first(event_waiting, key)) != NULL) {

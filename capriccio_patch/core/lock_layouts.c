@@ -26,9 +26,10 @@ static int unknown(const char *what)
 static int try_lock(Lock *lock, PyObject *acquire, PyObject *release)
 {
     PyObject *o = (PyObject *)lock;
-    if (Py_TYPE(o)->tp_basicsize != sizeof(Lock) || lock_is_taken(lock)) return unknown("locks");
+    if (Py_TYPE(o)->tp_basicsize != sizeof(Lock) || lock_is_taken(lock) || !lock_is_known(lock))
+        return unknown("locks");
     if (call1(acquire, o) < 0) return -1;
-    if (!lock_is_taken(lock) || lock_try(lock)) return unknown("locks");
+    if (!lock_is_taken(lock) || !lock_is_known(lock) || lock_try(lock)) return unknown("locks");
     if (call1(release, o) < 0) return -1;
     if (lock_is_taken(lock) || !lock_try(lock) || says(o, "locked", "True") != 1)
         return unknown("locks");
@@ -42,9 +43,10 @@ static int try_rlock(RLock *lock, PyObject *acquire, PyObject *release)
 {
     PyObject *o = (PyObject *)lock;
     unsigned long mine = PyThread_get_thread_ident();
-    if (Py_TYPE(o)->tp_basicsize != sizeof(RLock) || rlock_count(lock)) return unknown("RLocks");
+    if (Py_TYPE(o)->tp_basicsize != sizeof(RLock) || rlock_count(lock) || !rlock_is_known(lock))
+        return unknown("RLocks");
     if (call1(acquire, o) < 0 || call1(acquire, o) < 0) return -1;
-    if (rlock_count(lock) != 2 || rlock_owner(lock) != mine || rlock_take(lock, 1))
+    if (rlock_count(lock) != 2 || !rlock_is_known(lock) || rlock_owner(lock) != mine || rlock_take(lock, 1))
         return unknown("RLocks");
     if (call1(release, o) < 0 || call1(release, o) < 0) return -1;
     if (rlock_count(lock) || !rlock_try(lock, 12345) || !rlock_try(lock, 12345) ||

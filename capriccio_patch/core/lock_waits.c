@@ -68,7 +68,7 @@ static __attribute__((noinline)) int give_to_starving(Lock_type *type, PyObject 
 
 static int wake_for(Lock_type *type, PyObject *lock)
 {
-    PyObject *key = PyLong_FromVoidPtr(lock), *thread;
+    PyObject *key = lot_key(lock), *thread;
     if (key == NULL) return -1;
     int wakes = 1, failed = 0;
     if (UNLIKELY(!at_home()))
@@ -119,7 +119,7 @@ static int no_longer(Lock_type *type, PyObject *key, PyObject *me)
 
 int wait_for(Lock_type *type, PyObject *lock, PyObject *deadline)
 {
-    PyObject *key = PyLong_FromVoidPtr(lock);
+    PyObject *key = lot_key(lock);
     if (key == NULL) return -1;
     int taken = -1;
     for (int again = 0;; again = 1) {

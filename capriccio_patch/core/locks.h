@@ -35,6 +35,8 @@ static inline int mutex_try(PyMutex *mutex)
     return 0;
 }
 static inline int lock_is_taken(Lock *lock) { return PyMutex_IsLocked(&lock->mutex); }
+static inline int lock_is_known(Lock *lock) { return (void)lock, 1; }
+static inline int rlock_is_known(RLock *lock) { return (void)lock, 1; }
 static inline int lock_try(Lock *lock) { return mutex_try(&lock->mutex); }
 static inline void lock_free(Lock *lock) { PyMutex_Unlock(&lock->mutex); }
 
@@ -64,6 +66,21 @@ static inline void rlock_free(RLock *lock)
 #else
 #include <pythread.h>
 
+/* Python/thread_pthread.h: on Linux a lock is a semaphore.  CPython asks for the time before it tries one,
+ * which costs more than the rest. */
+#ifdef __linux__
+#include <semaphore.h>
+static inline int os_lock_try(PyThread_type_lock lock) { return sem_trywait((sem_t *)lock) == 0; }
+static inline int os_lock_is(PyThread_type_lock lock, int free)
+{
+    int value;
+    return sem_getvalue((sem_t *)lock, &value) == 0 && value == free;
+}
+#else
+static inline int os_lock_try(PyThread_type_lock lock) { return PyThread_acquire_lock(lock, 0); }
+static inline int os_lock_is(PyThread_type_lock lock, int free) { return (void)lock, (void)free, 1; }
+#endif
+
 typedef struct {
     PyObject_HEAD
     PyThread_type_lock lock;
@@ -79,10 +96,13 @@ typedef struct {
 } RLock;
 
 static inline int lock_is_taken(Lock *lock) { return lock->taken; }
+/* Whether what the system has of it says the same. */
+static inline int lock_is_known(Lock *lock) { return os_lock_is(lock->lock, !lock->taken); }
+static inline int rlock_is_known(RLock *lock) { return os_lock_is(lock->lock, !lock->count); }
 /* One of another OS thread has it from when C gives it on; `taken` says so once that has the GIL. */
 static inline int lock_try(Lock *lock)
 {
-    if (lock->taken || !PyThread_acquire_lock(lock->lock, 0)) return 0;
+    if (lock->taken || !os_lock_try(lock->lock)) return 0;
     lock->taken = 1;
     return 1;
 }
@@ -97,7 +117,7 @@ static inline unsigned long rlock_count(RLock *lock) { return lock->count; }
 static inline void rlock_set_count(RLock *lock, unsigned long count) { lock->count = count; }
 static inline int rlock_take(RLock *lock, unsigned long owner)
 {
-    if (lock->count || !PyThread_acquire_lock(lock->lock, 0)) return 0;
+    if (lock->count || !os_lock_try(lock->lock)) return 0;
     lock->owner = owner;
     lock->count = 1;
     return 1;

@@ -48,6 +48,26 @@ static int queue_withdraw(PyObject *queue, PyObject *me)
     return found <= 0 ? found : PyODict_DelItem(queue, me) < 0 ? -1 : 1;
 }
 
+/* ---- keys ------------------------------------------------------------------------------------------ */
+
+/* The ints of the addresses that were asked for last, each at the place that its address gives. */
+static struct {
+    const void *thing;
+    PyObject *key;
+} keys[64];
+
+PyObject *lot_key(const PyObject *thing)
+{
+    size_t place = ((uintptr_t)thing >> 4) % (sizeof keys / sizeof *keys);
+    if (UNLIKELY(keys[place].thing != thing)) {
+        PyObject *key = PyLong_FromVoidPtr((void *)thing);
+        if (key == NULL) return NULL;
+        keys[place].thing = thing;
+        Py_XSETREF(keys[place].key, key);
+    }
+    return Py_NewRef(keys[place].key);
+}
+
 /* ---- of things ------------------------------------------------------------------------------------ */
 
 static inline PyObject *entry_of(PyObject *waiting, PyObject *key) /* borrowed */

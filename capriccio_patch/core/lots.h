@@ -8,6 +8,8 @@
 
 /* ---- of things: by key, in the dictionary `waiting` of the lot ------------------------------------ */
 
+/* id(thing): a new reference. */
+PyObject *lot_key(const PyObject *thing);
 /* `me`, which has begun to wait, queues; with `first` before all others.  0 or -1. */
 int lot_add(PyObject *waiting, PyObject *key, PyObject *me, int first);
 /* `me` waits no longer: 1, 0 if it was woken already, -1 with an exception. */

@@ -26,7 +26,7 @@ static inline int has_items(PyObject *self)
 /* Lot.wake_one: something was put into it. */
 static int wake_getter(PyObject *self)
 {
-    PyObject *key = PyLong_FromVoidPtr(self);
+    PyObject *key = lot_key(self);
     if (key == NULL) return -1;
     int failed = 0;
     if (!at_home()) {
@@ -114,7 +114,7 @@ static PyObject *simple_get(PyObject *self, PyObject *const *args, Py_ssize_t n,
         deadline = PyFloat_FromDouble(now_s() + seconds);
     } else
         deadline = Py_NewRef(Py_None);
-    if (deadline == NULL || (key = PyLong_FromVoidPtr(self)) == NULL) {
+    if (deadline == NULL || (key = lot_key(self)) == NULL) {
         Py_XDECREF(deadline);
         return NULL;
     }
