@@ -71,7 +71,10 @@ int raise_if_closed(PyObject *d)
     return -1;
 }
 
-static int wait_in_python(PyObject *wait, PyObject *d, PyObject *deadline, int again)
+/* What is seldom done has functions of its own: a thread that waits keeps all frames of C. */
+
+static __attribute__((noinline)) int wait_in_python(PyObject *wait, PyObject *d, PyObject *deadline,
+                                                    int again)
 {
     PyObject *args[] = {d, deadline, again ? Py_True : Py_False};
     PyObject *in_time = PyObject_Vectorcall(wait, args, 3, NULL);
@@ -82,7 +85,7 @@ static int wait_in_python(PyObject *wait, PyObject *d, PyObject *deadline, int a
 }
 
 /* `me` has not had its turn. */
-static int leave(PyObject *d, PyObject *me, PyObject *kind, int result)
+static __attribute__((noinline)) int leave(PyObject *d, PyObject *me, PyObject *kind, int result)
 {
     Raised raised = set_aside();
     PyObject *args[] = {d, me, kind, result < 0 ? Py_True : Py_False};
@@ -90,7 +93,7 @@ static int leave(PyObject *d, PyObject *me, PyObject *kind, int result)
 }
 
 /* Waits.arm, where the scheme epoll has `d` registered: EpollBackend.add_request. */
-static int arm(PyObject *d)
+static __attribute__((noinline)) int arm(PyObject *d)
 {
 #ifdef __linux__
     int epoll = own_epoll();
