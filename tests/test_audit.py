@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,6 +24,8 @@ import pytest
 
 from capriccio_patch import available_backends
 from capriccio_patch.audit import report
+from capriccio_patch.audit.__main__ import main
+from capriccio_patch.audit.libraries import Installed, lines
 from capriccio_patch.audit.rows import FAMILIES, all_rows
 from capriccio_patch.audit.runner import Outcome, Result, Runner, Verdict, judge
 from capriccio_patch.audit.scene import DELAY, Kind, Row, Scene
@@ -255,3 +258,41 @@ def test_a_pattern_without_rows_is_an_error(audit: Audit) -> None:
 def test_all_rows(audit: Audit) -> None:
     options = shlex.split(os.environ["AUDIT_ALL"])
     assert len(_rows(audit("--json", *options, timeout=500))) >= 90
+
+
+def test_libraries_are_shown(
+    audit: Audit, environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One of the standard library's, and one whose import fails."""
+    site = tmp_path_factory.mktemp("site")
+    suffix = EXTENSION_SUFFIXES[0]
+    (site / f"broken{suffix}").write_text("")
+    folder = site / "broken_binary-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-binary\nVersion: 1\n")
+    (folder / "RECORD").write_text(f"broken{suffix},,\n")
+    path = f"{site}:{environ['PYTHONPATH']}"
+    done = audit("--libraries", "Broken-binary", "curses", "--json", env={"PYTHONPATH": path})
+    told = json.loads(done.stdout)
+    assert [*told] == ["broken-binary", "curses"]
+    assert told["broken-binary"]["failed"].startswith("its import fails: ImportError: ")
+    assert "park" in told["curses"]["curses"] or "failed" in told["curses"]
+
+
+def test_a_library_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--libraries", "nosuch"]) == 2
+    assert "nosuch" in capsys.readouterr().err
+
+
+def test_the_table_of_libraries() -> None:
+    libraries = [
+        Installed("lib", ["lib"], {"lib": "parks in lib.wait", "lib._x": "left alone"}),
+        Installed("numpy", ["numpy"]),
+        Installed("broken", ["broken"], failed="its import fails"),
+    ]
+    assert [*lines(libraries)] == [
+        "broken  its import fails",
+        "lib     parks in lib.wait",
+        "lib     lib._x: left alone",
+        "others  nothing of it waits in C, as far as its imports tell: numpy",
+    ]

@@ -10,5 +10,6 @@ longest gap between two ticks tells whether the call let others run.
 * child    one row in this interpreter
 * runner   all rows, each in children; the verdict on each
 * report   the table, and JSON
+* libraries which libraries in C are installed, and what the patch does for each
 * matrix   the same for several schemes and interpreters at once
 """

@@ -8,17 +8,23 @@ import os
 import sys
 from collections import defaultdict
 from fnmatch import fnmatchcase
+from shutil import get_terminal_size
 
-from . import report
+from . import libraries, report
 from .matrix import ALL, as_json, settings, table
 from .rows import FAMILIES, all_rows
 from .runner import AGAIN, LIMIT, Outcome, Result, Runner
 from .scene import Row
 
+LIMIT_OF_IMPORTS = 60.0
+"""Seconds that the import of a library has, at least: some bring hundreds of files."""
+
 
 def main(args: list[str] | None = None) -> int:
     """Run the rows that `args` select and print what was found; the exit status."""
     options = _options(args)
+    if options.libraries is not None:
+        return _libraries(options)
     rows = all_rows()
     if options.only:
         rows = [row for row in rows if any(_matches(row, pattern) for pattern in options.only)]
@@ -75,6 +81,13 @@ def _options(args: list[str] | None) -> argparse.Namespace:
         + ", ".join(FAMILIES),
     )
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument(
+        "--libraries",
+        nargs="*",
+        metavar="NAME",
+        help="run no row, but import each library in C that is installed, or those named, and "
+        "print what the patch does for it",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--stock", action="store_true", help="audit plain Python, without the patch"
@@ -113,6 +126,33 @@ def _options(args: list[str] | None) -> argparse.Namespace:
         )
     parser.add_argument("--scheduler", metavar="NAME", help="as scheduler of the patch")
     return parser.parse_args(args)
+
+
+def _libraries(options: argparse.Namespace) -> int:
+    found = libraries.installed()
+    names = {name.lower() for name in options.libraries}
+    if unknown := names - {each.name.lower() for each in found}:
+        print(f"not installed, or not in C: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    if names:
+        found = [each for each in found if each.name.lower() in names]
+    total, count = len(found), 0
+
+    def tell(library: libraries.Installed) -> None:
+        nonlocal count
+        count += 1
+        if sys.stderr.isatty():
+            print(f"\r\033[K{count}/{total} {library.name}", end="", file=sys.stderr, flush=True)
+
+    libraries.look_at(found, options.jobs, max(options.limit, LIMIT_OF_IMPORTS), tell)
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if options.json:
+        told = {each.name: {"failed": each.failed} if each.failed else each.told for each in found}
+        print(json.dumps(told, indent=1))
+    else:
+        print("\n".join(libraries.lines(found, get_terminal_size().columns)))
+    return 0
 
 
 def _matches(row: Row, pattern: str) -> bool:
