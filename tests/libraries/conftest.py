@@ -65,6 +65,81 @@ def _programs() -> Path | None:
     return Path(found[0]).parent if found[0] is not None else None
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _wait_for(server: subprocess.Popen[bytes], answers: Callable[[], bool]) -> None:
+    """Until a server answers; it has a minute."""
+    end = time.monotonic() + 60
+    while not answers():
+        assert server.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _accepts(address: tuple[str, int] | str) -> bool:
+    """Whether somebody listens there."""
+    with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as client:
+        return client.connect_ex(address) == 0
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The path of the socket of a MariaDB server of the tests' own; skipped where there is none."""
+    install, program = shutil.which("mariadb-install-db"), shutil.which("mariadbd")
+    if install is None or program is None:
+        pytest.skip("MariaDB is not installed")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        data, path = f"--datadir={folder}/data", f"{folder}/socket"
+        options = ["--no-defaults", data]
+        if os.getuid() == 0:  # it refuses to run as root, unless it is told
+            options.append("--user=root")
+        how = ["--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(
+            [install, *options, *how], check=True, capture_output=True, cwd=folder, timeout=100
+        )
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        where = ["--skip-networking", f"--socket={path}", f"--pid-file={folder}/pid"]
+        server = subprocess.Popen([program, *options, *where], cwd=folder, **quiet)
+        try:
+            _wait_for(server, lambda: _accepts(path))
+            yield path
+        finally:
+            server.kill()
+            server.wait()
+
+
+NGINX = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log stderr crit;
+events {{}}
+http {{
+    access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{behind}; }} }}
+}}
+"""
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """The port of an nginx that passes requests on, and the port to which; skipped without one."""
+    program = shutil.which("nginx")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    port, behind = _free_port(), _free_port()
+    settings = tmp_path / "nginx.conf"
+    settings.write_text(NGINX.format(folder=tmp_path, port=port, behind=behind))
+    server = subprocess.Popen([program, "-c", settings, "-p", tmp_path])
+    try:
+        _wait_for(server, lambda: _accepts(("127.0.0.1", port)))
+        yield port, behind
+    finally:
+        server.terminate()
+        server.wait()
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The DSN of a PostgreSQL server of the tests' own; skipped where there is none."""
@@ -79,8 +154,7 @@ def postgresql() -> Iterator[str]:
         run: Callable[..., subprocess.CompletedProcess[bytes]] = subprocess.run
         initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "-N"]
         run(initdb, check=True, stdout=subprocess.DEVNULL, user=user, cwd=folder)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = _free_port()
         options = ["-p", str(port), "-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"]
         server = subprocess.Popen(
             [programs / "postgres", "-D", data, "-k", folder, *options],
@@ -89,11 +163,8 @@ def postgresql() -> Iterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            while run(
-                [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-            ).returncode:
-                assert server.poll() is None
-                time.sleep(0.05)
+            asks = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+            _wait_for(server, lambda: run(asks).returncode == 0)
             yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
         finally:
             server.terminate()
