@@ -2,6 +2,8 @@
 
 ``patch_all()`` takes over every call of the standard library that blocks, for references taken
 before it as well; the calling thread parks, and the others go on.
+
+pytest need not look for assertions here: PYTEST_DONT_REWRITE.
 """
 
 from .cpython.modules import Importing
