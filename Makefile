@@ -138,12 +138,18 @@ fuzz-%: .venv-%/.stamp
 # C libraries that the tests use where there is a wheel of them.
 WHEELS = psycopg2-binary psycopg[binary] pyzmq pyopenssl grpcio pycurl uvloop fastrlock
 
+# What the tests of Celery's pool and of the recipes in docs/servers.md need, on one version.
+RECIPES = celery[redis] django fastapi hypercorn pytest-xdist sqlalchemy uvicorn
+RECIPES_ON = 3.13
+
 .venv-%/.stamp: pyproject.toml $(CORE)
 	$(call python,$*) -m venv --clear .venv-$*
 	.venv-$*/bin/python $(PIP_INSTALL) --editable '.[test,dev]'
 	for each in $(WHEELS); do \
 	  .venv-$*/bin/python $(PIP_INSTALL) --only-binary :all: "$$each" || echo "no wheel of $$each"; \
 	done
+	$(if $(filter $(RECIPES_ON),$*),.venv-$*/bin/python $(PIP_INSTALL) --only-binary :all: $(RECIPES) \
+	  || echo "the recipes can't be run")
 	.venv-$*/bin/python -m compileall -q capriccio_patch
 	touch $@
 
