@@ -3,6 +3,10 @@
 The program did not start them, and what tells of threads must not tell of them: `count` says how
 many live, `idents` which, `starting` how many are about to, and `lingering` how many the system
 still knows that have ended.
+
+A collection may begin on any OS thread, and with it the program's finalizers.  One that waits there
+for a green thread must not keep an OS thread from what lets that run: `replaced_by` says who takes
+its part meanwhile.
 """
 
 from __future__ import annotations
@@ -20,9 +24,11 @@ __all__ = [
     "lingering",
     "mask",
     "native_ids",
+    "replaced_by",
     "start",
     "start_hearing",
     "starting",
+    "waits_for_the_program",
     "with_mask",
 ]
 
@@ -42,6 +48,8 @@ _alive: dict[int, int] = {}
 """By identifier: the system's number of the thread, or 0.  Setting and deleting are atomic."""
 _starting: list[Callable[..., Any]] = []
 """What those are to call that the system may have made already."""
+_stand_ins: dict[int, Callable[[], None]] = {}
+"""By identifier of one that must not wait for the program: starts another in its place."""
 _ended: list[int] = []
 """The system's numbers of those that may still be on their way out."""
 
@@ -75,6 +83,7 @@ def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         finally:
             _ended.append(number)
             _alive.pop(ident, None)
+            _stand_ins.pop(ident, None)
 
     _starting.append(run)
     try:
@@ -85,6 +94,21 @@ def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     except BaseException:
         _starting.remove(run)
         raise
+
+
+def replaced_by(start_another: Callable[[], None]) -> None:
+    """Have `start_another` called if the calling OS thread, one of ours, waits for the program."""
+    _stand_ins[originals.get_ident()] = start_another
+
+
+def waits_for_the_program() -> None:
+    """The program's code is about to wait on this OS thread, perhaps for a green thread.
+
+    Any OS thread but the scheduler's.
+    """
+    start_another = _stand_ins.pop(originals.get_ident(), None)
+    if start_another is not None:
+        start_another()
 
 
 def mask() -> Any:
@@ -135,5 +159,6 @@ def lingering() -> int:
 def after_fork() -> None:
     """In a forked child: none does."""
     _alive.clear()
+    _stand_ins.clear()
     _starting.clear()
     _ended.clear()

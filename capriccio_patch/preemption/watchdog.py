@@ -20,12 +20,14 @@ that is reported (`Blocked`).
 4. Time for which the system did not let the process run is not counted (`Lateness`), and neither is
    that of a full garbage collection, which may begin anywhere.
 5. It never delays the exit, except by a report that is being written.
+6. A collection may begin on its OS thread, and a finalizer wait there: another one takes over.
 """
 
 from __future__ import annotations
 
 import _thread
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..contracts.descriptor import READ
@@ -176,12 +178,15 @@ class Watchdog:
             self._os_thread.wake()
             return
         keep(self._native_id)
+        self._start_os_thread()
+
+    def _start_os_thread(self) -> None:
         self._os_thread = os_thread = _OsThread()
         try:
             os_threads.start(self._run, (os_thread,))
         except RuntimeError:  # the system has no more: try again next time
             self._os_thread = None
-            kernel.wake_watchdog = self._wake
+            self._kernel.wake_watchdog = self._wake
 
     def _end_os_thread(self) -> None:
         os_thread, self._os_thread = self._os_thread, None
@@ -216,10 +221,18 @@ class Watchdog:
     # -- the OS thread -----------------------------------------------------------------------
 
     def _run(self, me: _OsThread) -> None:
+        os_threads.replaced_by(partial(self._replace, me))
         try:
             self._watch(me)
         finally:
             originals.lock_release(me.ended)
+
+    def _replace(self, me: _OsThread) -> None:
+        """A finalizer waits on this OS thread: another one watches, or who computes would keep the
+        thread from running that the finalizer waits for."""
+        if self._os_thread is me:
+            me.stopping = True
+            self._start_os_thread()
 
     def _watch(self, me: _OsThread) -> None:
         kernel = self._kernel

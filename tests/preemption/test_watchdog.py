@@ -191,3 +191,47 @@ def test_the_exit_does_not_wait_for_daemons_that_compute(run_script: Any) -> Non
     )
     assert done.stdout == "end\n"
     assert not done.stderr
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_finalizer_that_waits_on_its_os_thread_is_watched_by_another(
+    run_script: Any, kind: str
+) -> None:
+    """Who holds the lock goes on only if who computes is preempted."""
+    run_script(
+        f"""
+import threading, time
+import capriccio_patch
+from capriccio_patch import api
+capriccio_patch.patch_all()
+watchdog = api._applied.watchdog
+lock = threading.{kind}()
+held = threading.Event()
+over = []
+class Waits:
+    def __del__(self):
+        over.append("begun")
+        with lock:
+            over.append("through")
+kept = [Waits()]
+def look():
+    kept.clear()
+    return 60.0
+def hold():
+    with lock:
+        watchdog._next_look, watchdog.look_around = 0.0, look
+        held.set()
+        end = time.monotonic() + 10
+        while not over and time.monotonic() < end:
+            pass
+        time.sleep(0.01)
+holder = threading.Thread(target=hold)
+holder.start()
+held.wait(10)
+end = time.monotonic() + 10
+while len(over) < 2 and time.monotonic() < end:
+    pass
+assert over == ["begun", "through"], over
+holder.join(10)
+"""
+    )

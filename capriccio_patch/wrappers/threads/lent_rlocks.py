@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from ...cpython import originals
+from ...io import os_threads
 from ...kernel.core import Kernel
 from .lock_waits import LockWaits
 from .locks import limit
@@ -41,6 +42,8 @@ class LentRLocks:
                 key = id(lock), ident
                 self._borrowed[key] = self._borrowed.get(key, 0) + 1
                 return True
+            if blocking:
+                os_threads.waits_for_the_program()
             return originals.rlock_acquire(lock, blocking, timeout)
         most = limit(blocking, timeout, lambda: originals.rlock_acquire(lock, blocking, timeout))
         if self.try_acquire(lock, False):

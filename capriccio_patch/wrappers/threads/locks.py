@@ -20,6 +20,7 @@ from weakref import WeakSet
 
 from ...contracts.thread import Thread
 from ...cpython import originals
+from ...io import os_threads
 from ..base import Patch, Runtime, seconds
 from .lock_waits import LockWaits
 
@@ -73,6 +74,8 @@ class Locks:
     def _acquire(self, lock: Any, blocking: bool, timeout: Any) -> Any:
         kernel, original_acquire = self._kernel, self.try_acquire
         if originals.get_ident() != kernel.os_ident:
+            if blocking:
+                os_threads.waits_for_the_program()
             return original_acquire(lock, blocking, timeout)
         most = limit(blocking, timeout, lambda: original_acquire(lock, blocking, timeout))
         if original_acquire(lock, False):
