@@ -19,7 +19,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any
 
-from ...contracts.descriptor import ERR, HUP, PRI, RDHUP, READ, WRITE
+from ...contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE
 from ...cpython import interpose, originals
 from ..base import Patch, Runtime, seconds
 
@@ -148,6 +148,7 @@ def _is_exact(poller: Any) -> bool:
 def _make_poll(runtime: Runtime) -> Callable[..., Any]:
     kernel = runtime.kernel
     observe = runtime.descriptors.observe
+    record = runtime.descriptors.record
     yield_after_calls = kernel.yield_after_calls
     clock = kernel.clock
     get_ident = originals.get_ident
@@ -192,14 +193,15 @@ def _make_poll(runtime: Runtime) -> Callable[..., Any]:
             poller.register(fd, events)
             wanted[fd] = _events(events)
         while True:
+            records = [record(fd) for fd in wanted]
+            in_time = False
             try:
                 in_time = observe(wanted, deadline)
             except OSError:  # closed since the look; which is an answer here, not an error
-                found = original(poller, 0)
-                if not found:
+                if not any(d.closed for d in records) and not original(poller, 0):
                     raise
-                return found
-            found = original(poller, 0)
+            # What has been closed is told of, and not what has its number by now.
+            found = [(d.fd, NVAL) for d in records if d.closed] or original(poller, 0)
             if found or not in_time:
                 return found
 

@@ -181,6 +181,18 @@ def test_poll_closed_meanwhile(scheme: None, ticker: Any, pipe: tuple[int, int])
         assert poll_wait(pipe[0], 30) == [(pipe[0], select.POLLNVAL)]
 
 
+@needs_poll
+def test_poll_closed_meanwhile_and_the_number_used_again(
+    scheme: None, ticker: Any, pipe: tuple[int, int]
+) -> None:
+    def close_and_open() -> None:
+        os.close(pipe[0])
+        assert os.open(os.devnull, os.O_RDONLY) == pipe[0]
+
+    with ticker().at(2, close_and_open):
+        assert poll_wait(pipe[0], 30) == [(pipe[0], select.POLLNVAL)]
+
+
 @needs_epoll
 def test_epoll_closed_meanwhile(ticker: Any, pipe: tuple[int, int]) -> None:
     poller = select.epoll()
