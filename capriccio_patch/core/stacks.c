@@ -49,14 +49,14 @@ static inline int may_keep(void)
     return now != NULL && now == home;
 }
 
-/* A thread needs another chunk: if the first are too small for one in eight, those of others are to be
- * larger.  CPython notes in a chunk how far it was used when it gets a successor. */
+/* A thread needs another chunk: if the first are too small for a few and one in eight, others get
+ * larger ones.  CPython notes in a chunk how far it was used when it gets a successor. */
 static inline void learn_size(void)
 {
     if (LIKELY(first_size == MEDIUM || home->datastack_chunk == NULL ||
                home->datastack_chunk->size != SMALL || home->datastack_chunk->top != 0))
         return;
-    if (++n_deep <= 1 + n_given / 8) return;
+    if (++n_deep <= 4 + n_given / 8) return;
     first_size = MEDIUM;
     while (n_first) PyMem_RawFree(first[--n_first]);
 }

@@ -64,6 +64,29 @@ def test_a_call_at_the_end_of_the_stack_is_made_again_and_again() -> None:
     assert counted == [50 * depth for depth in range(40)]
 
 
+def test_one_deep_thread_makes_no_larger_stacks_for_others(run_script: RunScript) -> None:
+    script = """
+    import capriccio_patch
+    capriccio_patch.patch_all()
+    import threading, time, tracemalloc
+
+    def dive(depth):
+        return dive(depth - 1) if depth else time.sleep(0)
+
+    deep = threading.Thread(target=dive, args=(50,))
+    deep.start()
+    deep.join()
+    gate = threading.Lock()
+    gate.acquire()
+    tracemalloc.start()
+    for _ in range(200):
+        threading.Thread(target=gate.acquire, daemon=True).start()
+    sizes = [each.size for each in tracemalloc.take_snapshot().traces]
+    print(sizes.count(896) > 100, sizes.count(1504))
+    """
+    assert run_script(script).stdout == "True 0\n"
+
+
 def test_generators_that_outlive_the_thread_that_made_them() -> None:
     made: list[Iterator[int]] = []
 
