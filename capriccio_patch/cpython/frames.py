@@ -57,6 +57,9 @@ _FOLDERS_OF_PROGRAMS = tuple(f"{_FOLDER}{program.removeprefix(_INSIDE)}/" for pr
 _STAND_IN = (lambda function_, args_, named_: function_(*args_, **named_)).__code__
 """Known by the names of its arguments."""
 
+_NO_EVENTS = 0x2000000 if (3, 13) <= sys.version_info < (3, 15) else 0
+"""``CO_NO_MONITORING_EVENTS``, a flag of code: no tool hears of an exception that leaves it."""
+
 _CACHES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
 _RESUME_CACHES: int = _CACHES["RESUME"] if sys.version_info >= (3, 15) else 0
 """Before CPython 3.15 RESUME has none."""
@@ -209,7 +212,7 @@ def unseen(code: CodeType) -> CodeType:
         made = code.replace(co_code=bytes(instructions))
         make_events(made)
         return made
-    return code.replace(co_code=bytes(instructions))
+    return code.replace(co_code=bytes(instructions), co_flags=code.co_flags | _NO_EVENTS)
 
 
 def make_events(code: CodeType) -> None:
