@@ -116,8 +116,8 @@ def lazy_imports() -> set[Any] | None:
     """The set in which C code keeps the lazy imports that the calling OS thread has begun.
 
     From CPython 3.15, to tell a circle (Python/import.c).  C makes it with the thread's first lazy
-    import, puts it into its PyThreadState, and keeps it for good; where is found on an OS thread
-    that is new, whose set is.  None where there are no lazy imports.
+    import, if there is none, puts it into its PyThreadState, and keeps it for good; where is found
+    on an OS thread that is new, whose set is.  None where there are no lazy imports.
     """
     if not hasattr(types, "LazyImportType"):
         return None
@@ -131,7 +131,11 @@ def lazy_imports() -> set[Any] | None:
             raise errors[0]
     words = _state_words(_offsets[_IMPORTS], 1)
     if not words[0]:
-        _import_lazily(lambda _: None)
+        # As C would.  An import of our own would wait for the import lock, which the thread that
+        # this OS thread works for may hold.
+        made: set[Any] = set()
+        retain(id(made))
+        words[0] = id(made)
     found: Any = ctypes.cast(words[0], ctypes.py_object).value
     return found  # type: ignore[no-any-return]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
+import types
 import weakref
 from typing import Any
 
@@ -102,3 +103,20 @@ def test_words_are_exchanged_whole() -> None:
     assert nothing == [0, 0, 0, 0]
     assert with_ is function
     assert not thread_state.tracing_depth().value
+
+
+@pytest.mark.skipif(not hasattr(types, "LazyImportType"), reason="no lazy imports")
+def test_the_lazy_imports_of_a_new_thread_are_those_of_c() -> None:
+    """The set is made without an import: the import lock may be taken."""
+    begun: list[bool] = []
+
+    def run() -> None:
+        found = thread_state.lazy_imports()
+        assert found == set()
+        thread_state._import_lazily(lambda lazy: begun.append(lazy[0] in found))
+
+    thread_state.lazy_imports()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert begun == [True]

@@ -292,6 +292,34 @@ def test_audit_hooks(run_script: RunScript, diskio: str) -> None:
     assert done.stderr == ""
 
 
+IMPORTING = """
+import _imp, sys, threading
+import capriccio_patch
+capriccio_patch.patch_all()
+def far():
+    _imp.acquire_lock()
+    sys.modules.pop("colorsys", None)
+    import colorsys
+    _imp.release_lock()
+capriccio_patch.offload("__main__.far")
+def run():
+    _imp.acquire_lock()
+    far()
+    far()
+    _imp.release_lock()
+threads = [threading.Thread(target=run) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not _imp.lock_held()
+far()
+"""
+
+
+def test_the_import_lock_of_the_lender_s(run_script: RunScript) -> None:
+    """Finders look for modules under it; the OS thread that is new has its lazy imports found."""
+    run_script(IMPORTING, timeout=20)
+
+
 def test_a_recursive_lock_of_the_lender_s(away: None) -> None:
     lock = threading.RLock()
     condition = threading.Condition(lock)

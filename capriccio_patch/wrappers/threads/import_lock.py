@@ -2,9 +2,11 @@
 
 1. Green threads exclude each other here (`holder`, `count`); on the OS thread that runs them the C
    lock is taken as often as they have taken theirs, which keeps other OS threads out.
-2. ``os.fork`` takes the lock, so that a child never sees a module half made: its hooks do so here.
+2. An OS thread that works for the one that holds the lock (`Kernel.proxies`) takes it as that one
+   does again: finders look for modules under it, and what they call may import (an audit hook).
+3. ``os.fork`` takes the lock, so that a child never sees a module half made: its hooks do so here.
    They run in the thread that forks, which waits like any other.
-3. A C module that was removed from ``sys.modules`` and is imported again has other functions and
+4. A C module that was removed from ``sys.modules`` and is imported again has other functions and
    classes: `executed` takes them over as well.
 """
 
@@ -33,20 +35,35 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
     count = 0
     lot = Lot(kernel, "import lock", pass_on=lambda _: count or lot.wake_one(lot))
     """There is one import lock: threads wait for the lot itself."""
+    borrowed: dict[int, int] = {}
+    """How often OS threads have taken it that work for the holder."""
     release_after_fork: Callable[[], None] = original_release
 
     def acquire_lock() -> None:
         nonlocal holder, count
-        if get_ident() == kernel.os_ident:
+        ident = get_ident()
+        if ident == kernel.os_ident:
             me = kernel.current.ident
             while count and holder != me:
                 lot.park(lot)
             holder = me
             count += 1
+        elif ident in borrowed or (count and kernel.proxies.get(ident) == holder):
+            borrowed[ident] = borrowed.get(ident, 0) + 1
+            return
         original_acquire()
+
+    def give_back() -> None:
+        ident = get_ident()
+        borrowed[ident] -= 1
+        if not borrowed[ident]:
+            del borrowed[ident]
 
     def release_lock() -> None:
         nonlocal count
+        if get_ident() in borrowed:
+            give_back()
+            return
         if get_ident() != kernel.os_ident:
             original_release()
             return
@@ -61,7 +78,8 @@ def patches(runtime: Runtime, executed: Callable[[Any], Any]) -> list[Patch]:
         nonlocal release_after_fork
         mine = get_ident() == kernel.os_ident
         acquire_lock()
-        release_after_fork = release_lock if mine else original_release
+        lent = get_ident() in borrowed
+        release_after_fork = release_lock if mine else give_back if lent else original_release
 
     def after_fork() -> None:
         release_after_fork()
