@@ -27,7 +27,7 @@ from .modules import whole
 if TYPE_CHECKING:
     from dis import Instruction
 
-__all__ = ["UNKNOWN", "acquired", "attribute", "called", "entered"]
+__all__ = ["UNKNOWN", "acquired", "attribute", "called", "entered", "released"]
 
 UNKNOWN = object()
 
@@ -36,6 +36,7 @@ _LOCALS = frozenset(
     {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF"}
 )
 _PAIRS = frozenset({"LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"})
+_BEGINNINGS = _NAMES | _LOCALS
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 _CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT"})
 _NOTHING = frozenset({"NOP", "PUSH_NULL", "CACHE", "EXTENDED_ARG", "RESUME", "NOT_TAKEN"})
@@ -89,6 +90,15 @@ def acquired(frame: FrameType) -> Iterator[tuple[Any, int]]:
     yield from held.values()
 
 
+def released(frame: FrameType) -> Iterator[Any]:
+    """What `frame` has called ``release`` of: the calls that stand before where it is."""
+    for name, behind, entry in _lock_calls(frame.f_code):
+        if behind > frame.f_lasti:
+            return
+        if name == "release":
+            yield _value(frame, entry.expression)
+
+
 def called(frame: FrameType) -> Any:
     """What `frame` is calling, of a method its function; `UNKNOWN` if that can't be read."""
     instructions = _instructions(frame.f_code)
@@ -99,9 +109,13 @@ def called(frame: FrameType) -> Any:
     place = _start(instructions[at])
     if place is None:
         return UNKNOWN
-    first = at
-    while first and (_start(instructions[first - 1]) or place) >= place:
-        first -= 1
+    # What stands before may come from later lines: the ends of loops and of branches.
+    begins = (
+        number
+        for number in range(at - 1, -1, -1)
+        if _start(instructions[number]) == place and instructions[number].opname in _BEGINNINGS
+    )
+    first = next(begins, at)
     chain: list[Instruction] = []
     for each in instructions[first:at]:
         if each.opname in _NOTHING:

@@ -10,9 +10,10 @@ entered is held by the function that has it as a variable, and a Future by the t
 computes it.  A parked thread holds what it holds until it runs again, so what was found for it
 stays true for as long as it is parked.
 
-1. A claim from a ``with`` block is *sure* if nobody else claims the same lock; all others are
-   guesses, and are told as such.
-2. A condition's lock is not held by who waits for that condition.
+1. A claim from a ``with`` block is *sure* if nobody else claims the same lock, and no code further
+   in has released it meanwhile; all others are guesses, and are told as such.
+2. A condition's lock is not held by who waits for that condition, nor by who has been notified and
+   wants it back.
 
 Cost.  Some 2 us for each frame of the threads that are asked about.  Any OS thread that has the
 GIL.
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ..contracts.thread import Thread
 from ..cpython import frames, originals
-from ..cpython.expressions import acquired, attribute, entered
+from ..cpython.expressions import acquired, attribute, called, entered, released
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
 from .stacks import Place, frame_of, place_of, stack_of
@@ -65,7 +66,8 @@ def owner_of(lock: Any) -> int | None:
 def claims_of(kernel: Kernel, thread: Thread) -> list[Claim]:
     """What a thread that is parked holds, as its code says."""
     claims = []
-    released = attribute(thread.object, "_lock") if thread.kind == "condition" else None
+    given_back = {id(_taken_back(kernel, thread))}
+    doubtful: set[int] = set()
     frame = frame_of(kernel, thread)
     while frame is not None:
         if not frames.is_ours(frame):
@@ -76,14 +78,28 @@ def claims_of(kernel: Kernel, thread: Thread) -> list[Claim]:
             if future is not None:
                 at = place_of(stack_of(kernel, thread)) or Place("", 0, "")
                 claims.append(Claim(id(future), at, True))
+            doubtful.update(id(_held(value)) for value in released(frame))
             for is_block, found in ((True, entered(frame)), (True, stacks), (False, guessed)):
                 for value, line in found:
                     thing = _held(value)
-                    if thing is not None and thing is not released:
+                    if thing is not None and id(thing) not in given_back:
                         place = Place(frame.f_code.co_filename, line, frame.f_code.co_name)
-                        claims.append(Claim(id(thing), place, is_block))
+                        is_sure = is_block and id(thing) not in doubtful
+                        claims.append(Claim(id(thing), place, is_sure))
         frame = frame.f_back
     return claims
+
+
+def _taken_back(kernel: Kernel, thread: Thread) -> Any:
+    """The lock that a thread does not hold while it is in ``Condition.wait``; None if it is not."""
+    if thread.kind == "condition":
+        return attribute(thread.object, "_lock")
+    threading = imported("threading")
+    frame = frames.innermost(frame_of(kernel, thread))
+    if frame is None or threading is None or not isinstance(thread.object, _LOCKS):
+        return None
+    is_waiting = called(frame) is attribute(threading.Condition, "wait")
+    return thread.object if is_waiting else None
 
 
 def _in_exit_stacks(frame: FrameType) -> Iterator[tuple[Any, int]]:

@@ -6,7 +6,14 @@ import sys
 import threading
 from typing import Any
 
-from capriccio_patch.cpython.expressions import UNKNOWN, acquired, attribute, called, entered
+from capriccio_patch.cpython.expressions import (
+    UNKNOWN,
+    acquired,
+    attribute,
+    called,
+    entered,
+    released,
+)
 
 LOCK = threading.Lock()
 
@@ -106,6 +113,18 @@ def test_passing_a_method_is_no_call_of_it() -> None:
     lock = threading.Lock()
     str(lock.acquire)
     assert taken() == []
+
+
+def test_what_was_released() -> None:
+    def so_far() -> list[Any]:
+        return list(released(sys._getframe(1)))
+
+    lock, other = threading.Lock(), threading.Lock()
+    with lock, other:
+        assert so_far() == []
+        lock.release()
+        assert so_far() == [lock]
+        lock.acquire()
 
 
 def test_what_is_called() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from capriccio_patch.diagnosis.holders import holders_of, owner_of
+from capriccio_patch.diagnosis.holders import claims_of, holders_of, owner_of
 from tests.conftest import os_thread
 from tests.inside import applied
 
@@ -79,6 +79,51 @@ def test_the_lock_of_a_condition_is_not_held_by_who_waits_for_it() -> None:
         assert holding.found(lock) == []
         with condition:
             condition.notify()
+
+
+@pytest.mark.parametrize("made", [threading.Condition, threading.Semaphore, threading.Barrier])
+def test_nor_by_who_has_been_notified_and_wants_it_back(made: Any) -> None:
+    waited_for = made(
+        *{threading.Condition: [threading.Lock()], threading.Barrier: [2]}.get(made, [0])
+    )
+    condition = waited_for if made is threading.Condition else waited_for._cond
+
+    def hold(wait: Callable[[], Any]) -> None:
+        if made is threading.Condition:
+            with condition:
+                condition.wait()
+        elif made is threading.Barrier:
+            waited_for.wait()
+        else:
+            waited_for.acquire()
+
+    with Holding(hold) as holding, condition:
+        if made is threading.Barrier:
+            waited_for._state = 1
+        if made is threading.Semaphore:
+            waited_for._value = 1
+        condition.notify()
+        time.sleep(0)
+        kernel = applied().runtime.kernel
+        record = kernel.threads[holding.thread.ident or 0]
+        assert record.object is condition._lock
+        assert claims_of(kernel, record) == []
+
+
+def test_what_code_further_in_has_released_is_a_guess() -> None:
+    lock = threading.Lock()
+
+    def unlocked(wait: Callable[[], Any]) -> None:
+        lock.release()
+        wait()
+        lock.acquire()
+
+    def hold(wait: Callable[[], Any]) -> None:
+        with lock:
+            unlocked(wait)
+
+    with Holding(hold) as holding:
+        assert holding.found(lock) == [(True, False)]
 
 
 def test_two_claims_are_no_certainty() -> None:
