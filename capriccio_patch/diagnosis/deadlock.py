@@ -149,7 +149,7 @@ class Deadlocks:
                 return QUIET
             self._is_judged = True
             if is_over and self._tries:
-                self._start(self._tell_of_all, period)
+                self._start(self._tell_of_all, set(map(_wait, top_records(kernel))))
             elif self._has_new_waits():
                 self._start(self.look, 0.0)
         return None
@@ -179,24 +179,29 @@ class Deadlocks:
             return all(map(is_stuck_inside, top_records(kernel)))
         return all(map(is_stuck_inside, list(kernel.threads.values())))
 
-    def _tell_of_all(self, period: tuple[float, int]) -> None:
-        """Nothing can run: say so."""
+    def _tell_of_all(self, waits: set[_Wait]) -> None:
+        """Nothing can run: say so, unless something has run since all began to wait so."""
         kernel = self._kernel
         threads = top_records(kernel)
-        waits = {_wait(thread) for thread in threads}
-        if (
-            self._idle_since != period
-            or not kernel.blocking
-            or (waits & self._told and not self._raises)
-        ):
+        if not self._last(waits) or (waits & self._told and not self._raises):
             return
-        self._told = waits
         with texts_compiled:
             from .story import whole_story
 
         text, place = whole_story(kernel, threads)
-        if self._idle_since == period and kernel.blocking:
+        if self._last(waits):
+            self._told = waits
             self._tell(text, place)
+
+    def _last(self, waits: set[_Wait]) -> bool:
+        """Whether all threads have waited since then, and there are no others."""
+        kernel = self._kernel
+        threads = top_records(kernel)
+        return (
+            kernel.blocking
+            and all(thread.parked for thread in threads)
+            and set(map(_wait, threads)) == waits
+        )
 
     # -- of some -----------------------------------------------------------------------------
 

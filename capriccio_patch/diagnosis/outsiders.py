@@ -30,10 +30,11 @@ _OF_THE_KERNEL = b"iou-"
 def could_wake(kernel: Kernel) -> bool:
     """Whether something from outside may yet wake a green thread."""
     return (
-        bool(kernel._inbox or kernel.unfinished or kernel.proxies)
-        or not is_only_interpreter()
+        not is_only_interpreter()
         or any(_handlers())
         or _has_other_os_threads()
+        # Last: an OS thread that has ended meanwhile may have left something there.
+        or bool(kernel._inbox or kernel.unfinished or kernel.proxies)
     )
 
 

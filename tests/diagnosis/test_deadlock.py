@@ -7,10 +7,14 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from capriccio_patch.contracts.thread import Thread
+from capriccio_patch.diagnosis import outsiders, story
+from capriccio_patch.diagnosis.deadlock import Deadlocks
 from capriccio_patch.diagnosis.waiting import awaited_ends
 from tests.conftest import RunScript
 
@@ -384,6 +388,36 @@ def test_a_circle_is_told_although_the_search_is_imported_slowly(run_script: Run
         env={"CAPRICCIO_DEADLOCK": "raise"},
     )
     assert "Deadlock: deadlock: MainThread, in the handler of SIGUSR1" in done.stderr
+
+
+def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = [Thread(), Thread()]
+    for each in threads:
+        each.parked, each.since = True, 1.0
+    kernel: Any = SimpleNamespace(on_top=[], threads=dict(enumerate(threads)), blocking=True)
+    told: list[str] = []
+    monkeypatch.setattr(story, "whole_story", lambda *_: ("text", ("file", 1)))
+    monkeypatch.setattr(Deadlocks, "_tell", lambda _, text, place: told.append(text))
+    search = Deadlocks(kernel, "raise")
+    waits = {(id(each), each.since) for each in threads}
+    threads[0].since = 2.0  # it has run, and waits again
+    search._tell_of_all(waits)
+    threads[0].since, threads[0].parked = 1.0, False  # it is about to run
+    search._tell_of_all(waits)
+    assert not told
+    threads[0].parked = True
+    search._tell_of_all(waits)
+    assert told == ["text"]
+
+
+def test_what_an_os_thread_leaves_as_it_ends_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel: Any = SimpleNamespace(_inbox=[], unfinished=0, proxies=0)
+    monkeypatch.setattr(outsiders, "_handlers", lambda: iter(()))
+    monkeypatch.setattr(outsiders, "_has_other_os_threads", lambda: False)
+    assert not outsiders.could_wake(kernel)
+    # It ends while the others are looked for.
+    monkeypatch.setattr(outsiders, "_has_other_os_threads", lambda: kernel._inbox.append("wake"))
+    assert outsiders.could_wake(kernel)
 
 
 def test_random_programs_without_one_give_no_report() -> None:
