@@ -18,6 +18,7 @@ from typing import Any
 from ..contracts.descriptor import Descriptor
 from ..contracts.thread import Thread
 from ..cpython import originals
+from ..cpython.frames import is_of_the_package
 from ..cpython.thread_state import is_only_interpreter
 from ..io import os_threads
 from ..kernel.core import Kernel
@@ -144,9 +145,9 @@ def first_call(record: Thread) -> list[list[Any]]:
     run = getattr(record.run, "func", record.run)
     target = getattr(getattr(run, "__self__", None), "_target", None) or run
     code = getattr(getattr(target, "__func__", target), "__code__", None)
-    return (
-        [] if code is None else [list(Place(code.co_filename, code.co_firstlineno, code.co_name))]
-    )
+    if code is None or is_of_the_package(code.co_filename):
+        return []
+    return [list(Place(code.co_filename, code.co_firstlineno, code.co_name))]
 
 
 def _others(kernel: Kernel) -> list[Data]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..contracts.thread import Thread
 from ..cpython.expressions import called
-from ..cpython.frames import innermost, is_ours
+from ..cpython.frames import innermost, is_ours, wait_kind
 from ..cpython.libraries import library_of
 from ..cpython.modules import standard, whole
 from ..cpython.thread_names import thread_name
@@ -75,7 +75,7 @@ class Blocked:
 
     def _at(self, running: FrameType) -> Seen | None:
         frame = innermost(running)
-        if frame is None:
+        if frame is None or _is_asked_for(running):
             return None
         thread, at_jump = self._kernel.current, is_jump(running)
         stack: list[tuple[str, int, str]] = []
@@ -101,6 +101,10 @@ class Blocked:
             "longest": round(self._longest, 3),
             "places": {f"{file}:{line}": place.total for (file, line), place in places},
         }
+
+    def lasts(self, seconds: float) -> None:
+        """A call that was reported goes on, for `seconds` so far."""
+        self._longest = max(self._longest, seconds)
 
     def report(
         self, seen: Seen, seconds: float, sure: bool, goes_on: bool = False
@@ -156,6 +160,15 @@ def warn(text: str, place: tuple[str, int]) -> None:
     for name in ("tokenize", "linecache"):
         standard(name)  # which the warning imports
     standard("warnings").warn_explicit(text, CapriccioWarning, *place)
+
+
+def _is_asked_for(frame: FrameType | None) -> bool:
+    """Whether the program has asked the runtime for something that takes long."""
+    while frame is not None and is_ours(frame):
+        if wait_kind(frame) == "search":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class _Place:

@@ -282,12 +282,16 @@ class Watchdog:
                     self.preemption.request()
                     asked = True
                 blamed = ran - excused
-                if seen_at and blamed >= report_at and collected == before:
+                if seen_at and collected == before:
                     goes_on = report_at > self._limit
-                    report_at = max(AGAIN, 2 * blamed)
-                    error = self._blocked.report(seen_at, blamed, lateness.is_sure, goes_on)
-                    if error is not None:
-                        self.preemption.raise_soon(seen_at.thread, error)
+                    if blamed < report_at:
+                        if goes_on:
+                            self._blocked.lasts(blamed)
+                    else:
+                        report_at = max(AGAIN, 2 * blamed)
+                        error = self._blocked.report(seen_at, blamed, lateness.is_sure, goes_on)
+                        if error is not None:
+                            self.preemption.raise_soon(seen_at.thread, error)
             seen = state
             pause = self._next_pause(ran)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.contracts.thread import Thread
+from capriccio_patch.cpython import frames
 from capriccio_patch.errors import CapriccioWarning
-from capriccio_patch.preemption.stall_report import Blocked, Seen
+from capriccio_patch.preemption.stall_report import Blocked, Seen, _is_asked_for
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "SIGRTMAX") and not hasattr(signal, "SIGEMT"),
@@ -235,6 +237,8 @@ def test_a_call_that_goes_on_is_reported_again() -> None:
         blocked.report(seen, 10.0, sure=True, goes_on=True)
     assert blocked.report(seen, 0.2, sure=True) is None  # another call, too soon
     assert blocked.summary() == {"calls": 2, "longest": 10.0, "places": {"a.py:1": 2}}
+    blocked.lasts(12.0)
+    assert blocked.summary()["longest"] == 12.0
 
 
 @pytest.mark.wall_clock
@@ -331,3 +335,26 @@ def test_nobody_is_named_at_a_jump_unless_it_is_sure() -> None:
     seen = Seen(Thread(), True, [("file.py", 7, "function")])
     assert blocked.report(seen, 0.5, sure=False) is None
     assert blocked.report(seen, 0.5, sure=True) is not None
+
+
+def test_a_search_that_the_program_has_asked_for_is_not_told() -> None:
+    @frames.wait("search")
+    def search() -> bool:
+        return _is_asked_for(sys._getframe())
+
+    assert search()
+    assert not _is_asked_for(sys._getframe())
+
+
+@pytest.mark.wall_clock
+def test_the_longest_call_is_as_long_as_it_took(run_script: Any) -> None:
+    done = run_script(
+        BLOCKED
+        + """
+again(without_the_gil, lambda: capriccio_patch.status()["blocked"]["longest"] > 0.2)
+print(capriccio_patch.status()["blocked"]["longest"] > 0.2)
+"""
+        + END,
+        "warn",
+    )
+    assert done.stdout == "True\n"
