@@ -70,6 +70,16 @@ EXPECTED: dict[str, list[str | tuple[str, ...]]] = {
         "in Condition.wait for threading.Condition changed at 0x...: nobody is left to notify it",
         "look at first, condition.py:12\n  changed.wait()",
     ],
+    "pool": [
+        (
+            "pool_0 has waited ... in Future.result for concurrent.futures._base.Future at 0x... "
+            "(pending): nobody is left to give it a result\n"
+            '  File "FILE", line 13, in page\n'
+        ),
+        "MainThread has waited ... in Future.result",
+        "(running), which pool_0 computes\n",
+        "look at first, pool.py:13\n  picture = pool.submit(thumbnail).result()",
+    ],
     "semaphore": [
         (
             "fetch-4, fetch-5 have waited ... in Semaphore.acquire for threading.Semaphore permits "
