@@ -48,7 +48,10 @@ PATIENCE = 1.0
 _SHARE = 1000
 """The search for circles takes no more of the time than one part of so many."""
 _TRIES = 3
-"""How often it is asked whether other OS threads are left: one of the runtime's may be ending."""
+"""How often it is asked whether other OS threads are left before circles are searched: one of the
+runtime's may be ending."""
+_MOST_DOUBLED = 15
+"""How often the time between two such questions doubles."""
 _MOST = 200
 """Threads whose stacks are read in one look."""
 _TO_LOAD = 0.1
@@ -140,18 +143,21 @@ class Deadlocks:
         if period != self._idle_since:
             self._idle_since = period
             self._is_judged = False
-            self._tries = _TRIES
+            self._tries = 0
             return QUIET
         if not self._is_judged:
             is_over = self._is_over()
-            if is_over and could_wake(kernel) and self._tries:
-                self._tries -= 1  # an OS thread of the runtime's may be about to end
-                return QUIET
+            if is_over and could_wake(kernel):
+                # An OS thread may be about to end, and with it all that could wake anybody.
+                self._tries += 1
+                if self._tries == _TRIES:
+                    self._look_for_new()
+                return QUIET * (1 << min(self._tries, _MOST_DOUBLED))
             self._is_judged = True
-            if is_over and self._tries:
+            if is_over:
                 self._start(self._tell_of_all, set(map(_wait, top_records(kernel))))
-            elif self._has_new_waits():
-                self._start(self.look, 0.0)
+            else:
+                self._look_for_new()
         return None
 
     def _start(self, function: Callable[..., object], *args: object) -> None:
@@ -161,8 +167,8 @@ class Deadlocks:
         except RuntimeError:
             pass  # the system has no more
 
-    def _has_new_waits(self) -> bool:
-        """Whether threads may wait in a circle that did not at the last time."""
+    def _look_for_new(self) -> None:
+        """Look at threads that may wait in a circle and did not at the last time."""
         waits = {
             _wait(thread)
             for thread in top_records(self._kernel)
@@ -170,7 +176,8 @@ class Deadlocks:
         }
         are_new = not waits <= self._judged
         self._judged = waits
-        return are_new
+        if are_new:
+            self._start(self.look, 0.0)
 
     def _is_over(self) -> bool:
         """Whether all threads wait for each other."""

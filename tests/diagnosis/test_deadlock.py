@@ -318,6 +318,16 @@ def test_there_is_none_where_something_can_come(run_script: RunScript, main: str
     assert told(run_script, main) == "no deadlock\n"
 
 
+def test_one_is_told_when_the_last_os_thread_has_ended(run_script: RunScript) -> None:
+    main = """
+    capriccio_patch.original("_thread.start_new_thread")(
+        capriccio_patch.original("time.sleep"), (0.6,)
+    )
+    threading.Event().wait()
+    """
+    assert told(run_script, main).startswith("deadlock: the only thread can't run again")
+
+
 def test_off_is_off(run_script: RunScript) -> None:
     main = """
     threading.Thread(target=end, daemon=True).start()
