@@ -18,7 +18,7 @@ from typing import Any
 from ..contracts.descriptor import Descriptor
 from ..contracts.thread import Thread
 from ..cpython import originals
-from ..cpython.frames import is_of_the_package
+from ..cpython.frames import is_of_the_package, is_ours
 from ..cpython.thread_state import is_only_interpreter
 from ..io import os_threads
 from ..kernel.core import Kernel
@@ -42,8 +42,9 @@ def snapshot(kernel: Kernel) -> Data:
     now = kernel.clock()
     records = top_records(kernel)
     groups: dict[Any, list[Thread]] = {}
+    ours: dict[int, bool] = {}
     for record in records:
-        groups.setdefault(_key(kernel, record), []).append(record)
+        groups.setdefault(_key(kernel, record, ours), []).append(record)
     listed = records[:MOST_ROWS]
     shown = {id(record): record for record in listed}
     for group in groups.values():
@@ -67,13 +68,19 @@ def snapshot(kernel: Kernel) -> Data:
     }
 
 
-def _key(kernel: Kernel, record: Thread) -> Any:
-    """What threads have in common that wait for the like at the same place."""
+def _key(kernel: Kernel, record: Thread, ours: dict[int, bool]) -> Any:
+    """What threads have in common that wait for the like at the same place; on which way through
+    the runtime is no matter.  `ours` keeps whose a code object is, by its id."""
     places: list[Any] = [record.kind, _state(kernel, record)]
     frame = frame_of(kernel, record)
     while frame is not None:
-        places.append(id(frame.f_code))
-        places.append(frame.f_lasti)
+        code = id(frame.f_code)
+        is_own = ours.get(code)
+        if is_own is None:
+            is_own = ours[code] = is_ours(frame)
+        if not is_own:
+            places.append(code)
+            places.append(frame.f_lasti)
         frame = frame.f_back
     return tuple(places)
 

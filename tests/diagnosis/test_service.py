@@ -12,11 +12,16 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import capriccio_patch
 from capriccio_patch.config import Settings
+from capriccio_patch.contracts.thread import Thread
+from capriccio_patch.cpython import frames
+from capriccio_patch.diagnosis import snapshot
 from capriccio_patch.errors import ConfigError, PatchError
 from tests.conftest import RunScript
 
@@ -299,6 +304,25 @@ def test_the_program_asks_itself(patched: None) -> None:
         assert "asked-for" in file.read()
     over.set()
     thread.join()
+
+
+def test_the_way_through_the_runtime_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "frame_of", lambda *_: sys._getframe(2))  # who asks
+    kernel: Any = SimpleNamespace(current=Thread(), blocking=True)
+    record, keys = Thread(), []
+
+    @frames.register
+    def plain() -> None:
+        keys.append(snapshot._key(kernel, record, {}))
+
+    @frames.register
+    def roundabout() -> None:
+        plain()
+
+    for way in (plain, roundabout):
+        way()
+    plain()  # elsewhere
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_without_a_patch_there_is_nothing_to_dump() -> None:
