@@ -86,23 +86,24 @@ def _key(kernel: Kernel, record: Thread, ours: dict[int, bool]) -> Any:
 
 
 def _state(kernel: Kernel, record: Thread) -> str:
-    if record.parked:
+    current = kernel.current
+    runs = not kernel.blocking and current.ident == record.ident
+    if record.parked and not (runs and type(current) is Thread):  # else a handler runs on top
         return "in a call" if record.kind == "worker" else "waiting"
     if not record.started:
         return "new"
-    current = kernel.current
-    runs = not kernel.blocking and current.ident == record.ident
     return "running" if runs else "runnable"
 
 
 def _row(kernel: Kernel, wait: Wait, now: float) -> Data:
     record = wait.thread
     place = place_of(wait.stack)
-    is_parked = record.parked
+    state = _state(kernel, record)
+    is_parked = state in ("waiting", "in a call")
     return {
         "ident": record.ident,
         "name": wait.name,
-        "state": _state(kernel, record),
+        "state": state,
         "on_top": record in kernel.on_top,
         "kind": _kind(record) if is_parked else "",
         "call": wait.call if is_parked and "." in wait.call else "",
@@ -114,7 +115,9 @@ def _row(kernel: Kernel, wait: Wait, now: float) -> Data:
             for holder in wait.holders
         ],
         "since": round(max(0.0, now - record.since), 3) if is_parked else None,
-        "deadline": None if record.deadline is None else round(max(0.0, record.deadline - now), 3),
+        "deadline": None
+        if record.deadline is None or not is_parked
+        else round(max(0.0, record.deadline - now), 3),
         "place": list(place or ("", 0, "")),
     }
 

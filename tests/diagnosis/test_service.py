@@ -24,6 +24,7 @@ from capriccio_patch.cpython import frames
 from capriccio_patch.diagnosis import snapshot
 from capriccio_patch.errors import ConfigError, PatchError
 from tests.conftest import RunScript
+from tests.inside import applied
 
 PROGRAM = """
 import ctypes, os, sys, threading, queue
@@ -304,6 +305,25 @@ def test_the_program_asks_itself(patched: None) -> None:
         assert "asked-for" in file.read()
     over.set()
     thread.join()
+
+
+def test_a_thread_whose_handler_runs_is_running(patched: None) -> None:
+    found: list[Any] = []
+
+    def handle(*_: object) -> None:
+        found.append(snapshot.snapshot(applied().runtime.kernel))
+        done.set()
+
+    done = threading.Event()
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        assert done.wait(30)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    [row] = [row for row in found[0]["rows"] if row["ident"] == threading.get_ident()]
+    assert (row["state"], row["object"], row["deadline"]) == ("running", "", None)
+    assert row["place"][2] == "handle"
 
 
 def test_the_way_through_the_runtime_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
