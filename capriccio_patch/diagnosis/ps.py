@@ -60,6 +60,10 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()  # closed: there is none
+
+
 def _period(value: str) -> float:
     seconds = float(value)
     if not 0 < seconds < _LONGEST:
@@ -111,7 +115,7 @@ def _show(options: argparse.Namespace) -> None:
     if options.stacks or options.tree:
         shown = text.stacks(data) if options.stacks else text.tree(data)
     else:
-        shown = text.table(data, shutil.get_terminal_size()[0] if sys.stdout.isatty() else None)
+        shown = text.table(data, shutil.get_terminal_size()[0] if _is_terminal() else None)
     print(text.summary(data), shown, sep="\n\n", flush=True)
 
 
@@ -129,7 +133,7 @@ def _draw(pid: int, path: str) -> None:
 
 def _watch(pid: int, seconds: float) -> None:
     """A screen, again and again, until the program ends."""
-    is_terminal = sys.stdout.isatty()
+    is_terminal = _is_terminal()
     data = _threads(pid)
     while True:
         columns, lines = shutil.get_terminal_size()
