@@ -25,15 +25,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..contracts.thread import Thread
-from ..cpython import originals
 from ..cpython.evaluation import texts_compiled
 from ..cpython.modules import whole
 from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
+from ..preemption.loading import Loading
 from ..preemption.stall_report import warn
 from .outsiders import could_wake
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
@@ -54,53 +54,16 @@ _MOST_DOUBLED = 15
 """How often the time between two such questions doubles."""
 _MOST = 200
 """Threads whose stacks are read in one look."""
-_TO_LOAD = 0.1
-"""Seconds for which the watchdog waits for an import, at most."""
-
 _Wait = tuple[int, float]
 """A wait: the id of its thread's record, and when it began."""
 
 
-class _Search:
-    """What a search for circles needs, imported at its first.
+def _load() -> None:
+    """Import what a search for circles, and a report of one, needs."""
+    from . import holders, story  # noqa: F401
 
-    On an OS thread of its own: the import may have to wait for one of the program's, whose thread
-    may want to be preempted, and that takes the watchdog.
-    """
-
-    def __init__(self, look_again: Callable[[], object]) -> None:
-        """`look_again` is called once it is imported, if somebody was told before that it is not:
-        where nothing moves any more nobody asks a second time."""
-        self._look_again = look_again
-        self._done: Any = None
-        self._is_loaded = self._was_missed = False
-
-    def is_loaded(self) -> bool:
-        """Whether it is; waits a little.  An OS thread of the runtime's."""
-        if not self._is_loaded:
-            try:
-                if self._done is None:
-                    self._done = originals.allocate_lock()
-                    originals.lock_acquire(self._done)
-                    os_threads.start(self._load, ())
-            except RuntimeError:  # the system has no more: try again next time
-                self._done = None
-            else:
-                if originals.lock_acquire(self._done, True, _TO_LOAD):
-                    originals.lock_release(self._done)  # another one may wait as well
-                else:
-                    self._was_missed = True
-        return self._is_loaded
-
-    def _load(self) -> None:
-        try:
-            with texts_compiled:
-                from . import holders, story  # noqa: F401
-            self._is_loaded = True
-        finally:
-            originals.lock_release(self._done)
-        if self._was_missed:
-            self._look_again()
+    for name in ("dis", "linecache", "tokenize", "traceback", "warnings"):
+        whole(name)
 
 
 class Deadlocks:
@@ -127,7 +90,7 @@ class Deadlocks:
         self._tries = 0
         self._held: dict[_Wait, list[Claim]] = {}
         self._judged: set[_Wait] = set()
-        self._search = _Search(self._look_if_idle)
+        self._search = Loading(_load, self._look_if_idle)
         self._told: set[_Wait] = set()
 
     # -- of all ------------------------------------------------------------------------------
@@ -229,7 +192,7 @@ class Deadlocks:
         if not stuck:
             self._held.clear()
             self._told.clear()
-        elif self._search.is_loaded():
+        elif self._search.is_done():
             began = {_wait(thread) for thread in stuck}
             found = self._circle(stuck)
             # Others may have run meanwhile: those that wait still have done so all the time.

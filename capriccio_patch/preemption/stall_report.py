@@ -21,6 +21,7 @@ from ..cpython.modules import standard, whole
 from ..cpython.thread_names import thread_name
 from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
+from .loading import Loading
 from .safe_point import is_jump
 
 __all__ = ["AGAIN", "Blocked", "warn"]
@@ -53,10 +54,16 @@ class Seen:
         """What C code it is in, as far as is known."""
 
 
+def _load() -> None:
+    """Import what a report needs."""
+    for name in ("dis", "linecache", "tokenize", "traceback", "warnings"):
+        whole(name)
+
+
 class Blocked:
     """What has been reported."""
 
-    __slots__ = ("_kernel", "_libraries", "_longest", "_places", "_raises", "_times")
+    __slots__ = ("_kernel", "_libraries", "_loading", "_longest", "_places", "_raises", "_times")
 
     def __init__(self, kernel: Kernel, raises: bool) -> None:
         self._kernel = kernel
@@ -65,6 +72,7 @@ class Blocked:
         self._libraries: dict[tuple[int, int], str] = {}
         """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
         and only words."""
+        self._loading = Loading(_load)
         self._times = 0
         self._longest = 0.0
 
@@ -86,7 +94,8 @@ class Blocked:
                 stack.append((code.co_filename, outer.f_lineno or 0, code.co_name))
             outer = outer.f_back
         place = id(frame.f_code), frame.f_lasti
-        if place not in self._libraries and len(self._libraries) < _PLACES:
+        is_new = place not in self._libraries and len(self._libraries) < _PLACES
+        if is_new and self._loading.is_done():
             # Reading code may let go of the GIL, so it comes last, and counts if nothing has moved.
             name = library_of(called(frame))
             self._libraries[place] = name if frame.f_lasti == place[1] else ""
@@ -115,7 +124,7 @@ class Blocked:
         Unless that is `sure`, it may be that the system did not let the process run: then a thread
         at a backward jump is not reported.  Returns what is to be raised in the thread, or None.
         """
-        if seen.is_at_jump and not sure:
+        if (seen.is_at_jump and not sure) or not self._loading.is_done():
             return None
         self._times += not goes_on
         self._longest = max(self._longest, seconds)

@@ -1,0 +1,62 @@
+"""What the watchdog needs and has not imported yet.
+
+An import may have to wait for one of the program's, whose thread may want to be preempted, and that
+takes the watchdog.  So it is made on an OS thread of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..cpython import originals
+from ..cpython.evaluation import texts_compiled
+from ..io import os_threads
+
+__all__ = ["Loading"]
+
+_TO_LOAD = 0.1
+"""Seconds for which an import is waited for, at most."""
+
+
+class Loading:
+    """Imports that are made when they are asked for first."""
+
+    __slots__ = ("_done", "_is_done", "_later", "_load", "_was_missed")
+
+    def __init__(
+        self, load: Callable[[], object], later: Callable[[], object] | None = None
+    ) -> None:
+        """`load` imports; `later` is called once it has, if somebody was told before that it has
+        not: where nothing moves any more nobody asks a second time."""
+        self._load = load
+        self._later = later
+        self._done: Any = None
+        self._is_done = self._was_missed = False
+
+    def is_done(self) -> bool:
+        """Whether all is imported; waits a little.  An OS thread of the runtime's."""
+        if not self._is_done:
+            try:
+                if self._done is None:
+                    self._done = originals.allocate_lock()
+                    originals.lock_acquire(self._done)
+                    os_threads.start(self._run, ())
+            except RuntimeError:  # the system has no more: try again next time
+                self._done = None
+            else:
+                if originals.lock_acquire(self._done, True, _TO_LOAD):
+                    originals.lock_release(self._done)  # another one may wait as well
+                else:
+                    self._was_missed = True
+        return self._is_done
+
+    def _run(self) -> None:
+        try:
+            with texts_compiled:
+                self._load()
+            self._is_done = True
+        finally:
+            originals.lock_release(self._done)
+        if self._was_missed and self._later is not None:
+            self._later()

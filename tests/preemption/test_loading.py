@@ -1,0 +1,40 @@
+"""The watchdog waits for no import of the program's."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from capriccio_patch.preemption.loading import Loading
+
+
+def test_it_is_waited_for_a_little_and_told_later() -> None:
+    may_load, told = threading.Event(), threading.Event()
+    loading = Loading(lambda: may_load.wait(30), told.set)
+    assert not loading.is_done()
+    may_load.set()
+    assert told.wait(30)
+    assert loading.is_done()
+
+
+def test_threads_are_preempted_while_one_keeps_the_import_lock(run_script: Any) -> None:
+    done = run_script(
+        """
+        import _imp, ctypes, sys, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all(deadlock="off", blocked="0.05")
+        def end():
+            time.sleep(0.3)
+            over.append(True)
+        over = []
+        threading.Thread(target=end).start()
+        _imp.acquire_lock()
+        ctypes.CDLL(None).usleep(250_000)  # long enough to be looked at
+        limit = time.monotonic() + 3
+        while not over and time.monotonic() < limit:
+            pass
+        _imp.release_lock()
+        print(over)
+        """
+    )
+    assert done.stdout == "[True]\n"
