@@ -28,6 +28,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..contracts.thread import Thread
+from ..cpython import originals
 from ..cpython.evaluation import texts_compiled
 from ..cpython.modules import whole
 from ..errors import CapriccioWarning, Deadlock
@@ -179,8 +180,9 @@ class Deadlocks:
         """Search for circles of threads that have waited for `patience` seconds; returns after how
         many seconds to do so again."""
         kernel = self._kernel
-        started = kernel.clock()
-        latest = started - patience
+        # Waits, for the GIL or an import, cost the others nothing.
+        began_at: float = originals.thread_time()
+        latest = kernel.clock() - patience
         stuck = [
             thread
             for thread in top_records(kernel)
@@ -202,7 +204,8 @@ class Deadlocks:
 
                 text, place = circle_story(kernel, found)
                 self._tell(text, place)
-        return max(PATIENCE, _SHARE * (kernel.clock() - started))
+        used: float = originals.thread_time() - began_at
+        return max(PATIENCE, _SHARE * used)
 
     def _look_if_idle(self) -> None:
         if self._kernel.blocking:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +15,9 @@ import pytest
 
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.diagnosis import outsiders, story
-from capriccio_patch.diagnosis.deadlock import Deadlocks
+from capriccio_patch.diagnosis.deadlock import PATIENCE, Deadlocks
 from capriccio_patch.diagnosis.waiting import awaited_ends
+from capriccio_patch.preemption.loading import Loading
 from tests.conftest import RunScript
 
 HEAD = """
@@ -418,6 +420,14 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
     threads[0].parked = True
     search._tell_of_all(waits)
     assert told == ["text"]
+
+
+def test_a_look_that_has_to_wait_is_soon_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread = Thread()
+    thread.parked, thread.kind, thread.object = True, "lock", threading.Lock()
+    kernel: Any = SimpleNamespace(on_top=[], threads={1: thread}, clock=time.monotonic)
+    monkeypatch.setattr(Loading, "is_done", lambda _: time.sleep(0.05))
+    assert Deadlocks(kernel, "warn").look() == PATIENCE
 
 
 def test_what_an_os_thread_leaves_as_it_ends_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
