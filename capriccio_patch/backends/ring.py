@@ -42,7 +42,7 @@ _SQE = struct.Struct("=BBHiQQIIQ24x")
 _WAIT = struct.Struct("=QIIQ")  # io_uring_getevents_arg
 _TIMESPEC = struct.Struct("=qq")
 
-_AGAIN = (errno.EINTR, errno.ETIME, errno.EBUSY, errno.EAGAIN)
+_AGAIN = (0, errno.EINTR, errno.ETIME, errno.EBUSY, errno.EAGAIN)
 _DISABLED = "/proc/sys/kernel/io_uring_disabled"
 
 FOREVER = -1.0
@@ -219,6 +219,7 @@ class Ring:
         pushed = words[self._sq_tail] - words[self._sq_head] & 0xFFFFFFFF
         if call(_ENTER, self.fd, pushed, least, flags, argument, ctypes.c_size_t(size)) < 0:
             error = ctypes.set_errno(0)
+            # 0: a finalizer has come, and others have entered the kernel and taken the error.
             # EBUSY, EAGAIN: completions have to be taken first.  What the kernel has not taken from
             # the queue of submissions goes with the next call.
             if error not in _AGAIN:

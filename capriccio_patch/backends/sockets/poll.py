@@ -60,13 +60,26 @@ class PollBackend(NotifiedBackend):
         limit = None if timeout is None else int(min(timeout, MAX_TIMEOUT) * 1000)
         if timeout and not limit and not self._wait_finely(timeout):
             limit = 1
-        found: list[tuple[int, int]] = self._poll(limit)
+        found: list[tuple[int, int]]
+        try:
+            found = self._poll(limit)
+        except RuntimeError:  # a signal handler's finalizer has come within it, and lets others run
+            found = self._poll_within(limit)
         reader = self._notifier.reader
         for fd, _ in found:
             if fd == reader:
                 self._notifier.drain()
             else:
                 self._discard(fd)
+        return found
+
+    def _poll_within(self, limit: int | None) -> list[tuple[int, int]]:
+        """As `_poll`, which is under way on the stack below."""
+        assert originals.poll is not None
+        poller = originals.poll()
+        for fd, events in self._registered.items():
+            poller.register(fd, events)
+        found: list[tuple[int, int]] = originals.poll_poll(poller, limit)
         return found
 
     def _wait_finely(self, timeout: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import socket
 import tempfile
 import threading
@@ -464,3 +465,19 @@ def is_inherited(fd: int) -> bool:
         return os.get_inheritable(fd)
     except OSError:
         return False
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
+def test_a_poll_within_a_poll(backend: Backend) -> None:
+    """A handler that runs within one may begin a collection, and a finalizer let others run."""
+    found: list[list[tuple[int, int]]] = []
+    old = signal.signal(signal.SIGALRM, lambda *_: found.append(list(backend.poll(0.001))))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        end = time.monotonic() + 10
+        while len(found) < 5 and time.monotonic() < end:
+            assert list(backend.poll(0.2)) == []
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert found[:5] == [[]] * 5
