@@ -77,14 +77,14 @@ class PollBackend(NotifiedBackend):
         """As `_poll`, which is under way on the stack below."""
         assert originals.poll is not None
         poller = originals.poll()
-        for fd, events in self._registered.items():
+        for fd, events in self._registered.copy().items():
             poller.register(fd, events)
         found: list[tuple[int, int]] = originals.poll_poll(poller, limit)
         return found
 
     def _wait_finely(self, timeout: float) -> bool:
         """Wait for less than a millisecond; False if that is impossible."""
-        registered = self._registered
+        registered = self._registered.copy()  # finalizers may let others run, who add to it
         if max(registered) >= FD_SETSIZE:
             return False
         urgent = [fd for fd, events in registered.items() if events & PRI]
