@@ -17,8 +17,7 @@ from typing import Any
 
 from ..contracts.descriptor import Descriptor
 from ..contracts.thread import Thread
-from ..cpython import originals
-from ..cpython.frames import is_of_the_package, is_ours
+from ..cpython import frames, originals
 from ..cpython.thread_state import is_only_interpreter
 from ..io import os_threads
 from ..kernel.core import Kernel
@@ -37,6 +36,7 @@ _OF_NOTHING = frozenset({"pause", "sleep"})
 Data = dict[str, Any]
 
 
+@frames.wait("search")
 def snapshot(kernel: Kernel) -> Data:
     """What each thread does."""
     now = kernel.clock()
@@ -77,7 +77,7 @@ def _key(kernel: Kernel, record: Thread, ours: dict[int, bool]) -> Any:
         code = id(frame.f_code)
         is_own = ours.get(code)
         if is_own is None:
-            is_own = ours[code] = is_ours(frame)
+            is_own = ours[code] = frames.is_ours(frame)
         if not is_own:
             places.append(code)
             places.append(frame.f_lasti)
@@ -155,7 +155,7 @@ def first_call(record: Thread) -> list[list[Any]]:
     run = getattr(record.run, "func", record.run)
     target = getattr(getattr(run, "__self__", None), "_target", None) or run
     code = getattr(getattr(target, "__func__", target), "__code__", None)
-    if code is None or is_of_the_package(code.co_filename):
+    if code is None or frames.is_of_the_package(code.co_filename):
         return []
     return [list(Place(code.co_filename, code.co_firstlineno, code.co_name))]
 

@@ -23,6 +23,7 @@ from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.cpython import frames
 from capriccio_patch.diagnosis import snapshot
 from capriccio_patch.errors import ConfigError, PatchError
+from capriccio_patch.preemption.stall_report import _is_asked_for
 from tests.conftest import RunScript
 from tests.inside import applied
 
@@ -324,6 +325,18 @@ def test_a_thread_whose_handler_runs_is_running(patched: None) -> None:
     [row] = [row for row in found[0]["rows"] if row["ident"] == threading.get_ident()]
     assert (row["state"], row["object"], row["deadline"]) == ("running", "", None)
     assert row["place"][2] == "handle"
+
+
+def test_a_dump_is_no_call_that_blocks(patched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def top_records(_: object) -> list[Any]:
+        found.append(_is_asked_for(sys._getframe(1)))
+        return []
+
+    monkeypatch.setattr(snapshot, "top_records", top_records)
+    capriccio_patch.dump(io.StringIO())
+    assert found == [True]
 
 
 def test_the_way_through_the_runtime_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:
