@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
+import capriccio_patch
 from capriccio_patch.cpython import late_threads
 from tests.conftest import RunScript
 
@@ -26,8 +28,15 @@ def test_calls_on_workers_overlap_after_the_end_of_main(
             wait = f"for i in `seq 500`; do test -e {other} && exit; sleep .02; done"
             os.system(f"cd {place}; touch {mine}; {wait}; echo alone")
             print(mine)
+            meeting.remove(mine)
+
+        def compute():
+            while meeting:
+                pass
 
         names = "abcde"
+        meeting = set(names)
+        threading.Thread(target=compute).start()
         for mine, other in zip(names, names[1:] + names[:1]):
             threading.Thread(target=meet, args=(mine, other)).start()
         """,
@@ -43,3 +52,11 @@ def test_another_error_stays() -> None:
     with pytest.raises(RuntimeError) as raised:
         late_threads.start(lambda: None, error)
     assert raised.value is error
+
+
+def test_the_undo_leaves_nothing() -> None:
+    at_exit = getattr(threading, "_threading_atexits")  # noqa: B009
+    before = len(at_exit)
+    capriccio_patch.patch_all()
+    capriccio_patch.unpatch_all()
+    assert len(at_exit) == before
