@@ -16,7 +16,7 @@ from .backends.sockets import create_backend, recreate_backend
 from .config import Settings
 from .contracts.scheduler import Abilities
 from .core.binding import Core
-from .cpython import checks, interpose, late_threads, originals, standstill
+from .cpython import checks, interpose, originals, standstill
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
@@ -107,7 +107,7 @@ class _Applied(Application):
             self.libraries = Libraries(self.runtime, settings.native, hooks, *how)
             opened.callback(self.put_back)
             self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
-            self.undo += [self.watchdog.stop, self.libraries.end, late_threads.serve()]
+            self.undo += [self.watchdog.stop, self.libraries.end]
             self.watchdog.start()
             self.undo.append(set_environment(settings))
             self._opened = opened.pop_all()

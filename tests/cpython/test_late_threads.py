@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 
-import capriccio_patch
 from capriccio_patch.cpython import late_threads
 from tests.conftest import RunScript
 
@@ -52,11 +50,3 @@ def test_another_error_stays() -> None:
     with pytest.raises(RuntimeError) as raised:
         late_threads.start(lambda: None, error)
     assert raised.value is error
-
-
-def test_the_undo_leaves_nothing() -> None:
-    at_exit = getattr(threading, "_threading_atexits")  # noqa: B009
-    before = len(at_exit)
-    capriccio_patch.patch_all()
-    capriccio_patch.unpatch_all()
-    assert len(at_exit) == before
