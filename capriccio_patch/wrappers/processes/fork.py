@@ -86,11 +86,16 @@ def _changed() -> None:
 
 def _count(green: int) -> int:
     """The threads of the program: its OS threads, and the green ones beyond the main thread."""
-    try:
-        file = originals.os_open("/proc/self/stat", posix.O_RDONLY)
-    except OSError:  # no such file here: C asks `threading` then
-        return threading.active_count()
-    fields = originals.read(file, 4096).rpartition(b")")[2].split()
-    originals.close(file)
-    own = os_threads.count() + os_threads.starting() + os_threads.lingering()
+    own = -1
+    while own != (own := _own()):  # until none of them has come or gone beside the look
+        try:
+            file = originals.os_open("/proc/self/stat", posix.O_RDONLY)
+        except OSError:  # no such file here: C asks `threading` then
+            return threading.active_count()
+        fields = originals.read(file, 4096).rpartition(b")")[2].split()
+        originals.close(file)
     return int(fields[17]) - own + green - 1
+
+
+def _own() -> int:
+    return os_threads.count() + os_threads.starting() + os_threads.lingering()
