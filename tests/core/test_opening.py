@@ -15,6 +15,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.core.binding import COMPILED
+from tests.conftest import RunScript
 
 
 @pytest.fixture(autouse=True)
@@ -111,22 +112,28 @@ def test_an_object_that_is_opened_again_loses_no_descriptor(path: Path) -> None:
     assert file.closed
 
 
-def test_an_audit_hook_may_open_files_itself(path: Path) -> None:
-    state = {"depth": 0, "active": True}
-
-    def hook(event: str, args: tuple[object, ...]) -> None:
-        if state["active"] and event == "open" and not state["depth"]:
-            state["depth"] = 1
-            with pytest.raises(FileNotFoundError):
-                open("/nowhere/at/all")  # noqa: SIM115
-            state["depth"] = 0
-
-    sys.addaudithook(hook)
-    try:
-        with open(path) as file:
-            assert file.read() == "some text"
-    finally:
-        state["active"] = False  # the hook stays
+def test_an_audit_hook_may_open_files_itself(run_script: RunScript, path: Path) -> None:
+    """In a process of its own: the hook stays."""
+    done = run_script(
+        """
+        import sys
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        asked = []
+        def hook(event, args):
+            if event == "open" and not asked:
+                asked.append(args)
+                try:
+                    open("/nowhere/at/all")
+                except FileNotFoundError:
+                    print("refused")
+        sys.addaudithook(hook)
+        with open(sys.argv[1]) as file:
+            print(file.read())
+        """,
+        str(path),
+    )
+    assert done.stdout == "refused\nsome text\n"
 
 
 def test_nothing_is_held_of_what_was_closed(path: Path) -> None:
