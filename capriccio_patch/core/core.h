@@ -165,6 +165,7 @@ PyObject *begin(void);                          /* Kernel.begin: borrowed; its w
 int park(PyObject *me, PyObject *deadline);     /* 1 resumed, 0 the deadline has passed, -1 raised */
 int resume_thread(PyObject *thread);            /* Kernel.resume */
 int cancel_wait(PyObject *me);                  /* Kernel.cancel */
+int cancel_begun(PyObject *me);                 /* likewise, of a wait for t_object; what was raised goes on */
 int has_c_state(void);                          /* whether C code keeps something for the thread */
 int look_around(void);                          /* poll without waiting: 1 if others may want to run */
 int look_for_new(void);                         /* as look_around, for those that it wakes alone */

@@ -40,11 +40,7 @@ static int wait_bare(PyObject *self, PyObject *deadline)
     } else { /* a finalizer came as the wait began; or an error */
         if (flag != NULL) set = flag == Py_True ? 1 : NOT_PLAIN;
         if (queued && leave_lot(key, me) < 0) set = -1;
-        PyObject *kind, *value, *trace;
-        PyErr_Fetch(&kind, &value, &trace);
-        put_slot(me, t_object, Py_None);
-        if (cancel_wait(me) < 0) set = -1;
-        if (kind != NULL) PyErr_Restore(kind, value, trace);
+        if (cancel_begun(me) < 0) set = -1;
     }
     Py_DECREF(me);
     Py_DECREF(key);

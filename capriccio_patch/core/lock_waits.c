@@ -96,9 +96,7 @@ static __attribute__((noinline)) void give_up(Lock_type *type, PyObject *lock, P
 static __attribute__((noinline)) void not_queued(Lock_type *type, PyObject *lock, PyObject *me)
 {
     give_up(type, lock, me);
-    Raised raised = set_aside();
-    if (cancel_wait(me) < 0) PyErr_Clear();
-    (void)go_on(raised, 0);
+    (void)cancel_begun(me);
 }
 
 /* Whether `me` was given the lock while it starved; that is known then.  -1 with an exception. */

@@ -85,11 +85,7 @@ static int wait_for_item(PyObject *self, PyObject *key, PyObject *deadline, int 
         }
         if (lot_withdraw(simple_waiting, key, me) >= 0) woken = any;
     }
-    PyObject *error, *value, *trace;
-    PyErr_Fetch(&error, &value, &trace);
-    put_slot(me, t_object, Py_None);
-    if (cancel_wait(me) < 0) woken = -1;
-    if (error != NULL) PyErr_Restore(error, value, trace);
+    if (cancel_begun(me) < 0) woken = -1;
     Py_DECREF(me);
     return woken;
 }

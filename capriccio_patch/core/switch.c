@@ -39,19 +39,13 @@ int push(PyObject *thread)
 static __attribute__((noinline)) PyObject *pop_slowly(void)
 {
     for (;;) {
-        PyObject *way = Py_NewRef(SLOT(K, k__pop)), *kind, *value, *trace;
+        PyObject *way = Py_NewRef(SLOT(K, k__pop));
         PyObject *thread = PyObject_CallNoArgs(way);
         Py_DECREF(way);
         if (thread != NULL || !PyErr_ExceptionMatches(PyExc_IndexError)) return thread;
-        PyErr_Fetch(&kind, &value, &trace);
+        Raised raised = set_aside();
         int left = n_ready();
-        if (left > 0) {
-            PyErr_Restore(kind, value, trace);
-            return NULL;
-        }
-        Py_XDECREF(kind);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
+        if (go_on(raised, left <= 0) == 0) return NULL;
         /* At 0 a finalizer came at the call, and has let all others run. */
         if (left < 0 || begin_turn() < 0) return NULL;
     }
@@ -224,6 +218,15 @@ int cancel_wait(PyObject *me)
     }
     put_slot(me, t_by_interrupt, Py_False); /* it must not go on waiting: nobody would resume it */
     return park(me, Py_None) < 0 ? -1 : 0;  /* resumed already: its turn has to be taken */
+}
+
+int cancel_begun(PyObject *me)
+{
+    Raised raised = set_aside();
+    put_slot(me, t_object, Py_None);
+    int failed = cancel_wait(me);
+    if (raised.kind != NULL) (void)go_on(raised, 0); /* whatever that has raised */
+    return failed;
 }
 
 static int yielded(PyObject *me)
