@@ -35,7 +35,7 @@ from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
 from ..preemption.loading import Loading
-from ..preemption.stall_report import warn
+from ..preemption.stall_report import import_for_reports, warn
 from .outsiders import could_wake
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
 
@@ -55,6 +55,7 @@ _MOST_DOUBLED = 15
 """How often the time between two such questions doubles."""
 _MOST = 200
 """Threads whose stacks are read in one look."""
+
 _Wait = tuple[int, float]
 """A wait: the id of its thread's record, and when it began."""
 
@@ -63,8 +64,7 @@ def _load() -> None:
     """Import what a search for circles, and a report of one, needs."""
     from . import holders, story  # noqa: F401
 
-    for name in ("dis", "linecache", "tokenize", "traceback", "warnings"):
-        whole(name)
+    import_for_reports()
 
 
 class Deadlocks:

@@ -24,7 +24,7 @@ from ..kernel.core import Kernel
 from .loading import Loading
 from .safe_point import is_jump
 
-__all__ = ["AGAIN", "Blocked", "warn"]
+__all__ = ["AGAIN", "Blocked", "Seen", "import_for_reports", "warn"]
 
 _FRAMES = 12
 AGAIN = 10.0
@@ -54,8 +54,8 @@ class Seen:
         """What C code it is in, as far as is known."""
 
 
-def _load() -> None:
-    """Import what a report needs."""
+def import_for_reports() -> None:
+    """Import what a report needs of the standard library."""
     for name in ("dis", "linecache", "tokenize", "traceback", "warnings"):
         whole(name)
 
@@ -72,7 +72,7 @@ class Blocked:
         self._libraries: dict[tuple[int, int], str] = {}
         """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
         and only words."""
-        self._loading = Loading(_load)
+        self._loading = Loading(import_for_reports)
         self._times = 0
         self._longest = 0.0
 

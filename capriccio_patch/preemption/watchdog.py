@@ -36,7 +36,7 @@ from ..cpython.standstill import full_collections
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
 from .lateness import Lateness, forget, keep
-from .stall_report import AGAIN, Blocked
+from .stall_report import AGAIN, Blocked, Seen
 from .tick import Preemption
 
 __all__ = ["Watchdog"]
@@ -283,17 +283,22 @@ class Watchdog:
                     asked = True
                 blamed = ran - excused
                 if seen_at and collected == before:
-                    goes_on = report_at > self._limit
-                    if blamed < report_at:
-                        if goes_on:
-                            self._blocked.lasts(blamed)
-                    else:
-                        report_at = max(AGAIN, 2 * blamed)
-                        error = self._blocked.report(seen_at, blamed, lateness.is_sure, goes_on)
-                        if error is not None:
-                            self.preemption.raise_soon(seen_at.thread, error)
+                    report_at = self._report(seen_at, blamed, report_at, lateness.is_sure)
             seen = state
             pause = self._next_pause(ran)
+
+    def _report(self, seen: Seen, blamed: float, report_at: float, is_sure: bool) -> float:
+        """Report a call that has kept others waiting for `blamed` seconds, if that is `report_at`
+        or more; returns when to do so again."""
+        goes_on = report_at > self._limit
+        if blamed < report_at:
+            if goes_on:
+                self._blocked.lasts(blamed)
+            return report_at
+        error = self._blocked.report(seen, blamed, is_sure, goes_on)
+        if error is not None:
+            self.preemption.raise_soon(seen.thread, error)
+        return max(AGAIN, 2 * blamed)
 
     def _ran_at_least(self, state: tuple[int, float], step: float, pause: float) -> float:
         """Lower bound of the run time of the current thread, which did not run at the last look."""
