@@ -41,9 +41,7 @@ def main(args: list[str] | None = None) -> int:
     def tell(result: Result) -> None:
         nonlocal count
         count += 1
-        if sys.stderr.isatty():
-            text = f"{count}/{total} {result.row.name}"
-            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        _progress(f"{count}/{total} {result.row.name}")
 
     found: list[list[Result]] = []
     stock: defaultdict[str, dict[str, Outcome]] = defaultdict(dict)
@@ -55,8 +53,7 @@ def main(args: list[str] | None = None) -> int:
         else:
             limits = (options.jobs, options.limit, options.again)
             found.append(column.run(rows, *limits, known, tell))
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _progress("")
     bad = [result for results in found for result in results if not result.good]
     if len(columns) > 1:
         print(json.dumps(as_json(found), indent=1) if options.json else "\n".join(table(found)))
@@ -128,6 +125,12 @@ def _options(args: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+def _progress(text: str) -> None:
+    """Write over the line of progress, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def _libraries(options: argparse.Namespace) -> int:
     found = libraries.installed()
     names = {name.lower() for name in options.libraries}
@@ -141,12 +144,10 @@ def _libraries(options: argparse.Namespace) -> int:
     def tell(library: libraries.Installed) -> None:
         nonlocal count
         count += 1
-        if sys.stderr.isatty():
-            print(f"\r\033[K{count}/{total} {library.name}", end="", file=sys.stderr, flush=True)
+        _progress(f"{count}/{total} {library.name}")
 
     libraries.look_at(found, options.jobs, max(options.limit, LIMIT_OF_IMPORTS), tell)
-    if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _progress("")
     if options.json:
         told = {each.name: {"failed": each.failed} if each.failed else each.told for each in found}
         print(json.dumps(told, indent=1))
