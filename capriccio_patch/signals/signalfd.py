@@ -33,7 +33,7 @@ def open_signalfd(signums: Iterable[int]) -> int:
         libc.sigaddset(mask, signum)
     fd: int = libc.signalfd(-1, mask, os.O_CLOEXEC | os.O_NONBLOCK)
     if fd < 0:
-        error = ctypes.get_errno()
+        error = ctypes.set_errno(0)  # and none is left for switches to exchange
         raise OSError(error, os.strerror(error))
     return fd
 
