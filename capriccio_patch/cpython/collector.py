@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NoCollections", "uncollected"]
 
 _MUCH = 10_000
+"""Objects, about."""
 
 
 class NoCollections:

@@ -22,10 +22,10 @@ __all__ = ["start"]
 _REFUSES = sys.version_info[:2] == (3, 12)
 _to_run: list[Callable[[], None]] = []
 """What the threads that were started last are to call."""
-_entry = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(lambda _: _to_run.pop()())
-"""What C calls on such a thread."""
-_start_thread = ctypes.pythonapi["PyThread_start_new_thread"]
-_start_thread.restype = ctypes.c_ssize_t
+if _REFUSES:
+    _entry = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(lambda _: _to_run.pop()())  # C calls it there
+    _start_thread = ctypes.pythonapi["PyThread_start_new_thread"]
+    _start_thread.restype = ctypes.c_ssize_t
 
 
 def start(run: Callable[[], None], error: RuntimeError) -> None:
