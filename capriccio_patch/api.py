@@ -41,7 +41,7 @@ from .patching.offload import Offload
 from .patching.others import warn_of_others
 from .patching.outcome import Outcome
 from .patching.policy import blocked_for, create_policy, slice_for
-from .patching.post_import import when_imported
+from .patching.post_import import hook_import, when_imported
 from .patching.refusals import with_refusals
 from .patching.select import Selection
 from .preemption.watchdog import Watchdog
@@ -116,12 +116,12 @@ class _Applied(Application):
         rows = with_refusals([*filter(self.selection.wants, rows)], self.core.stands_for())
         return self.core.rows(with_checkpoints(self.runtime.kernel, rows))
 
-    def imported(self, module: ModuleType) -> None:
+    def imported(self, name: str, module: ModuleType) -> None:
         """A module is there whose rows were put off until its import, or one of the program's own
         that is called so."""
         if not is_standard(vars(module)):
             return
-        for late in (each for each in self.table.late if each.module == module.__name__):
+        for late in (each for each in self.table.late if each.module == name):
             rows = late.rows(self.failed)
             for row in rows:
                 self.selection.add(row)
@@ -135,8 +135,6 @@ class _Applied(Application):
 
 
 _applied: _Applied | None = None
-_awaited: set[str] = set()
-"""Modules for whose import wrapt has our hook, which does nothing while no patch is in force."""
 _hooked = False
 """Whether the interpreter has our fork hooks, which it never gives back."""
 patched_by = "patch_all()"
@@ -190,12 +188,10 @@ def patch_all(
     except SystemError as error:
         raise PatchError(f"this Python can't be patched: {error}") from error
     for late in applied.table.awaited():
-        if late.module not in _awaited:
-            _awaited.add(late.module)
-            when_imported(_imported, late.module)
+        hook_import(_imported, late.module)
     try:
         applied.offload.add(settings.offload)
-        applied.libraries.begin(when_imported, applied.also_executed)
+        applied.libraries.begin(hook_import, applied.also_executed)
     except BaseException:
         unpatch_all()
         raise
@@ -204,7 +200,7 @@ def patch_all(
         _hooked = True
         register_first(_before_fork, _after_fork_in_parent, _after_fork_in_child)
     applied.warn_of_failures(stacklevel=3)
-    warn_of_others(2, when_imported, applied.undo)
+    warn_of_others(2, hook_import, applied.undo)
 
 
 def unpatch_all() -> None:
@@ -353,9 +349,9 @@ def program_failed() -> None:
 # -- at imports, at exit, at forks ---------------------------------------------------------------
 
 
-def _imported(module: ModuleType) -> None:
+def _imported(name: str, module: ModuleType) -> None:
     if _applied is not None:
-        _applied.imported(module)
+        _applied.imported(name, module)
 
 
 def _at_exit() -> None:

@@ -38,8 +38,6 @@ OFF, ONLY_TABLE = "off", "table"
 TakeOver = Callable[[str, Offloader], object]
 """Has what a dotted name leads to called as an offloader says; ConfigError if there is none."""
 
-_awaited: set[str] = set()
-"""Modules for whose import there is a hook, which is never given back."""
 _in_force: list[Libraries] = []
 """The one of the patch in force, if any."""
 
@@ -88,7 +86,7 @@ class Libraries:
 
     def begin(
         self,
-        when_imported: Callable[[Callable[[Any], None], str], None],
+        hook_import: Callable[[Callable[[str, Any], None], str], None],
         when_executed: list[Callable[[Any], None]],
     ) -> None:
         """Serve what is imported, and wait for the import of the rest.
@@ -101,11 +99,7 @@ class Libraries:
         _in_force[:] = [self]
         for library in self._table:
             for name in library.modules():
-                if name not in _awaited:
-                    _awaited.add(name)
-                    when_imported(partial(_imported, name), name)  # at once, if it is imported
-                elif (module := sys.modules.get(name)) is not None:
-                    self.imported(name, module)
+                hook_import(_imported, name)
         for module in list(sys.modules.values()):
             self.executed(module)
 

@@ -24,15 +24,13 @@ _CALLS = {
     "eventlet.patcher": "eventlet.monkey_patch",
 }
 """By module that has the function which patches: how programs call that."""
-_awaited: set[str] = set()
-"""Modules for whose import there is a hook, which is never given back."""
 _in_force: list[list[Callable[[], None]]] = []
 """How to undo what the patch in force has done, if there is one."""
 
 
 def warn_of_others(
     stacklevel: int,
-    when_imported: Callable[[Callable[[Any], None], str], None],
+    hook_import: Callable[[Callable[[str, Any], None], str], None],
     undo: list[Callable[[], None]],
 ) -> None:
     """A CapriccioWarning, attributed as in `warnings.warn`, if one of them is in force, and one
@@ -47,17 +45,13 @@ def warn_of_others(
     _in_force[:] = [undo]
     undo.append(_in_force.clear)
     for name in _CALLS:
-        if name not in _awaited:
-            _awaited.add(name)
-            when_imported(_imported, name)  # at once, if it is imported
-        elif (module := sys.modules.get(name)) is not None:
-            _imported(module)
+        hook_import(_imported, name)
 
 
-def _imported(module: Any) -> None:
-    called = _CALLS.get(getattr(module, "__name__", ""), "")
-    name = called.rpartition(".")[2]
-    original = getattr(module, name, None)
+def _imported(name: str, module: Any) -> None:
+    called = _CALLS[name]
+    function = called.rpartition(".")[2]
+    original = getattr(module, function, None)
     if not _in_force or original is None:
         return
     undo = _in_force[0]
@@ -73,6 +67,6 @@ def _imported(module: Any) -> None:
         return original(*args, **kwargs)
 
     for holder in (module, sys.modules.get(called.rpartition(".")[0])):
-        if getattr(holder, name, None) is original:
-            setattr(holder, name, warn_and_patch)
-            undo.append(partial(setattr, holder, name, original))
+        if getattr(holder, function, None) is original:
+            setattr(holder, function, warn_and_patch)
+            undo.append(partial(setattr, holder, function, original))

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-__all__ = ["when_imported"]
+__all__ = ["hook_import", "when_imported"]
 
 _PUT_OFF = ("importlib.metadata", "inspect")
 
@@ -65,3 +66,18 @@ def _importer() -> Any:
 
 when_imported: Callable[[Callable[[Any], None], str], None] = _importer().register_post_import_hook
 """Have a call made with a module when that is imported; at once if it has been."""
+
+_hooked: set[tuple[Callable[[str, Any], None], str]] = set()
+
+
+def hook_import(call: Callable[[str, Any], None], name: str) -> None:
+    """Have ``call(name, module)`` made when the module `name` is imported; at once if it has been.
+
+    For what each patch asks for anew: wrapt has one hook for a call and a name, which is never
+    given back, so the call does nothing while no patch is in force.
+    """
+    if (call, name) not in _hooked:
+        _hooked.add((call, name))
+        when_imported(partial(call, name), name)
+    elif (module := sys.modules.get(name)) is not None:
+        call(name, module)

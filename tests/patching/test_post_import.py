@@ -58,3 +58,30 @@ def test_the_program_s_wrapt_is_whole(run_script: RunScript) -> None:
         assert twice(lambda: 21)() == 42
         """
     )
+
+
+def test_each_patch_asks_anew_and_wrapt_keeps_one_hook(run_script: RunScript) -> None:
+    run_script(
+        """
+        import sys
+        import capriccio_patch
+        from capriccio_patch.patching import post_import
+        waiting = sys.modules[post_import.when_imported.__module__]._post_import_hooks
+        for _ in range(3):
+            capriccio_patch.patch_all()
+            assert all(len(calls) == 1 for calls in waiting.values()), waiting
+            capriccio_patch.unpatch_all()
+        assert {*waiting} >= {"queue", "psycopg2._psycopg", "gevent.monkey"}
+
+        seen = []
+        def call(name, module):
+            seen.append((name, module))
+        for _ in range(2):
+            post_import.hook_import(call, "queue")
+        assert seen == []
+        import queue
+        assert seen == [("queue", queue)]
+        post_import.hook_import(call, "queue")
+        assert seen == [("queue", queue)] * 2
+        """
+    )
