@@ -180,13 +180,14 @@ int kernel_bind(PyObject *objects, PyObject *slow);
 void kernel_unbind(void);
 int stacks_bind(PyObject *objects, PyObject *slow); /* of the kernel that is bound */
 extern const Stand_in pace_stand_ins[], sockets_stand_ins[], connections_stand_ins[];
-extern const Stand_in files_stand_ins[], opening_stand_ins[];
+extern const Stand_in files_stand_ins[], descriptors_stand_ins[], opening_stand_ins[];
 int pace_bind(PyObject *objects, PyObject *slow);
 int lots_bind(PyObject *objects, PyObject *slow);
 int waits_bind(PyObject *objects, PyObject *slow);
 int sockets_bind(PyObject *objects, PyObject *slow);
 int connections_bind(PyObject *objects, PyObject *slow); /* after `sockets_bind` */
 int files_bind(PyObject *objects, PyObject *slow);
+int descriptors_bind(PyObject *objects, PyObject *slow);
 int opening_bind(PyObject *objects, PyObject *slow); /* after `files_bind` */
 extern const Stand_in locks_stand_ins[], conditions_stand_ins[], events_stand_ins[];
 extern const Stand_in queue_stand_ins[], simple_queue_stand_ins[];

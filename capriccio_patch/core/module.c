@@ -11,8 +11,8 @@
 
 static const Stand_in *const stand_ins[] = {
     kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, connections_stand_ins,
-    files_stand_ins,  opening_stand_ins, locks_stand_ins, conditions_stand_ins,
-    events_stand_ins, queue_stand_ins,   simple_queue_stand_ins,
+    files_stand_ins,  descriptors_stand_ins, opening_stand_ins, locks_stand_ins,
+    conditions_stand_ins, events_stand_ins, queue_stand_ins, simple_queue_stand_ins,
 };
 
 typedef struct {
@@ -28,6 +28,7 @@ static const Subject subjects[] = {
     {"sockets", sockets_bind},
     {"connections", connections_bind},
     {"files", files_bind},
+    {"descriptors", descriptors_bind},
     {"opening", opening_bind},
     {"locks", locks_bind},
     {"conditions", conditions_bind},

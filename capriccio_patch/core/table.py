@@ -70,7 +70,7 @@ METHODS: dict[str, str] = {
 BUILTINS: dict[str, str] = {
     "time.sleep": "sleep",
     "_thread.get_ident": "get_ident",
-    "posix.read": "file_os_read",
-    "posix.write": "file_os_write",
+    "posix.read": "os_read",
+    "posix.write": "os_write",
 }
 """Rows that are builtins: what in C the builtin calls."""

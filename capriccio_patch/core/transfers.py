@@ -21,7 +21,7 @@ from ..wrappers.sockets.mode import SocketMode
 
 __all__ = ["SUBJECTS", "bind", "bind_waits"]
 
-SUBJECTS = {"socket": "sockets", "file": "files", "opening": "opening"}
+SUBJECTS = {"socket": "sockets", "file": "files", "os": "files", "opening": "opening"}
 """Which subject a function of C belongs to, by the first word of its name."""
 
 _TIMEOUT = 1.5
@@ -115,6 +115,7 @@ def _bind_files(core: Any, runtime: Runtime) -> None:
             "write_rest": write_rest,
         }
         core.bind("files", objects, slow)
+        core.bind("descriptors", objects, slow)
     finally:
         originals.close(fd)
         originals.close(other)
