@@ -32,13 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--duration", type=options.positive_seconds, default=20.0, metavar="SECONDS"
     )
-    parser.add_argument(
-        "--addresses",
-        type=options.network,
-        default=options.default_network(),
-        metavar="NETWORK",
-        help="of the clients, one for each thread (default: %(default)s)",
-    )
+    options.add_addresses(parser)
     parser.add_argument(
         "--process-threads",
         type=options.threads,

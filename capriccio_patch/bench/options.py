@@ -105,6 +105,17 @@ def default_network() -> str:
     return "127.0.0.0/8" if sys.platform == "linux" else ""
 
 
+def add_addresses(parser: argparse.ArgumentParser) -> None:
+    """Where clients come from."""
+    parser.add_argument(
+        "--addresses",
+        type=network,
+        default=default_network(),
+        metavar="NETWORK",
+        help="of the clients, one for each thread (default: %(default)s)",
+    )
+
+
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """The runtime of a program, and what capriccio may be asked for."""
     parser.add_argument(

@@ -91,13 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--create", type=options.threads, metavar="N", help="threads to try for in 7.4"
     )
-    parser.add_argument(
-        "--addresses",
-        type=options.network,
-        default=options.default_network(),
-        metavar="NETWORK",
-        help="of the clients (default: %(default)s)",
-    )
+    options.add_addresses(parser)
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="default: a new one among temporary files"
     )
