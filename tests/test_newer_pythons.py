@@ -142,6 +142,32 @@ def test_a_circle_of_lazy_imports_is_told_as_by_stock(
     assert run_script(program, "patched").stdout == run_script(program).stdout
 
 
+@needs_lazy
+def test_a_call_on_another_os_thread_keeps_the_lazy_imports_in_progress(
+    run_script: RunScript, tmp_path: Path
+) -> None:
+    (tmp_path / "away.py").write_text("def call(function):\n    return function()\n")
+    (tmp_path / "one.py").write_text("lazy import two\nX = two\n")
+    (tmp_path / "two.py").write_text("import away, one\naway.call(int)\nX = one.two\n")
+    program = """
+        import sys
+        if sys.argv[1:]:
+            import capriccio_patch; capriccio_patch.patch_all(offload=["away.call"])
+        import threading
+        def use():
+            try:
+                import one
+            except BaseException as error:
+                print(type(error).__name__, error)
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    """
+    told = run_script(program).stdout
+    assert told.startswith("ImportCycleError")
+    assert run_script(program, "patched").stdout == told
+
+
 @needs_names
 @pytest.mark.skipif(not Path("/proc/self/comm").exists(), reason="no /proc")
 def test_a_green_thread_does_not_name_the_process(run_script: RunScript) -> None:

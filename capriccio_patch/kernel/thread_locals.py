@@ -43,7 +43,9 @@ _OUR_TASK = "capriccio_patch.task"
 _OUR_HOOKS = "capriccio_patch.hooks"
 _OUR_DEPTH = "capriccio_patch.depth"
 _OUR_LOCAL = "capriccio_patch.local"
-_OURS = frozenset({_LOOP, _REPR, _OUR_LOOP, _OUR_HOOKS, _OUR_DEPTH, _OUR_LOCAL})
+_OURS = frozenset(
+    {_LOOP, _REPR, _OUR_IMPORTS, _OUR_LOOP, _OUR_TASK, _OUR_HOOKS, _OUR_DEPTH, _OUR_LOCAL}
+)
 _HAS_TASK: bool = sys.version_info >= (3, 14)
 _NO_HOOKS = (None, None)
 _NO_LOCAL = (0, 0)
@@ -190,10 +192,8 @@ class CState:
                 saved[_OUR_LOOP] = _asyncio()._get_running_loop()
                 if saved[_OUR_LOOP] is None:
                     del saved[_LOOP], saved[_OUR_LOOP]
-        lazy_imports = self.lazy_imports
-        if lazy_imports:
-            saved[_OUR_IMPORTS] = tuple(lazy_imports)
-            lazy_imports.clear()
+        if self.lazy_imports:
+            saved[_OUR_IMPORTS] = tuple(self.lazy_imports)
         if saved:
             holder.c_state = saved
         if self.is_traced or self.is_profiled:
