@@ -154,5 +154,5 @@ def test_a_module_that_is_imported_later_warns(
     applied: _Applied = vars(capriccio_patch.api)["_applied"]
     monkeypatch.setattr(applied.table, "late", (Late("time", "time", lacking),))
     with pytest.warns(capriccio_patch.CapriccioWarning, match="time .*no such name"):
-        applied.imported(importlib.import_module("time"))
+        applied.imported("time", importlib.import_module("time"))
     assert capriccio_patch.status()["failed"] == {"time": "AttributeError: it has no such name"}
