@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from types import ModuleType
-from typing import Any
 
 from .backends.disk import create_disk_backend
 from .backends.sockets import create_backend, recreate_backend
@@ -62,6 +61,8 @@ __all__ = [
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .graph.model import BlockingGraph
 
 
@@ -79,6 +80,7 @@ class _Applied(Application):
             opened.callback(backend.close)
             self.core = core = Core(settings.core)
             opened.callback(core.close)
+            self.of_kinds = core.of_kinds
             kernel = core.kernel(backend, policy)
             opened.callback(lifecycle.end, kernel)
             descriptors = Descriptors(kernel)

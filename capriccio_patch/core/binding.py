@@ -18,14 +18,13 @@ import ctypes
 from collections import deque
 from collections.abc import Callable, Collection
 from types import FunctionType
-from typing import Any
 
 from ..backends.notifier import Notifier
 from ..contracts.descriptor import Descriptor
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.socket_backend import Backend
 from ..contracts.thread import Finalizer, Thread, WaitQueue
-from ..cpython import interpose, originals
+from ..cpython import collector, interpose, originals
 from ..diagnosis.waiting import FROM_INSIDE
 from ..errors import PatchError
 from ..io.waits import Waits
@@ -38,6 +37,10 @@ from ..wrappers.base import Patch, Runtime, name_as
 from ..wrappers.sockets.mode import SocketMode
 from ..wrappers.table import Table
 from . import table, transfers, waiting
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["COMPILED", "Core"]
 
@@ -84,6 +87,11 @@ class Core:
     def pread(self) -> Any:
         """`os.pread` for a few bytes of a file that answers at once."""
         return originals.pread if self._module is None else self._module.pread_now
+
+    @property
+    def of_kinds(self) -> Any:
+        """`collector.of_kinds`."""
+        return (collector if self._module is None else self._module).of_kinds
 
     def _load(self) -> None:
         from . import _core  # type: ignore[attr-defined]

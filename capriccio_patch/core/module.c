@@ -283,7 +283,35 @@ static PyObject *swap_thread_handles(PyObject *module, PyObject *const *args, Py
     Py_RETURN_NONE;
 }
 
+/* of_kinds(objects, kinds): collector.of_kinds. */
+static PyObject *of_kinds(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *objects, *kinds;
+    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &objects, &PyTuple_Type, &kinds)) return NULL;
+    struct {
+        PyTypeObject *type;
+        int is_one;
+    } known[256] = {{NULL, 0}}; /* by address, what was asked last */
+    PyObject *found = PyList_New(0);
+    for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(objects); i++) {
+        PyObject *object = PyList_GET_ITEM(objects, i);
+        PyTypeObject *type = Py_TYPE(object);
+        size_t place = (uintptr_t)type / 64 % COUNT(known);
+        if (known[place].type != type) {
+            known[place].type = type;
+            known[place].is_one = 0;
+            for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(kinds) && !known[place].is_one; k++)
+                known[place].is_one =
+                    PyType_IsSubtype(type, (PyTypeObject *)PyTuple_GET_ITEM(kinds, k));
+        }
+        if (known[place].is_one && PyList_Append(found, object) < 0) Py_CLEAR(found);
+    }
+    return found;
+}
+
 static PyMethodDef functions[] = {
+    {"of_kinds", of_kinds, METH_VARARGS, NULL},
     {"pread_now", pread_now, METH_VARARGS, NULL},
     {"swap_thread_handles", FUNCTION swap_thread_handles, METH_FASTCALL, NULL},
     {"method", method, METH_VARARGS, NULL},

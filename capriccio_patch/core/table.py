@@ -22,8 +22,8 @@ KERNEL = (
 )
 """Methods of `kernel.core.Kernel`; the functions of C have their names."""
 
-FUNCTIONS = ("pread_now", "swap_thread_handles")
-"""What Python calls by these names where there is a core: `os.pread`, `interpose`'s."""
+FUNCTIONS = ("of_kinds", "pread_now", "swap_thread_handles")
+"""What Python calls by these names where there is a core: those of `cpython`, and `os.pread`."""
 
 METHODS: dict[str, str] = {
     "_io.FileIO.__init__": "opening_init",

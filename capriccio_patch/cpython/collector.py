@@ -1,4 +1,4 @@
-"""The garbage collector, kept away for a time.
+"""The garbage collector: kept away for a time, and asked what there is.
 
 1. The collector is left enabled or disabled as it was, and what the program has frozen stays so.
 
@@ -7,6 +7,9 @@ This is imported before the path is put in order, so it imports nothing that a p
 
 from __future__ import annotations
 
+import sys
+from itertools import compress
+
 try:
     import gc
 except AttributeError:  # an interpreter that can't import it, which `names` is about to refuse
@@ -14,12 +17,15 @@ except AttributeError:  # an interpreter that can't import it, which `names` is 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import Any, TypeVar
 
     T = TypeVar("T")
 
-__all__ = ["NoCollections", "uncollected"]
+__all__ = ["NoCollections", "instances", "of_kinds", "uncollected"]
+
+_Builtin = type(len)
+_Module = type(sys)
 
 _MUCH = 10_000
 """Objects, about."""
@@ -51,7 +57,7 @@ class NoCollections:
 def uncollected(function: Callable[..., T]) -> Callable[..., T]:
     """`function`, with no collection in the middle of it: a finalizer that waited there might find
     a thread nowhere, or in two places, and wait for that very thread.  A C function is one step."""
-    if type(function) is type(len):
+    if type(function) is _Builtin:
         return function
     isenabled, disable, enable = gc.isenabled, gc.disable, gc.enable
 
@@ -65,3 +71,34 @@ def uncollected(function: Callable[..., T]) -> Callable[..., T]:
             enable()
 
     return call
+
+
+def of_kinds(objects: list[Any], kinds: tuple[type, ...]) -> list[Any]:
+    """Those of `objects` whose type is one of `kinds` or a subclass."""
+    # Each step for all of them at once, so that none takes an instruction for each.
+    types = [*map(type, objects)]
+    wanted = {each for each in {*types} if issubclass(each, kinds)}
+    return [*compress(objects, map(wanted.__contains__, types))]
+
+
+def instances(
+    kinds: Collection[type], of_kinds: Callable[..., list[Any]] = of_kinds
+) -> tuple[list[Any], list[Any]]:
+    """What exists of these classes: their instances, and bound C methods of such that somebody
+    stored (``self.acquire = lock.acquire``); what functions of a module are bound to is left out.
+
+    A scan of the collector's objects.  What ``gc.freeze`` has moved away is not seen.
+    """
+    owners = tuple(kind for kind in kinds if kind is not _Module)
+    is_owner: dict[type, bool] = {}
+    found, methods = [], []
+    for each in of_kinds(gc.get_objects(), (*kinds, _Builtin)):
+        if not issubclass(type(each), _Builtin):
+            found.append(each)
+            continue
+        kind = type(each.__self__)
+        if kind not in is_owner:
+            is_owner[kind] = issubclass(kind, owners)
+        if is_owner[kind]:
+            methods.append(each)
+    return found, methods

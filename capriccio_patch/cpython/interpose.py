@@ -21,21 +21,21 @@ Must not be done here: decide what is taken over, import what may be taken over.
 from __future__ import annotations
 
 import ctypes
-import gc
 import weakref
-from collections.abc import Callable, Iterable
-from itertools import compress
-from types import BuiltinFunctionType, BuiltinMethodType, ModuleType
-from typing import Any
+from collections.abc import Callable
+from types import BuiltinFunctionType, ModuleType
 
 from .standstill import standstill
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "MethodRedirect",
     "Redirect",
     "clone",
     "del_attribute",
-    "instances",
     "leak",
     "poll_registrations",
     "release",
@@ -273,30 +273,6 @@ def del_attribute(cls: type, name: str) -> None:
     """Delete an attribute that `set_attribute` added to a class which had none of its own."""
     with _Mutable(cls):
         delattr(cls, name)
-
-
-def instances(classes: Iterable[type]) -> tuple[list[Any], list[Any]]:
-    """What exists of `classes`: their instances, and bound C methods of such that somebody stored
-    (``self.acquire = lock.acquire``); what functions of a module are bound to is not looked at.
-
-    A scan of the collector's objects, class by class: a millisecond.  What ``gc.freeze`` has moved
-    away is not seen.
-    """
-    kinds = tuple(classes)
-    owners = tuple(kind for kind in kinds if kind is not ModuleType)
-    candidates = gc.get_objects()
-    # Each step for all of them at once, so that none takes an instruction for each.
-    existing = {*map(type, candidates)}
-    wanted = {kind for kind in existing if issubclass(kind, (*kinds, BuiltinMethodType))}
-    found = []
-    methods = []
-    for each in compress(candidates, map(wanted.__contains__, map(type, candidates))):
-        if issubclass(type(each), BuiltinMethodType):
-            if issubclass(type(each.__self__), owners):
-                methods.append(each)
-        else:
-            found.append(each)
-    return found, methods
 
 
 class _Slot:

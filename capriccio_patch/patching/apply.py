@@ -16,12 +16,16 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from types import BuiltinFunctionType, MethodDescriptorType, ModuleType, WrapperDescriptorType
-from typing import Any
 
 from ..cpython import interpose
+from ..cpython.collector import instances, of_kinds
 from ..cpython.modules import is_standard, standard
 from ..errors import CapriccioWarning
 from ..wrappers.base import Existing, Patch, name_as
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Application",
@@ -32,7 +36,7 @@ __all__ = [
 
 _METHODS_OF_C = (MethodDescriptorType, WrapperDescriptorType)
 
-RowsAgain = Callable[[list[Patch], Any], list[Patch]]
+RowsAgain = Callable[[list[Patch], "Any"], list[Patch]]
 
 
 def _none(rows: list[Patch], module: Any) -> list[Patch]:
@@ -48,6 +52,8 @@ class Application:
         """By name: the modules whose rows have been applied."""
         self._rows: list[Patch] = []
         self._again: RowsAgain = _none
+        self.of_kinds: Callable[..., list[Any]] = of_kinds
+        """How existing objects are found."""
         self.also_executed: list[Callable[[Any], None]] = []
         """What else is called with each module that has been executed."""
         self.undo: list[Callable[[], None]] = []
@@ -99,7 +105,7 @@ class Application:
         """Undo everything, last first."""
         releasers = {each.cls: each.release for each in self._existing if each.release is not None}
         if releasers:
-            for instance in interpose.instances(releasers)[0]:
+            for instance in instances(releasers, self.of_kinds)[0]:
                 for cls, release in releasers.items():
                     if isinstance(instance, cls):
                         release(instance)
@@ -166,7 +172,7 @@ class Application:
                 if isinstance(cls, type) and found is row.replacement:
                     replaced.setdefault(cls, {})[attribute] = found
         classes = (each.cls for each in self._existing)
-        found, methods = interpose.instances((*replaced, *classes, ModuleType))
+        found, methods = instances((*replaced, *classes, ModuleType), self.of_kinds)
         again = [row for each in found if type(each) is ModuleType for row in self.executed(each)]
         for existing in self._existing:
             if existing.cls in replaced:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from capriccio_patch.cpython.collector import NoCollections, uncollected
+from capriccio_patch.cpython.collector import NoCollections, instances, of_kinds, uncollected
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +87,58 @@ def test_nothing_is_collected_in_the_middle_of_a_call() -> None:
         gc.enable()
     assert seen == [False, False]
     assert uncollected(seen.append) == seen.append
+
+
+@pytest.fixture(params=["Python", "C"])
+def chosen(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    if request.param == "Python":
+        return of_kinds
+    core = pytest.importorskip("capriccio_patch.core._core")
+    found: Callable[..., list[Any]] = core.of_kinds
+    return found
+
+
+class Base:
+    pass
+
+
+class Sub(Base):
+    pass
+
+
+def test_what_is_of_a_kind_or_a_subclass_is_chosen_in_order(
+    chosen: Callable[..., list[Any]],
+) -> None:
+    objects = [Base(), Sub(), 1, True, object(), Base, "text", Sub()]
+    assert chosen(objects, (Base, bool)) == [objects[0], objects[1], True, objects[7]]
+    assert chosen(objects, (int,)) == [1, True]
+    assert chosen(objects, ()) == []
+
+
+def test_many_kinds_are_told_apart(chosen: Callable[..., list[Any]]) -> None:
+    kinds = [type(f"Kind{number}", (Base,), {}) for number in range(1000)]
+    objects = [kind() for kind in kinds] * 2
+    wanted = tuple(kinds[::3])
+    assert chosen(objects, wanted) == [each for each in objects if type(each) in wanted]
+
+
+def test_c_takes_a_list_and_a_tuple() -> None:
+    chosen = pytest.importorskip("capriccio_patch.core._core").of_kinds
+    for args in [((), ()), ([], []), ([],)]:
+        with pytest.raises(TypeError):
+            chosen(*args)
+
+
+def test_instances_of_subclasses_exist_too(chosen: Callable[..., list[Any]]) -> None:
+    one, other = Base(), Sub()
+    found, methods = instances([Base], chosen)
+    assert {id(one), id(other)} <= {id(each) for each in found}
+    assert methods == []
+
+
+def test_stored_methods_exist_too(chosen: Callable[..., list[Any]]) -> None:
+    lock = _thread.RLock()
+    holder = {"acquire": lock.acquire}
+    found, methods = instances([_thread.RLock], chosen)
+    assert any(each is lock for each in found)
+    assert any(each is holder["acquire"] for each in methods)

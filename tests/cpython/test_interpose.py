@@ -335,27 +335,6 @@ class TestTypes:
         assert not hasattr(Mutable, "added")
 
 
-class TestInstances:
-    def test_finds_objects_of_subclasses_too(self) -> None:
-        class Base:
-            pass
-
-        class Sub(Base):
-            pass
-
-        one, other = Base(), Sub()
-        found, methods = interpose.instances([Base])
-        assert {id(one), id(other)} <= {id(each) for each in found}
-        assert methods == []
-
-    def test_finds_stored_methods(self) -> None:
-        lock = _thread.RLock()
-        holder = {"acquire": lock.acquire}
-        found, methods = interpose.instances([_thread.RLock])
-        assert any(each is lock for each in found)
-        assert any(each is holder["acquire"] for each in methods)
-
-
 def test_leaked_objects_stay() -> None:
     class Leaked:
         pass
