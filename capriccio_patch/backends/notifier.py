@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ..contracts.descriptor import Descriptor
 from ..contracts.socket_backend import REUSED, Backend
@@ -11,6 +10,7 @@ from ..cpython import originals
 from ..io.identity import identity_of
 from ..io.reserved import Own
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 

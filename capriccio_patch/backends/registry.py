@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import BackendUnavailable, ConfigError
 
@@ -18,34 +17,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.metadata import EntryPoint
+    from typing import Any
 
 __all__ = ["Registry"]
 
 AUTO = "auto"
 
 
-class Scheme(Protocol):
-    """What a registry needs of a class."""
-
-    @classmethod
-    def is_available(cls) -> str | None:
-        """Why the scheme can't run here; None when it can."""
-
-
-S = TypeVar("S", bound=Scheme)
-
-
-class Registry(Generic[S]):
+class Registry:
     """The schemes of one kind, by name.  Any OS thread."""
 
-    def __init__(self, kind: str, contract: type[S], group: str, built_in: dict[str, str]):
+    def __init__(self, kind: str, contract: type[Any], group: str, built_in: dict[str, str]):
         """`kind` is what an error calls them, `group` the one of their entry points; `built_in` has
         the class of each name, as ``module:Class`` of this package.
         """
         self._kind = kind
         self._contract = contract
         self._group = group
-        self.classes: dict[str, type[S]] = {}
+        self.classes: dict[str, type[Any]] = {}
         self._built_in = built_in
 
     def register(self, name: str, cls: Any) -> None:
@@ -78,7 +67,7 @@ class Registry(Generic[S]):
                 found[name] = str(error)
         return found
 
-    def first(self, names: Iterable[str]) -> tuple[str, type[S]]:
+    def first(self, names: Iterable[str]) -> tuple[str, type[Any]]:
         """The first that can run here, and its name.
 
         ConfigError for an unknown name, BackendUnavailable, with the reasons, where none can.
@@ -92,7 +81,7 @@ class Registry(Generic[S]):
             reasons.append(f"{name}: {reason}")
         raise BackendUnavailable(f"no such {self._kind} here: " + "; ".join(reasons))
 
-    def find(self, name: str) -> type[S]:
+    def find(self, name: str) -> type[Any]:
         """The scheme of a name.  ConfigError for an unknown one, or one that can't be loaded."""
         if name not in self.classes and name in self._built_in:
             module, _, cls = self._built_in[name].partition(":")

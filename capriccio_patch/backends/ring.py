@@ -25,10 +25,13 @@ import os
 import struct
 from collections.abc import Callable
 from sys import platform
-from typing import Any
 
 from ..cpython import originals
 from ..io.reserved import Own
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["FEAT_EXT_ARG", "FOREVER", "Ring", "unavailable"]
 

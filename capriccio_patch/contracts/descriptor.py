@@ -10,9 +10,11 @@ number has come to stand for another file.
 
 from __future__ import annotations
 
-from typing import Any
-
 from .thread import Slot, Thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ERR", "HUP", "NVAL", "PRI", "RDHUP", "READ", "WRITE", "Descriptor"]
 

@@ -9,11 +9,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from ..cpython import originals
 from .choice import Choice
 from .thread import Thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["Call", "Completions", "Operation", "Request"]
 

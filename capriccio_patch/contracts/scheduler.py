@@ -34,13 +34,18 @@ What a scheduler may have besides (`Abilities` is the one place that asks for it
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, cast
 
 from .thread import Thread
 
-__all__ = ["Abilities", "Scheduler"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
+else:
+    Protocol = object
+
+__all__ = ["Abilities", "Scheduler"]
 
 
 class Scheduler(Protocol):
@@ -125,4 +130,5 @@ class Abilities:
         return self._get("recorder", None)
 
     def _get(self, name: str, default: T) -> T:
-        return cast(T, getattr(self._scheduler, name, default))
+        found: T = getattr(self._scheduler, name, default)
+        return found

@@ -24,7 +24,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["GRANTED", "Finalizer", "Slot", "Thread", "WaitQueue"]
 

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
-from typing import Any
 
 from ..contracts.descriptor import Descriptor
 from ..cpython import originals
@@ -18,6 +17,10 @@ from ..io.waits import Waits
 from ..wrappers.base import Runtime
 from ..wrappers.files.pollable import Streams
 from ..wrappers.sockets.mode import SocketMode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SUBJECTS", "bind", "bind_waits"]
 

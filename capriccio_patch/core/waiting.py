@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
 
 from ..cpython import originals
 from ..cpython.modules import standard
@@ -20,6 +19,10 @@ from ..kernel.core import Kernel
 from ..wrappers.table import ThreadParts
 from ..wrappers.threads.lock_waits import LockWaits
 from ..wrappers.threads.waiters import Waiter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SUBJECTS", "bind", "bind_queue", "try_locks"]
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["is_audited"]
 

@@ -17,9 +17,12 @@ import sys
 from _operator import neg
 from collections.abc import Callable
 from types import FrameType, MethodType
-from typing import Any
 
 from . import interpose, originals, standstill, thread_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["CHECKS", "refusal", "unsafe_now"]
 

@@ -20,12 +20,13 @@ import builtins
 from collections.abc import Iterator
 from functools import lru_cache
 from types import CodeType, FrameType, MemberDescriptorType
-from typing import TYPE_CHECKING, Any
 
 from .modules import whole
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from dis import Instruction
+    from typing import Any
 
 __all__ = ["UNKNOWN", "acquired", "attribute", "called", "entered", "released"]
 

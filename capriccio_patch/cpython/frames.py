@@ -23,7 +23,12 @@ import sys
 from collections.abc import Callable
 from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, TypeVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
     "entry",
@@ -64,7 +69,6 @@ _CACHES: Any = opcode._inline_cache_entries  # type: ignore[attr-defined]
 _RESUME_CACHES: int = _CACHES["RESUME"] if sys.version_info >= (3, 15) else 0
 """Before CPython 3.15 RESUME has none."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 
 _registered: dict[int, CodeType] = {}
 """By identity: two functions of one text have equal code objects."""

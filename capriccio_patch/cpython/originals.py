@@ -21,11 +21,14 @@ import posix
 import select
 import sys
 import time
-from typing import Any
 
 from greenlet import greenlet
 
 from .interpose import clone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 try:
     import _posixsubprocess

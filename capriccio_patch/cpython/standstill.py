@@ -15,13 +15,17 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from .audit_hooks import is_audited
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
+
 __all__ = ["IS_FREE_THREADED", "full_collections", "has_gil", "read_others", "standstill"]
 
-_T = TypeVar("_T")
 
 IS_FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 """Whether this build can do without the GIL; it may have it all the same (`has_gil`)."""

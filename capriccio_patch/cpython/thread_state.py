@@ -15,11 +15,16 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from types import FrameType
-from typing import Any, TypeVar, cast
 
 from . import originals
 from .interpose import clone, release, retain
 from .standstill import IS_FREE_THREADED, read_others
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _T = TypeVar("_T")
 
 __all__ = [
     "Within",
@@ -37,7 +42,6 @@ __all__ = [
     "trip_later",
 ]
 
-_T = TypeVar("_T")
 
 _api = ctypes.pythonapi
 _get_state_dict = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_GetDict", _api))
@@ -267,7 +271,7 @@ def frame_reader() -> Callable[[Callable[[FrameType], _T]], _T | None]:
             return None
         try:
             # Kept in no local variable: it may be this very frame.
-            return function(cast(FrameType, ctypes.cast(address, ctypes.py_object).value))
+            return function(ctypes.cast(address, ctypes.py_object).value)
         finally:
             release(address)
 

@@ -17,10 +17,13 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from typing import Any
 
 from ..cpython import originals
 from ..io.reserved import Own, above_standard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Listener", "directory", "path_of", "peer_uid", "write_all"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
 from ..cpython import originals
@@ -17,7 +16,10 @@ from ..kernel.core import Kernel
 from ..preemption.watchdog import Watchdog
 from .deadlock import Deadlocks
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .leaks import Leak
     from .service import Service
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..contracts.thread import Thread
 from ..cpython import originals
@@ -39,6 +38,7 @@ from ..preemption.stall_report import import_for_reports, warn
 from .outsiders import could_wake
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .holders import Claim
 

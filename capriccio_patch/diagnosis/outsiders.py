@@ -10,7 +10,6 @@ import _signal  # type: ignore[import-not-found]  # no stub
 import os
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from ..cpython import frames, originals
 from ..cpython.modules import standard
@@ -19,6 +18,10 @@ from ..io import os_threads
 from ..kernel.core import Kernel
 from ..preemption.tick import Preemption
 from ..signals.handlers import Signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["could_wake", "handler_in"]
 

@@ -8,10 +8,13 @@ import os
 import shutil
 import sys
 import time
-from typing import Any
 
 from . import text
 from .reaching import Unreachable, ask, programs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["main"]
 

@@ -21,7 +21,6 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ..cpython import originals
 from ..io import os_threads
@@ -31,6 +30,10 @@ from .requests import answer_to
 from .signal_pipe import Pipe, SignalPipe
 from .snapshot import snapshot
 from .text import whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Service", "dumped", "open_service"]
 

@@ -14,11 +14,13 @@ Scheduler's OS thread, but for what says otherwise.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..cpython import originals
 from ..cpython.modules import standard
 from ..io.reserved import Own, above_standard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Pipe", "SignalPipe"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import sys
 from types import FrameType
-from typing import Any
 
 from ..contracts.descriptor import Descriptor
 from ..contracts.thread import Thread
@@ -26,6 +25,10 @@ from .story import Wait, waits_of
 from .things import described
 from .waiting import top_records
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["MOST_ROWS", "first_call", "snapshot"]
 
 MOST_ROWS = 1000
@@ -33,7 +36,7 @@ _NAMES = 5
 _OF_NOTHING = frozenset({"pause", "sleep"})
 """Kinds of waits that are for no object."""
 
-Data = dict[str, Any]
+Data = dict[str, "Any"]
 
 
 @frames.wait("search")

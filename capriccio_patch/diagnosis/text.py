@@ -5,11 +5,13 @@ Only the data are looked at: they may come from another process.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["groups", "stacks", "summary", "table", "tree", "whole"]
 
-Data = dict[str, Any]
+Data = dict[str, "Any"]
 
 _WIDEST = 60
 _NARROWEST = 12

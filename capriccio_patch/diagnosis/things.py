@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Any
 
 from ..contracts.descriptor import Descriptor
 from ..cpython import originals
 from ..cpython.expressions import UNKNOWN, attribute
 from ..cpython.modules import imported
 from .stacks import name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["described", "is_future", "peer_of"]
 

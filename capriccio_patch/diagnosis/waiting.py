@@ -11,11 +11,16 @@ Any OS thread that has the GIL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
 
 from ..contracts.thread import Thread
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    _Wait = TypeVar("_Wait")
 
 __all__ = [
     "FROM_INSIDE",
@@ -27,7 +32,6 @@ __all__ = [
     "top_records",
 ]
 
-_Wait = TypeVar("_Wait")
 
 FROM_INSIDE = frozenset(
     {"lock", "rlock", "condition", "event", "queue", "join", "import lock", "file"}

@@ -28,13 +28,15 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
 
 from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from .model import WEIGHT, Averages, BlockingGraph, Edge, Node, Place
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..kernel.core import Kernel
 
 __all__ = ["Recorder", "count_descriptors"]

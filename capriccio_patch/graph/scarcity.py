@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import resource
 from enum import IntEnum
-from typing import Any
 
 import psutil
 
 from ..cpython import originals
 from ..io import os_threads
 from .recorder import count_descriptors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["EVERY", "Level", "Scarcity"]
 

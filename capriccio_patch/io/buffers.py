@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import mmap
 from io import BytesIO
-from typing import Any
 
 from ..cpython import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SECTOR", "Room", "as_bytes", "memory", "read_into", "read_owned"]
 

@@ -27,16 +27,19 @@ Scheduler's OS thread only, where nothing else is said.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from ..contracts.descriptor import Descriptor
 from ..kernel.core import Kernel
 from .identity import identity_if_open
 from .waits import Waits
 
-__all__ = ["Descriptors"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
+
+__all__ = ["Descriptors"]
 
 
 class Descriptors(Waits):

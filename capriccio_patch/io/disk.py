@@ -16,8 +16,6 @@ For regular files and block devices; what can be polled (pipes, sockets, termina
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..contracts.disk_backend import DiskBackend
 from ..contracts.request import Operation, Request
 from ..cpython import originals
@@ -25,6 +23,10 @@ from ..kernel.core import Kernel
 from .buffers import SECTOR, Room, memory, read_owned
 from .disk_calls import DiskCalls
 from .mounts import Mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["CHUNK", "Disk"]
 

@@ -10,7 +10,6 @@ import ctypes
 import os
 import stat
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from ..contracts.disk_backend import DiskBackend
 from ..contracts.request import Operation, Request
@@ -20,13 +19,17 @@ from ..kernel.loans import if_audited
 from . import off_thread
 from .mounts import Mounts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
 __all__ = ["DiskCalls"]
 
 _libc: Any = ctypes.CDLL(None, use_errno=True)
 _ftruncate = getattr(_libc, "ftruncate64", None) or _libc.ftruncate
 _NO_BYTES = ctypes.c_int64(0)
-
-T = TypeVar("T")
 
 
 class DiskCalls:

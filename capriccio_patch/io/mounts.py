@@ -19,9 +19,12 @@ import ctypes
 import os
 import stat
 import struct
-from typing import Any
 
 from ..cpython import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Mounts"]
 

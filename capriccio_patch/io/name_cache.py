@@ -22,10 +22,13 @@ import errno
 import os
 import struct
 from functools import partial
-from typing import Any
 
 from ..cpython import originals
 from .mounts import Mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ABSENT", "WAIT", "Lookup", "parent", "stat_mode"]
 

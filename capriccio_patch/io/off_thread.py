@@ -20,23 +20,23 @@ Scheduler's OS thread only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
-
 from greenlet import GreenletExit
 
 from ..contracts.request import Call
 from . import os_threads
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from ..kernel.core import Kernel
+
+    T = TypeVar("T")
 
 __all__ = ["ask_until", "begin", "park", "wait"]
 
 _SHORTEST, _LONGEST = 0.0005, 0.05
-
-T = TypeVar("T")
 
 
 def begin(call: Call, *, hearing: bool = False) -> None:

@@ -13,9 +13,14 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # no stub
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from ..cpython import late_threads, originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 __all__ = [
     "after_fork",
@@ -32,7 +37,6 @@ __all__ = [
     "with_mask",
 ]
 
-T = TypeVar("T")
 
 _OF_THE_THREAD = {
     getattr(_signal, name, 0)

@@ -15,17 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from errno import EBADF
 from os import strerror
-from typing import TypeVar
 
 from ..contracts.choice import Choice
 from ..contracts.descriptor import Descriptor
 from .waits import Waits
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 __all__ = ["EXPIRED", "Expired", "read", "write"]
 
 _CLOSED = strerror(EBADF)
-
-T = TypeVar("T")
 
 
 class Expired(Choice):

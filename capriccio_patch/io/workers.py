@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
 
 from ..contracts.request import Call
 from ..cpython import originals
@@ -30,14 +29,20 @@ from ..kernel.core import Kernel
 from ..kernel.loans import if_audited
 from . import off_thread, os_threads
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol, TypeVar
+
+    T = TypeVar("T")
+else:
+    Protocol = object
+
 __all__ = ["IDLE", "Job", "Workers"]
 
 IDLE = 5.0
 LIMIT = 64
 BRIEF = 4
 STALL = 0.01
-
-T = TypeVar("T")
 
 
 class Job(Protocol):

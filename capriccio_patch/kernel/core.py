@@ -35,7 +35,6 @@ Scheduler's OS thread, but for `has_slice` and what `state` says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from greenlet import getcurrent, greenlet
 
@@ -46,6 +45,10 @@ from ..cpython import frames, originals
 from . import finalizers, forks, interrupts, lifecycle
 from .slices import POLL_INTERVAL, SLICE_LIMIT, Slices
 from .state import TURN, KernelState, let_finalizers_come
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["TURN", "Kernel"]
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from sys import getrefcount
-from typing import Any
 from weakref import getweakrefcount
 
 from greenlet import getcurrent, greenlet
@@ -21,6 +20,10 @@ from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from . import interrupts
 from .state import KernelState, let_finalizers_come
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Base",

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, TypeVar
 
 from greenlet import getcurrent
 
@@ -33,9 +32,14 @@ from ..cpython.audit_hooks import is_audited
 from .core import Kernel
 from .thread_locals import CState
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
 __all__ = ["Loan", "if_audited"]
 
-T = TypeVar("T")
 
 _states: dict[int, CState] = {}
 """Of OS threads that borrow, by identifier."""

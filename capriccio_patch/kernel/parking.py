@@ -26,12 +26,15 @@ Parking is for the scheduler's OS thread; `wake_one`, `wake` and `wake_all` may 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..contracts.thread import Slot, Thread, WaitQueue
 from ..cpython import originals
 from .core import Kernel
 from .state import let_finalizers_come
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Lot", "first_of"]
 
@@ -212,7 +215,7 @@ class Lot:
         return True
 
 
-class _Field(dict[Any, Any]):
+class _Field(dict["Any", "Any"]):
     """A dictionary by record whose values lie in the records; None there is no entry."""
 
     __slots__ = ("_name",)

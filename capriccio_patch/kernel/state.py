@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any
 from weakref import WeakSet
 
 from greenlet import getcurrent, greenlet
@@ -28,6 +27,10 @@ from ..cpython import originals
 from ..cpython.collector import uncollected
 from .thread_locals import CState
 from .timers import Timers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["TURN", "KernelState", "let_finalizers_come"]
 

@@ -28,9 +28,14 @@ from __future__ import annotations
 import gc
 import sys
 from ctypes import get_errno
-from typing import Any, Protocol
 
 from ..cpython import interpose, originals, thread_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["CState"]
 

@@ -7,9 +7,12 @@ once.  Each function gets the call's arguments, and returns whether to hop; it r
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from ..cpython import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "always",

@@ -12,9 +12,12 @@ program has set itself stays.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from ..wrappers.base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -23,7 +23,6 @@ Scheduler's OS thread, but for `DENIED` and `status`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from greenlet import GreenletExit
 
@@ -33,6 +32,10 @@ from ..io import off_thread
 from ..preemption.tick import Preemption
 from ..wrappers.base import Runtime
 from .objects import Object, Objects
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["DENIED", "SYNCHRONISES", "Hooks", "denied"]
 

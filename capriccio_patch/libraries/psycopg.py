@@ -6,9 +6,11 @@ nothing else changes, and ``PSYCOPG_WAIT_FUNC`` is the program's own choice as b
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..wrappers.base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

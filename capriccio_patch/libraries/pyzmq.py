@@ -20,11 +20,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from ..contracts.descriptor import PRI, READ, WRITE
 from ..cpython import originals
 from ..wrappers.base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -20,7 +20,6 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
-from typing import Any
 
 from ..cpython import libraries as named
 from ..cpython import originals
@@ -30,6 +29,10 @@ from ..wrappers.base import Offloader, Patch, Runtime
 from .hooks import Hooks, denied
 from .table import TABLE, Calls, Library
 from .untried import Untried, written_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Libraries", "known"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
 
 from ..contracts.scheduler import Abilities
 from ..contracts.thread import Finalizer
@@ -16,6 +15,10 @@ from ..cpython import originals
 from ..kernel.core import Kernel
 from ..preemption.safe_point import may_yield
 from ..wrappers.base import Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["with_checkpoints"]
 

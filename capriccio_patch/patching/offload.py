@@ -20,11 +20,14 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
 
 from ..cpython import interpose
 from ..errors import ConfigError
 from ..wrappers.base import Method, Offloader, Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Offload"]
 

@@ -12,10 +12,13 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ..cpython.others import others
 from ..errors import CapriccioWarning
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["warn_of_others"]
 

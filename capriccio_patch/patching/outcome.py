@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from ..contracts.scheduler import Abilities
 from ..cpython import originals
 from ..cpython.frames import hide
 from ..kernel.core import Kernel
 from ..wrappers.base import Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Outcome"]
 

@@ -21,11 +21,14 @@ from types import (
     MethodDescriptorType,
     WrapperDescriptorType,
 )
-from typing import Any
 
 from ..cpython import frames, interpose
 from ..wrappers.base import Patch
 from .apply import import_targets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["with_refusals"]
 

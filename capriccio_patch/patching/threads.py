@@ -6,11 +6,13 @@ here: the system schedules it, and nothing ends its waits.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..contracts.scheduler import Abilities
 from ..contracts.thread import Thread
 from ..kernel.core import Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["interrupt", "set_priority"]
 

@@ -7,11 +7,14 @@ takes the watchdog.  So it is made on an OS thread of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..cpython import originals
 from ..cpython.evaluation import texts_compiled
 from ..io import os_threads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Loading"]
 

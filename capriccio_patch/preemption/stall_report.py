@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 from types import FrameType
-from typing import Any
 
 from ..contracts.thread import Thread
 from ..cpython.expressions import called
@@ -23,6 +22,10 @@ from ..errors import CapriccioWarning, ThreadsBlocked
 from ..kernel.core import Kernel
 from .loading import Loading
 from .safe_point import is_jump
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["AGAIN", "Blocked", "Seen", "import_for_reports", "warn"]
 

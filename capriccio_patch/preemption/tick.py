@@ -22,13 +22,16 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 from ..contracts.thread import Finalizer, Thread
 from ..cpython import originals, thread_state
 from ..cpython.frames import is_ours
 from ..kernel.core import Kernel
 from .safe_point import Point, point
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Preemption", "spare_numbers"]
 

@@ -28,7 +28,6 @@ from __future__ import annotations
 import _thread
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ..contracts.descriptor import READ
 from ..cpython import originals
@@ -38,6 +37,10 @@ from ..kernel.core import TURN, Kernel
 from .lateness import Lateness, forget, keep
 from .stall_report import AGAIN, Blocked, Seen
 from .tick import Preemption
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Watchdog"]
 

@@ -7,12 +7,15 @@ is not this package's own is watched (`checked`): it may break the contract, but
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ..contracts.scheduler import Scheduler
 from ..errors import ConfigError
 from .fifo import FifoScheduler
 from .lifo import LifoScheduler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Scheduler",

@@ -12,12 +12,14 @@ program can end in order, and the main thread raises an AssertionError that says
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.thread import Thread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..kernel.core import Kernel
 
 __all__ = ["CheckedScheduler"]

@@ -20,11 +20,11 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from ..contracts.thread import Thread
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..kernel.core import Kernel
 

@@ -10,14 +10,16 @@ run then (`uncollected`), because a finalizer that waited there might wait for t
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
 
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.thread import Thread
 from ..cpython.collector import uncollected
 from ..graph.recorder import Recorder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..kernel.core import Kernel
 
 __all__ = ["Observed", "ObservedFifo"]

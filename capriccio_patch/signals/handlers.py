@@ -31,7 +31,6 @@ import operator
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 from greenlet import getcurrent
 
@@ -42,6 +41,10 @@ from ..kernel.core import Kernel
 from ..preemption.safe_point import Point, point
 from ..preemption.tick import Preemption
 from .wakeup_fd import Wakeup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Overlay", "Signals"]
 

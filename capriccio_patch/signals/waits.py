@@ -17,7 +17,6 @@ Signal masks belong to OS threads, so all green threads share one.  Scheduler's 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from ..contracts.descriptor import READ
 from ..contracts.thread import Thread
@@ -28,11 +27,15 @@ from ..kernel.core import Kernel
 from . import signalfd
 from .handlers import Signals
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = ["Received", "SignalWaits", "take"]
 
 _TICK = 0.01
 
-Received = tuple[int, Any]
+Received = tuple[int, "Any"]
 """The number of a signal and its ``struct_siginfo``, None where the system has no such thing."""
 
 

@@ -24,11 +24,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 from operator import call, index
-from typing import Any
 
 from ..contracts.socket_backend import Backend
 from ..cpython import interpose, originals, thread_state
 from ..io.reserved import Own, standard_kept_free
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Wakeup"]
 

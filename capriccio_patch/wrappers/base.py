@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
 
 from ..cpython import originals
 from ..cpython.modules import standard
@@ -12,6 +11,10 @@ from ..io.descriptors import Descriptors
 from ..io.disk import Disk
 from ..io.workers import Workers
 from ..kernel.core import Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "Existing",
@@ -25,7 +28,7 @@ __all__ = [
     "seconds",
 ]
 
-Offloader = Callable[[Any], Callable[..., Any]]
+Offloader = Callable[["Any"], Callable[..., "Any"]]
 """Makes of a function one that does the same on a worker's OS thread."""
 
 

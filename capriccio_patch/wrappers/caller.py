@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
 from ..cpython.frames import is_ours, stand_in
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["as_caller", "has_flag_for_descriptor", "on_behalf"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from ..cpython.modules import imported
@@ -44,7 +43,10 @@ from .threads.locks import Locks
 from .threads.simple_queue import SimpleQueues
 from .threads.waiters import Waits
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .threads.owned_rlocks import OwnedRLocks
     from .threads.rlocks import RLocks
 

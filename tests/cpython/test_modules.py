@@ -165,6 +165,19 @@ def test_nothing_is_imported_that_the_program_has_not_imported(
     assert not [name for name, loader in more.items() if loader.endswith("FileLoader")]
 
 
+def test_a_start_imports_nothing_that_it_can_do_without(run_script: RunScript) -> None:
+    run_script(
+        """
+        import sys
+        import capriccio_patch
+        from capriccio_patch.cpython import modules
+        capriccio_patch.patch_all()
+        found = {"typing"} & {*sys.modules, *modules._aside}
+        assert not found, found
+        """
+    )
+
+
 @pytest.mark.parametrize("name", ["asyncio", "queue", "sqlite3", "ssl"])
 @pytest.mark.parametrize("when", ["before the patch", "after it"])
 def test_one_of_the_programs_own_is_not_taken_over(

@@ -26,9 +26,9 @@ _BUILT_IN = {
     "blocking": "disk.blocking:BlockingBackend",
 }
 
-REGISTRY: Registry[DiskBackend] = Registry(
+REGISTRY = Registry(
     "disk I/O scheme",
-    DiskBackend,  # type: ignore[type-abstract]  # what it registers is complete
+    DiskBackend,
     "capriccio_patch.disk_backends",
     _BUILT_IN,
 )
@@ -62,4 +62,5 @@ def create_disk_backend(name: str = AUTO) -> DiskBackend:
 
         _, slow = REGISTRY.first(("io_uring", "workers"))
         return slow() if NowaitBackend.is_available() is not None else NowaitBackend(slow())
-    return REGISTRY.first((name,))[1]()
+    cls: type[DiskBackend] = REGISTRY.first((name,))[1]
+    return cls()

@@ -7,12 +7,14 @@ that have to be looked up there, and files that another process has on lease.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...contracts.disk_backend import DiskBackend
 from ...contracts.request import Request
 from ...cpython import originals
 from ...io.buffers import read_into
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["BlockingBackend"]
 

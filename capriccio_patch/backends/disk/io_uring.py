@@ -25,7 +25,6 @@ import errno
 import os
 import struct
 from collections import deque
-from typing import Any
 
 from ...contracts.disk_backend import DiskBackend, Services
 from ...contracts.request import Operation, Request
@@ -33,6 +32,10 @@ from ...cpython import interpose, originals
 from ...io.buffers import memory
 from ...io.reserved import standard_kept_free
 from ..ring import Ring, unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["IoUringBackend"]
 

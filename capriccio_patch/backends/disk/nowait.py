@@ -28,13 +28,16 @@ import errno
 import os
 import select
 import stat
-from typing import Any
 
 from ...contracts.disk_backend import DiskBackend, Services
 from ...contracts.request import Request
 from ...cpython import originals
 from ...preemption.lateness import cpu_delay
 from .workers import WorkersBackend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["NowaitBackend"]
 

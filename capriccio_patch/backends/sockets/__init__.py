@@ -35,9 +35,9 @@ _BUILT_IN = {
     "thread": "sockets.thread:ThreadBackend",
 }
 
-REGISTRY: Registry[Backend] = Registry(
+REGISTRY = Registry(
     "socket I/O scheme",
-    Backend,  # type: ignore[type-abstract]  # what it registers is complete
+    Backend,
     "capriccio_patch.backends",
     _BUILT_IN,
 )

@@ -23,7 +23,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from ...contracts.descriptor import PRI, RDHUP, READ, WRITE, Descriptor
 from ...contracts.socket_backend import REUSED
@@ -31,6 +30,10 @@ from ...cpython import interpose, originals
 from ...io.reserved import Own
 from ..limits import FD_SETSIZE, MAX_TIMEOUT
 from ..notifier import NotifiedBackend, Notifier
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 if TYPE_CHECKING and sys.platform != "linux":
     select: Any  # without epoll in the stubs

@@ -33,7 +33,6 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ...contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE, Descriptor
 from ...cpython import interpose, originals
@@ -41,6 +40,10 @@ from ...io import os_threads
 from ...io.reserved import Own
 from ..limits import FD_SETSIZE, MAX_TIMEOUT
 from ..notifier import NotifiedBackend, Notifier, notice_reuse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
 
 if TYPE_CHECKING and sys.platform == "linux":
     # Its stubs have no kqueue; those of other systems are checked.

@@ -23,11 +23,14 @@ import _io
 import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Any
 
 from ...cpython import originals
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -14,11 +14,14 @@ import errno
 import os
 from collections.abc import Callable
 from operator import index
-from typing import Any
 
 from ...cpython import originals
 from ...io.reserved import RESERVED
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

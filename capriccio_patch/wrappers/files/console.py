@@ -16,7 +16,6 @@ Cost: the audit event ``builtins.input`` of a call without readline has no promp
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from ...contracts.descriptor import READ
 from ...contracts.request import Call
@@ -28,6 +27,10 @@ from ...kernel.loans import Loan
 from ..base import Patch, Runtime
 from .pollable import Streams
 from .transfer import Transfer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -7,7 +7,6 @@ import stat
 import sys
 from functools import partial
 from operator import index
-from typing import Any
 
 from ...contracts.descriptor import READ, WRITE
 from ...cpython import originals
@@ -16,6 +15,10 @@ from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
 from ..caller import as_caller
 from .pollable import Streams, is_stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable
 from operator import index
-from typing import Any
 
 from ...cpython import originals
 from ...io.buffers import as_bytes
@@ -21,6 +20,10 @@ from ..base import Patch, Runtime
 from ..caller import as_caller
 from . import closing, copying
 from .pollable import Streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

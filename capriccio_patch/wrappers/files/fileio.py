@@ -17,7 +17,6 @@ import os
 import stat
 from collections.abc import Callable
 from operator import index
-from typing import Any
 
 from ...cpython import originals
 from ...io.buffers import as_bytes
@@ -29,6 +28,10 @@ from . import buffered
 from .opening import Opening, Way
 from .pollable import is_stream
 from .transfer import Transfer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -23,7 +23,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from operator import index
-from typing import Any
 
 from ...contracts.request import Call
 from ...cpython import originals
@@ -32,6 +31,10 @@ from ...io.identity import identity
 from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 from ..caller import as_caller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

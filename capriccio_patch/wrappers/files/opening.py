@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.choice import Choice
 from ...cpython import originals
 from ...io.name_cache import ABSENT, WAIT, Lookup, parent, stat_mode
 from ..base import Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Opening", "Way"]
 

@@ -25,7 +25,6 @@ import posix
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ...cpython import originals
 from ...cpython.interpose import clone
@@ -36,6 +35,10 @@ from ..base import Patch, Runtime, is_path
 from ..caller import as_caller, has_flag_for_descriptor
 from . import scandir
 from .opening import Opening, Way
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -27,13 +27,18 @@ import stat
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
 
 from ...contracts.descriptor import HUP, READ, WRITE, Descriptor
 from ...cpython import originals
 from ...io import retry
 from ...io.wait_ready import events_of, wait_ready
 from ..base import Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 __all__ = ["Streams", "is_stream"]
 
@@ -48,8 +53,6 @@ _SLAVES = range(136, 144) if sys.platform == "linux" else range(0)
 
 _SCRATCH = 1 << 16
 _LARGEST = 1 << 20  # a pipe can't hold more, unless its size was raised by a privileged process
-
-T = TypeVar("T")
 
 
 def is_stream(fd: int) -> bool:

@@ -13,11 +13,14 @@ import os
 import posix
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Self
 
 from ...cpython import originals
 from ...io.name_cache import Lookup
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 __all__ = ["Entries", "patches"]
 

@@ -8,11 +8,13 @@ Green threads only.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...cpython import originals
 from ..base import Runtime
 from .pollable import Streams, is_stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Transfer"]
 

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
 
 from ...contracts.request import Call
 from ...cpython import originals
@@ -18,6 +17,12 @@ from ...io.workers import Job, Workers
 from ...kernel.core import Kernel
 from ...kernel.loans import Loan
 from ..base import Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["call_to_the_end", "maker"]
 

@@ -28,7 +28,6 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Any
 
 from ...cpython import originals
 from ...cpython.frames import make_events
@@ -39,6 +38,10 @@ from ...io.workers import Job
 from ...kernel.core import Kernel
 from ..base import Late, Patch, Runtime
 from .call import call_to_the_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["late"]
 

@@ -36,7 +36,6 @@ from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from gc import get_referents
 from types import MethodType
-from typing import Any
 
 from ...cpython import interpose, originals
 from ...io.workers import Workers
@@ -44,6 +43,10 @@ from ...kernel.core import Kernel
 from ..base import Method, Offloader, Patch, Runtime
 from ..caller import as_caller, on_behalf
 from .call import call_to_the_end
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

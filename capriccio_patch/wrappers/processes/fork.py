@@ -14,12 +14,15 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 from ...cpython import originals
 from ...cpython.interpose import clone
 from ...io import os_threads
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -15,11 +15,14 @@ The rest of ``multiprocessing`` is Python over pipes, sockets and ``os.waitpid``
 from __future__ import annotations
 
 from math import copysign
-from typing import Any
 
 from ...cpython import interpose, originals
 from ...io.workers import Workers
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import operator
 import os
-from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython import originals
@@ -22,6 +21,10 @@ from ...signals.handlers import Signals
 from ...signals.waits import Received, SignalWaits, take
 from ..base import Patch, Runtime, seconds
 from . import signal_mask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

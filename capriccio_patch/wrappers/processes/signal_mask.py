@@ -16,12 +16,15 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import operator
 from collections.abc import Iterable
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -26,7 +26,6 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.descriptor import READ
 from ...contracts.request import Call
@@ -35,6 +34,10 @@ from ...io import off_thread, os_threads
 from ...io.reserved import Own, above_standard
 from ...kernel.core import Kernel
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 
@@ -66,7 +69,7 @@ class _Change:
         return self.kind, self.number, self.states
 
 
-Wait = Callable[[Callable[[], Any], _Change, Callable[[], Any]], Any]
+Wait = Callable[[Callable[[], "Any"], _Change, Callable[[], "Any"]], "Any"]
 """``wait(attempt, change, block)``: what `attempt` returns once that is not None.  `block` makes
 the original call, for a system that has nothing better to offer."""
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import _socket
 import sys
-from typing import Any
 
 from ...contracts.descriptor import READ, Descriptor
 from ...contracts.request import Call
@@ -24,6 +23,10 @@ from ...io.workers import Workers
 from ..base import Patch, Runtime
 from .mode import SocketMode
 from .receive import DONTWAIT, Receiver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -17,13 +17,16 @@ import _socket
 import errno
 from collections.abc import Callable
 from os import strerror
-from typing import Any
 
 from ...contracts.descriptor import WRITE, Descriptor
 from ...cpython import originals
 from ...io.wait_ready import wait_ready
 from ..base import Patch, Runtime
 from .mode import SocketMode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -10,10 +10,13 @@ from __future__ import annotations
 import _socket
 import struct
 import sys
-from typing import Any
 
 from ...contracts.descriptor import READ, WRITE
 from ...cpython import originals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["KernelTimeouts"]
 

@@ -7,11 +7,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...cpython import originals
 from ..base import Patch, Runtime
 from .mode import SocketMode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

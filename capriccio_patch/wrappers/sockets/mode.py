@@ -18,7 +18,6 @@ import _socket
 import errno
 from collections.abc import Callable
 from os import strerror
-from typing import Any, NoReturn
 
 from ...contracts.descriptor import Descriptor
 from ...cpython import originals
@@ -26,6 +25,10 @@ from ...io.wait_ready import wait_ready
 from ..base import Existing, Patch, Runtime
 from .kernel_timeouts import KernelTimeouts
 from .sharing import Sharing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["SocketMode", "patches"]
 

@@ -11,12 +11,15 @@ import _socket
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ...cpython import originals
 from ...io.workers import Workers
 from ...kernel.core import Kernel
 from ..base import Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches", "pool_of", "resolver"]
 

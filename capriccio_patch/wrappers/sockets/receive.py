@@ -11,7 +11,6 @@ from __future__ import annotations
 import _socket
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ...contracts.descriptor import RDHUP, READ, Descriptor
 from ...cpython import originals
@@ -19,6 +18,10 @@ from ...io import retry
 from ...io.wait_ready import events_of
 from ..base import Patch, Runtime
 from .mode import SocketMode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["DONTWAIT", "IMMEDIATE", "Receiver", "patches"]
 

@@ -17,11 +17,14 @@ import operator
 import select as stock
 from collections.abc import Callable
 from math import ceil
-from typing import Any
 
 from ...contracts.descriptor import ERR, HUP, NVAL, PRI, RDHUP, READ, WRITE
 from ...cpython import interpose, originals
 from ..base import Patch, Runtime, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

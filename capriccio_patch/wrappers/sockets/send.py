@@ -12,7 +12,6 @@ from __future__ import annotations
 import _socket
 import functools
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.descriptor import WRITE, Descriptor
 from ...cpython import originals
@@ -22,6 +21,10 @@ from ..base import Patch, Runtime
 from .mode import SocketMode
 from .receive import DONTWAIT, IMMEDIATE
 from .unix_peers import AF_UNIX, UnixPeers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Sender", "patches"]
 

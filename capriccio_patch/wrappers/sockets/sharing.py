@@ -21,13 +21,16 @@ import _socket
 import posix
 from array import array
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from ...contracts.descriptor import Descriptor
 from ...cpython import originals
 from ...io.descriptors import Descriptors
 from ...io.identity import identity_if_open
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Sharing", "patches"]
 

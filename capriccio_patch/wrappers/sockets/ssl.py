@@ -22,7 +22,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from os import strerror
-from typing import Any
 
 from ...contracts.descriptor import READ, WRITE, Descriptor
 from ...cpython import originals
@@ -30,6 +29,10 @@ from ...kernel.core import Kernel
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime
 from .mode import SocketMode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Tls", "patches"]
 

@@ -12,11 +12,14 @@ Cost: five system calls for a wait, while there is nothing else to do.
 from __future__ import annotations
 
 import _socket
-from typing import Any
 
 from ...contracts.descriptor import WRITE
 from ...cpython import originals
 from ..base import Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["AF_UNIX", "UnixPeers"]
 

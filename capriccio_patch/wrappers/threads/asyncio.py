@@ -9,10 +9,13 @@ where it is not, it is noted there as well.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from ...cpython import interpose, originals, thread_state
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

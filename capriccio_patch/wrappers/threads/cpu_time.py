@@ -20,13 +20,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.thread import Finalizer, Thread
 from ...cpython import originals
 from ...cpython.interpose import clone
 from ...kernel.core import Kernel
 from ..base import Late, Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["CpuTime"]
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython import originals
@@ -26,6 +25,10 @@ from ...kernel.core import Kernel
 from ...kernel.parking import Lot
 from ..base import Patch
 from .waiters import Waiter, Waits, withdraw
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Events"]
 

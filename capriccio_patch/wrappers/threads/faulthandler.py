@@ -24,7 +24,6 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
-from typing import Any
 
 from ...cpython import originals
 from ...cpython.frames import is_ours
@@ -34,6 +33,10 @@ from ...io import os_threads
 from ...signals.handlers import Overlay, Signals
 from ..base import Patch, Runtime
 from .introspection import current_frames
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

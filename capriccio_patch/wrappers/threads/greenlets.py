@@ -11,13 +11,16 @@ a parent of another thread.  Switching within a thread costs 0.3 us more; the ke
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import greenlet
 
 from ...cpython import originals
 from ...kernel.lifecycle import Base
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

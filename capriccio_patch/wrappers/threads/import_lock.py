@@ -15,12 +15,15 @@ from __future__ import annotations
 import _imp
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 from ...cpython import originals
 from ...cpython.interpose import clone
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython.frames import innermost
@@ -18,6 +17,10 @@ from ...cpython.thread_state import is_only_interpreter
 from ...io import os_threads
 from ..base import Patch, Runtime
 from .tracing import of_the_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["current_frames", "patches"]
 

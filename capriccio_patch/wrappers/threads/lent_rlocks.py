@@ -6,13 +6,15 @@ it would on its own: C would refuse, so it is counted here.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
 from ...cpython import originals
 from ...io import os_threads
 from ...kernel.core import Kernel
 from .lock_waits import LockWaits
 from .locks import limit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["LentRLocks", "refuse"]
 

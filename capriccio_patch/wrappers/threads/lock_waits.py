@@ -16,12 +16,16 @@ A wait may begin in a finalizer in the middle of anything: nothing is imported.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ...kernel.core import Kernel
 from ...kernel.parking import Lot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["LockOperations", "LockWaits"]
 

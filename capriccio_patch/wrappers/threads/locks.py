@@ -15,7 +15,6 @@ closure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 from weakref import WeakSet
 
 from ...contracts.thread import Thread
@@ -23,6 +22,10 @@ from ...cpython import originals
 from ...io import os_threads
 from ..base import Patch, Runtime, seconds
 from .lock_waits import LockWaits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Locks", "leaver", "limit", "method"]
 

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython import originals
@@ -17,6 +16,10 @@ from ..base import Patch, Runtime
 from .lent_rlocks import LentRLocks, refuse
 from .lock_waits import LockWaits
 from .locks import method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["OwnedRLocks"]
 

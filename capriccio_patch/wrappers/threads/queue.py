@@ -10,10 +10,12 @@ Source followed: Lib/queue.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...cpython import originals
 from ..base import Patch, Runtime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

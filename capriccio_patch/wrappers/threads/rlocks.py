@@ -18,7 +18,6 @@ Where the core is compiled the owner lies in the C lock itself: `owned_rlocks`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from ...contracts.thread import Thread
 from ...cpython import originals
@@ -26,6 +25,10 @@ from ..base import Existing, Patch, Runtime
 from .lent_rlocks import LentRLocks, refuse
 from .lock_waits import LockWaits
 from .locks import leaver, method
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["RLocks"]
 

@@ -7,11 +7,14 @@ green threads is ours.  `put` may be called from finalizers and signal handlers,
 from __future__ import annotations
 
 import _queue
-from typing import Any
 
 from ...cpython import originals
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["SimpleQueues"]
 

@@ -18,7 +18,6 @@ import threading
 from collections.abc import Callable
 from functools import cache, partial
 from types import MethodType
-from typing import Any
 from weakref import WeakSet
 
 from ...contracts.thread import Thread
@@ -28,6 +27,10 @@ from ...io import os_threads
 from ...kernel.core import Kernel
 from ...kernel.parking import Lot
 from ..base import Patch, Runtime, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 
@@ -118,7 +121,7 @@ def _name_patches(runtime: Runtime) -> list[Patch]:
     return rows
 
 
-class _Call(partial[Any]):
+class _Call(partial["Any"]):
     """A raw thread's function with its arguments."""
 
     __slots__ = ()

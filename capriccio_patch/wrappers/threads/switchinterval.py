@@ -6,11 +6,13 @@ the GIL from others.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...cpython import originals
 from ...preemption.watchdog import Watchdog
 from ..base import Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FrameType, MethodType
-from typing import Any
 
 from ...cpython import originals
 from ...cpython.frames import is_ours, unseen
 from ..base import Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["of_the_program", "patches"]
 

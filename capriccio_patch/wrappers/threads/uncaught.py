@@ -13,11 +13,14 @@ import builtins
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from ...cpython import interpose, originals
 from ...cpython.frames import hide, is_hidden, program_part, unseen
 from ..base import Late, Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["late", "patches"]
 

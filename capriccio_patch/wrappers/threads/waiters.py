@@ -12,11 +12,13 @@ library's methods work on, so no lot of the kernel's is used: a `Waiter` stands 
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ...kernel.core import Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Waiter", "Waits", "withdraw"]
 
