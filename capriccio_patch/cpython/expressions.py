@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dis import Instruction
     from typing import Any
 
-__all__ = ["UNKNOWN", "acquired", "attribute", "called", "entered", "released"]
+__all__ = ["UNKNOWN", "Moment", "acquired", "attribute", "called", "entered", "released"]
 
 UNKNOWN = object()
 
@@ -54,6 +54,22 @@ class _Entry:
     def __init__(self, line: int, expression: tuple[Instruction, ...]) -> None:
         self.line = line
         self.expression = expression
+
+
+class Moment:
+    """What a frame calls and what its names stand for, kept for when `called` can be asked: that
+    takes `dis`, whose import lets other threads run."""
+
+    __slots__ = ("f_code", "f_globals", "f_lasti", "f_locals")
+
+    def __init__(self, frame: FrameType) -> None:
+        self.f_code = code = frame.f_code
+        self.f_lasti = frame.f_lasti
+        names = {*code.co_names, *code.co_varnames, *code.co_cellvars, *code.co_freevars}
+        self.f_locals, self.f_globals = (
+            {name: namespace.get(name, UNKNOWN) for name in names}
+            for namespace in (frame.f_locals, frame.f_globals)
+        )
 
 
 def entered(frame: FrameType) -> Iterator[tuple[Any, int]]:
@@ -100,7 +116,7 @@ def released(frame: FrameType) -> Iterator[Any]:
             yield _value(frame, entry.expression)
 
 
-def called(frame: FrameType) -> Any:
+def called(frame: FrameType | Moment) -> Any:
     """What `frame` is calling, of a method its function; `UNKNOWN` if that can't be read."""
     instructions = _instructions(frame.f_code)
     # The caches of an instruction count as its end.
@@ -258,7 +274,7 @@ def _line(each: Instruction) -> int:
     return (each.positions and each.positions.lineno) or 0
 
 
-def _value(frame: FrameType, expression: tuple[Instruction, ...]) -> Any:
+def _value(frame: FrameType | Moment, expression: tuple[Instruction, ...]) -> Any:
     """What a simple expression stands for in `frame` now."""
     stack: list[Any] = []
     for each in expression:
@@ -283,7 +299,7 @@ def _value(frame: FrameType, expression: tuple[Instruction, ...]) -> Any:
     return stack[-1] if stack else UNKNOWN
 
 
-def _named(frame: FrameType, name: str) -> Any:
+def _named(frame: FrameType | Moment, name: str) -> Any:
     if not frame.f_code.co_flags & 1:  # CO_OPTIMIZED: of a function
         found = frame.f_locals.get(name, UNKNOWN)
         if found is not UNKNOWN:

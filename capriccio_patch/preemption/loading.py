@@ -25,7 +25,7 @@ _TO_LOAD = 0.1
 class Loading:
     """Imports that are made when they are asked for first."""
 
-    __slots__ = ("_done", "_is_done", "_later", "_load", "_was_missed")
+    __slots__ = ("_done", "_later", "_load", "_was_missed", "is_over")
 
     def __init__(
         self, load: Callable[[], object], later: Callable[[], object] | None = None
@@ -35,11 +35,13 @@ class Loading:
         self._load = load
         self._later = later
         self._done: Any = None
-        self._is_done = self._was_missed = False
+        self._was_missed = False
+        self.is_over = False
+        """Whether all is imported, for who must not wait."""
 
     def is_done(self) -> bool:
         """Whether all is imported; waits a little.  An OS thread of the runtime's."""
-        if not self._is_done:
+        if not self.is_over:
             try:
                 if self._done is None:
                     self._done = originals.allocate_lock()
@@ -52,13 +54,13 @@ class Loading:
                     originals.lock_release(self._done)  # another one may wait as well
                 else:
                     self._was_missed = True
-        return self._is_done
+        return self.is_over
 
     def _run(self) -> None:
         try:
             with texts_compiled:
                 self._load()
-            self._is_done = True
+            self.is_over = True
         finally:
             originals.lock_release(self._done)
         if self._was_missed and self._later is not None:

@@ -13,7 +13,7 @@ import sys
 from types import FrameType
 
 from ..contracts.thread import Thread
-from ..cpython.expressions import called
+from ..cpython.expressions import Moment, called
 from ..cpython.frames import innermost, is_ours, wait_kind
 from ..cpython.libraries import library_of
 from ..cpython.modules import standard, whole
@@ -40,7 +40,7 @@ _PLACES = 1000
 class Seen:
     """A thread of which it may have to be reported that it lets no other run."""
 
-    __slots__ = ("is_at_jump", "library", "stack", "thread")
+    __slots__ = ("call", "is_at_jump", "library", "stack", "thread")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Seen:
         is_at_jump: bool,
         stack: list[tuple[str, int, str]],
         library: str = "",
+        call: Moment | None = None,
     ) -> None:
         self.thread = thread
         self.is_at_jump = is_at_jump
@@ -55,6 +56,8 @@ class Seen:
         """File, line and function, the innermost first."""
         self.library = library
         """What C code it is in, as far as is known."""
+        self.call = call
+        """What tells that, where it could not be read yet."""
 
 
 def import_for_reports() -> None:
@@ -97,12 +100,21 @@ class Blocked:
                 stack.append((code.co_filename, outer.f_lineno or 0, code.co_name))
             outer = outer.f_back
         place = id(frame.f_code), frame.f_lasti
-        is_new = place not in self._libraries and len(self._libraries) < _PLACES
-        if is_new and self._loading.is_done():
-            # Reading code may let go of the GIL, so it comes last, and counts if nothing has moved.
-            name = library_of(called(frame))
-            self._libraries[place] = name if frame.f_lasti == place[1] else ""
-        return Seen(thread, at_jump, stack, self._libraries.get(place, ""))
+        name, call = self._libraries.get(place), None
+        # Reading may let go of the GIL, so it comes last, and counts if nothing has moved.
+        if name is None and not self._loading.is_over:
+            call = Moment(frame)
+        elif name is None and len(self._libraries) < _PLACES:
+            name = self._libraries[place] = library_of(called(frame))
+        if frame.f_lasti != place[1]:
+            self._libraries.pop(place, None)
+            return Seen(thread, at_jump, stack)
+        return Seen(thread, at_jump, stack, name or "", call)
+
+    def is_ready(self) -> bool:
+        """Whether what a report needs is imported.  Watchdog's OS thread, which waits a little, and
+        lets others run."""
+        return self._loading.is_done()
 
     def summary(self) -> dict[str, Any]:
         """How many calls there were, how long the longest took as far as was seen, and where most
@@ -122,12 +134,12 @@ class Blocked:
         self, seen: Seen, seconds: float, sure: bool, goes_on: bool = False
     ) -> Exception | None:
         """A thread has let no other run for `seconds`; `goes_on`: it was reported before, in this
-        very call.  Watchdog's OS thread.
+        very call.  Watchdog's OS thread, when this `is_ready`.
 
         Unless that is `sure`, it may be that the system did not let the process run: then a thread
         at a backward jump is not reported.  Returns what is to be raised in the thread, or None.
         """
-        if (seen.is_at_jump and not sure) or not self._loading.is_done():
+        if seen.is_at_jump and not sure:
             return None
         self._times += not goes_on
         self._longest = max(self._longest, seconds)
@@ -157,7 +169,8 @@ class Blocked:
         name = thread_name(seen.thread.ident)
         others = len(self._kernel.threads) - 1
         stack = [(*each, None) for each in seen.stack[::-1]]
-        where = f", in {seen.library}" if seen.library else ""
+        library = library_of(called(seen.call)) if seen.call else seen.library
+        where = f", in {library}" if library else ""
         summary = whole("traceback").StackSummary.from_list(stack)
         return (
             f"{name} has kept all other threads ({others}) waiting for {seconds:.2f} s, in a call "

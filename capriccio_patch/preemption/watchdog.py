@@ -247,6 +247,7 @@ class Watchdog:
         excused = 0.0  # of that, without a CPU
         pause = self._period
         asked = alone = False
+        seen_at: Seen | None = None
         while True:
             fd = kernel.backend.waitable() if alone else -1
             if fd >= 0:
@@ -257,7 +258,6 @@ class Watchdog:
                 return
             # At once: what follows lets go of the GIL, and the thread that runs would run on.
             state, polling = (kernel.budget, kernel.now), kernel.blocking
-            seen_at = None
             if self._limit and ran + lateness.elapsed() >= self._limit and not polling:
                 seen_at = self._blocked.look()
             step = lateness.since_last(pause, self._gil_interval)
@@ -275,6 +275,7 @@ class Watchdog:
                 excused = 0.0
                 before = last
             if len(kernel.threads) == 1 or (polling and kernel.blocking and state == seen):
+                seen_at = None
                 self._sleep(me, state)
                 lateness.reset()
                 state, ran = (0, 0.0), 0.0
@@ -287,14 +288,14 @@ class Watchdog:
                 blamed = ran - excused
                 if seen_at and collected == before:
                     report_at = self._report(seen_at, blamed, report_at, lateness.is_sure)
-            seen = state
+            seen, seen_at = state, None  # which refers to objects of the program's
             pause = self._next_pause(ran)
 
     def _report(self, seen: Seen, blamed: float, report_at: float, is_sure: bool) -> float:
         """Report a call that has kept others waiting for `blamed` seconds, if that is `report_at`
-        or more; returns when to do so again."""
+        or more and a report can be made yet; returns when to do so again."""
         goes_on = report_at > self._limit
-        if blamed < report_at:
+        if blamed < report_at or not self._blocked.is_ready():
             if goes_on:
                 self._blocked.lasts(blamed)
             return report_at

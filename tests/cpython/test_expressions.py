@@ -8,6 +8,7 @@ from typing import Any
 
 from capriccio_patch.cpython.expressions import (
     UNKNOWN,
+    Moment,
     acquired,
     attribute,
     called,
@@ -134,6 +135,21 @@ def test_what_is_called() -> None:
     assert found is Owner.what_is_called
     found = (owner and owner.me).what_is_called()
     assert found is UNKNOWN
+
+
+def test_what_was_called_at_a_moment() -> None:
+    moments: list[Moment] = []
+
+    def note(_: object) -> int:
+        moments.append(Moment(sys._getframe(1)))
+        return 0
+
+    call: Any = sorted
+    call([1], key=note)
+    call = None
+    assert called(moments[0]) is sorted
+    sorted([1], key=note)
+    assert called(moments[1]) is sorted
 
 
 def test_attributes_are_read_and_not_computed() -> None:

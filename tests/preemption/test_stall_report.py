@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -251,6 +251,89 @@ def test_the_library_is_named(run_script: Any) -> None:
         "0.1",
     )
     assert ", in usleep of " in done.stderr
+
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("seconds", [0.15, 0.5])
+def test_the_first_report_names_the_library_whatever_its_imports_take(
+    run_script: Any, seconds: float
+) -> None:
+    done = run_script(
+        f"""
+        import ctypes, sys, threading, time, warnings
+        import capriccio_patch
+        from capriccio_patch.preemption import stall_report
+        load = stall_report.import_for_reports
+        def load_slowly():
+            time.sleep({seconds})
+            load()
+        stall_report.import_for_reports = load_slowly
+        capriccio_patch.patch_all(blocked=0.1)
+        other = threading.Event()
+        threading.Thread(target=other.wait).start()
+        shown = []
+        warnings.showwarning = lambda message, *rest: shown.append(str(message))
+        usleep = ctypes.CDLL(None).usleep
+        usleep(1_500_000)
+        other.set()
+        assert ", in usleep of " in shown[0], shown
+        """
+    )
+    assert not done.stderr
+
+
+def test_the_library_is_that_of_the_moment_of_the_look() -> None:
+    class Loading:
+        is_over = False
+
+    frames: list[FrameType] = []
+    kernel: Any = SimpleNamespace(
+        clock=lambda: 5.0,
+        threads={},
+        current=Thread(),
+        c_state=SimpleNamespace(read_frame=lambda at: at(frames.pop())),
+    )
+    blocked = Blocked(kernel, raises=True)
+    blocked._loading = Loading()  # type: ignore[assignment]
+    seen: list[Seen | None] = []
+
+    def look(_: object) -> int:
+        frames.append(sys._getframe(1))
+        seen.append(blocked.look())
+        return 0
+
+    call: Any = sorted
+    call([1], key=look)
+    call = None
+    assert seen[0] is not None
+    assert ", in builtins.sorted, here" in str(blocked.report(seen[0], 0.5, sure=True))
+
+
+def test_nothing_of_the_program_is_kept_when_a_call_is_over(run_script: Any) -> None:
+    done = run_script(
+        """
+        import ctypes, gc, threading, time, weakref
+        import capriccio_patch
+        from capriccio_patch.preemption import stall_report
+        stall_report.import_for_reports = lambda: time.sleep(60)
+        capriccio_patch.patch_all(blocked=0.05)
+        other = threading.Event()
+        threading.Thread(target=other.wait).start()
+        class Value: pass
+        def call(usleep):
+            value = Value()
+            usleep(500_000)
+            return weakref.ref(value)
+        value = call(ctypes.CDLL(None).usleep)
+        for _ in range(1000):
+            if value() is None:
+                break
+            time.sleep(0.01)
+        assert value() is None
+        other.set()
+        """
+    )
+    assert not done.stderr
 
 
 def test_status_tells_the_settings(patched: None) -> None:
