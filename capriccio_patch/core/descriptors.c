@@ -77,7 +77,7 @@ static PyObject *read_some(int fd, Py_ssize_t size, int *is_left)
         got = errno == EAGAIN && is_pipe(fd) ? read_pipe_later(fd, buffer, size) : LEFT;
         has_waited = 1;
     } else if (got > 0 && got < size && !is_pipe(fd) && is_regular(fd)) {
-        Py_ssize_t more = read_cached(fd, buffer + got, size - got, &is_more);
+        Py_ssize_t more = read_cached(fd, buffer + got, size - got, -1, &is_more);
         if (more == -1)
             got = -1;
         else if (more == LEFT)
@@ -125,7 +125,7 @@ static PyObject *os_read(PyObject *module, PyObject *const *args, Py_ssize_t cou
             if (LIKELY(size <= CHUNK))
                 data = read_some(fd, size, &is_left);
             else if (!is_pipe(fd) && is_regular(fd))
-                data = read_file(fd, size, &is_left);
+                data = read_file(fd, size, -1, &is_left);
             else
                 is_left = 1;
             if (LIKELY(!is_left)) return data;

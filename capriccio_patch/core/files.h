@@ -34,11 +34,12 @@ static inline Py_ssize_t read_now(int fd, char *buffer, Py_ssize_t size)
 }
 
 /* Read from a file, in pieces, up to its end: how many bytes; LEFT where the first would have to be
- * waited for; *is_more: what follows would have to be. */
-Py_ssize_t read_cached(int fd, char *buffer, Py_ssize_t size, int *is_more);
+ * waited for; *is_more: what follows would have to be.  A file that has just been seen to end after
+ * `end` bytes is not asked again whether it does. */
+Py_ssize_t read_cached(int fd, char *buffer, Py_ssize_t size, Py_ssize_t end, int *is_more);
 
 /* As `read_cached`, up to `size` bytes, and the rest by a worker; NULL raised, or *is_left. */
-PyObject *read_file(int fd, Py_ssize_t size, int *is_left);
+PyObject *read_file(int fd, Py_ssize_t size, Py_ssize_t end, int *is_left);
 #endif
 
 #endif

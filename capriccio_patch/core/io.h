@@ -24,7 +24,7 @@ int raise_if_closed(PyObject *d);                           /* -1 with EBADF */
 
 int yield_if_due(void);
 int yield_after_calls(void);
-int yield_between_pieces(Py_ssize_t left); /* bytes of one call, which is better ended soon */
+int yield_between_pieces(Py_ssize_t left, double now); /* bytes of one call, better ended soon */
 int yield_after_pieces(void);              /* the call has ended */
 
 /* ---- both -------------------------------------------------------------------------------------- */

@@ -29,9 +29,9 @@ int yield_if_due(void)
 static PyObject *looker;
 static int looks;
 
-int yield_between_pieces(Py_ssize_t left)
+int yield_between_pieces(Py_ssize_t left, double now)
 {
-    if (LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
+    if (LIKELY(now - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
     if (PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1) return 0;
     if (looker != SLOT(K, k_current)) {
         looker = SLOT(K, k_current);
