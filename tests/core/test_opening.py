@@ -6,8 +6,10 @@ import fcntl
 import io
 import os
 import re
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +101,56 @@ def test_a_fifo_is_waited_for(tmp_path: Path) -> None:
         file.write(b"x")
     thread.join()
     assert read == [b"x"]
+
+
+def n_open(*paths: Path) -> int:
+    """How many descriptors of this process lead to them."""
+    links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return sum(links.count(str(path)) for path in paths)
+
+
+@pytest.mark.parametrize("comes", ["first", "later", "and goes"])
+def test_a_fifo_where_a_file_was_is_waited_for(path: Path, comes: str) -> None:
+    """Once without being looked at before it is opened, and once as any fifo."""
+    path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    for _ in range(2):
+        if comes == "and goes":
+            with subprocess.Popen(["sh", "-c", 'printf words > "$1"', "sh", path]):
+                time.sleep(0.1)  # it waits for a reader by then, as far as can be told
+                assert path.read_bytes() == b"words"
+            continue
+        thread = threading.Thread(target=path.write_bytes, args=(b"words",))
+        if comes == "first":
+            thread.start()
+            time.sleep(0.05)
+        else:
+            threading.Timer(0.05, thread.start).start()
+        with open(path, "rb") as file:
+            assert not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_NONBLOCK
+            assert file.read() == b"words"
+        thread.join()
+    assert not n_open(path)
+
+
+def test_something_else_where_a_file_was(path: Path) -> None:
+    link, null = path.with_name("link"), Path(os.devnull)
+    before = n_open(path.parent, null)
+    for _ in range(2):
+        link.symlink_to(path)
+        assert link.read_bytes() == b"some text"
+        link.unlink()
+        with pytest.raises(FileNotFoundError):
+            link.read_bytes()
+        link.symlink_to(path.parent)
+        with pytest.raises(IsADirectoryError):
+            link.read_bytes()
+        link.unlink()
+        link.symlink_to(null)
+        assert link.read_bytes() == b""
+        link.unlink()
+    assert n_open(path.parent, null) == before
 
 
 def test_an_object_that_is_opened_again_loses_no_descriptor(path: Path) -> None:
