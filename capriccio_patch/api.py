@@ -92,9 +92,8 @@ class _Applied(Application):
             scheme.init(DiskServices(descriptors, workers, mounts))
             disk = Disk(kernel, scheme, mounts)
             self.runtime = Runtime(kernel, descriptors, workers, disk)
-            self.watchdog = Watchdog(
-                kernel, slice_for(settings, policy), *blocked_for(settings, policy), core.pread
-            )
+            times = (slice_for(settings, policy), *blocked_for(settings, policy))
+            self.watchdog = Watchdog(kernel, *times, core.pread, core.pulse)
             opened.callback(attach(kernel, self.watchdog, settings))
             self.outcome = Outcome(kernel)
             with needed():

@@ -32,6 +32,7 @@ from ..kernel import lifecycle
 from ..kernel.core import Kernel
 from ..kernel.slices import Slices
 from ..kernel.timers import Timers
+from ..preemption.sleeper import Pulse
 from ..preemption.watchdog import Watchdog
 from ..wrappers.base import Patch, Runtime, name_as
 from ..wrappers.sockets.mode import SocketMode
@@ -92,6 +93,11 @@ class Core:
     def of_kinds(self) -> Any:
         """`collector.of_kinds`."""
         return (collector if self._module is None else self._module).of_kinds
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """What tells without the GIL whether threads switch."""
+        return self._module if hasattr(self._module, "watch") else None
 
     def _load(self) -> None:
         from . import _core  # type: ignore[attr-defined]

@@ -191,7 +191,7 @@ int descriptors_bind(PyObject *objects, PyObject *slow);
 int opening_bind(PyObject *objects, PyObject *slow); /* after `files_bind` */
 extern const Stand_in locks_stand_ins[], conditions_stand_ins[], events_stand_ins[];
 extern const Stand_in queue_stand_ins[], simple_queue_stand_ins[];
-extern PyMethodDef locks_functions[];
+extern PyMethodDef locks_functions[], pulse_functions[];
 int locks_bind(PyObject *objects, PyObject *slow);
 int conditions_bind(PyObject *objects, PyObject *slow);
 int queue_bind(PyObject *objects, PyObject *slow);

@@ -329,7 +329,8 @@ static int execute(PyObject *module)
         return -1;
     }
     if (PyModule_AddFunctions(module, libc_functions) < 0 ||
-        PyModule_AddFunctions(module, locks_functions) < 0)
+        PyModule_AddFunctions(module, locks_functions) < 0 ||
+        PyModule_AddFunctions(module, pulse_functions) < 0)
         return -1;
     PyObject *names = PyList_New(0);
     if (names == NULL) return -1;

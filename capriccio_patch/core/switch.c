@@ -10,6 +10,7 @@
  * 4. A greenlet that is switched to is not held meanwhile: its thread holds it, and a held one could
  *    not serve the next thread (kernel/lifecycle.py). */
 #include "kernel.h"
+#include "pulse.h"
 
 #include "greenlet.h"
 
@@ -72,6 +73,7 @@ static inline void count_down(void)
 {
     long left = budget() - 1;
     put_slot(K, k_budget, ints[left < 0 ? 0 : left]);
+    note_switch();
 }
 
 /* ---- switching --------------------------------------------------------------------------------- */

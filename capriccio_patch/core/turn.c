@@ -2,6 +2,7 @@
  *
  * A turn is C's only with the scheme epoll and the system's clock; otherwise it is Python's. */
 #include "kernel.h"
+#include "pulse.h"
 
 #ifdef __linux__
 #include <sys/epoll.h>
@@ -83,6 +84,7 @@ static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, in
     PyObject *ended = PyFloat_FromDouble(now);
     if (ended == NULL) return -1;
     give_slot(K, k_now, ended);
+    note_turn(now);
     if (timeout != 0.0 && SLOT(K, k_wake_watchdog) != Py_None) {
         PyObject *wake = Py_NewRef(SLOT(K, k_wake_watchdog));
         int failed = call0(wake);
@@ -103,6 +105,7 @@ static int look(struct epoll_event *found, int most)
     PyObject *ended = PyFloat_FromDouble(now);
     if (ended == NULL) return -1;
     give_slot(K, k_now, ended);
+    note_turn(now);
     put_slot(K, k_budget, ints[TURN]);
     for (int i = 0; i < count; i++)
         if (tell(&found[i]) < 0) return -1;

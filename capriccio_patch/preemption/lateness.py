@@ -25,7 +25,7 @@ from collections.abc import Callable
 from ..cpython import originals
 from ..io.reserved import Own, above_others
 
-__all__ = ["Lateness", "cpu_delay", "forget", "keep"]
+__all__ = ["Lateness", "cpu_delay", "forget", "keep", "kept"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _LONGEST = 100
@@ -57,6 +57,12 @@ def keep(native_id: int) -> None:
         _kept[native_id] = Own(above_others(originals.os_open(_path(native_id), _FLAGS)))
     except OSError:
         pass  # the system does not tell, or has no number left
+
+
+def kept(native_id: int) -> int:
+    """The descriptor of the file that tells of an OS thread of this process; -1: none is kept."""
+    own = _kept.get(native_id)
+    return -1 if own is None else own.fd
 
 
 def forget() -> None:
@@ -135,6 +141,13 @@ class Lateness:
         self._cpu = self._cpu_time()
         self._waits, self._forced = self._switches()
         self._delay = cpu_delay(self._native_id, self._pread)
+
+    def go_on_from(self, looked: float, sleeps: int, delay: float) -> None:
+        """Somebody has looked meanwhile, last when the clock said `looked`: what counts is what has
+        come since.  There have been so many `sleeps`, and `delay` is what `cpu_delay` told."""
+        self._looked = looked
+        self._waits += sleeps
+        self._delay = delay
 
     def since_last(self, pause: float, interval: float) -> float:
         """How many seconds since the last look are the running thread's doing.

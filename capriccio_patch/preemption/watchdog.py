@@ -11,6 +11,8 @@ that is reported (`Blocked`).
 * On a virtual machine a look costs some 100 us of CPU, nearly all of it for waking up: for the time
   and for the GIL.  So while a thread that computes keeps nobody waiting, the watchdog waits for
   what the kernel's next poll would report, and otherwise looks less often.
+* The compiled core tells without the GIL whether anything has switched (`Pulse`).  Then a look is
+  what is done once nothing has for a slice, and now and then.
 
 1. A thread that parks in time never notices.
 2. The watchdog sleeps without a timeout while the kernel waits in a poll, or there is one thread
@@ -35,6 +37,7 @@ from ..cpython.standstill import full_collections
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
 from .lateness import Lateness, forget, keep
+from .sleeper import Pulse, Sleeper
 from .stall_report import AGAIN, Blocked, Seen
 from .tick import Preemption
 
@@ -47,32 +50,14 @@ __all__ = ["Watchdog"]
 _SHORTEST = 0.0002
 """The shortest slice in seconds; a switch by preemption costs some 20 us."""
 _GIL_SHARE = 0.1
-_SLICES_BETWEEN_LOOKS = 4
+_SLICES_BETWEEN_LOOKS = 9
 """While no other thread could run."""
 _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
 _TO_SETTLE = 1.5
 """Seconds without a switch after which those that wait are taken to go on waiting."""
-
-
-class _OsThread:
-    """The watchdog's OS thread: the locks by which it is woken, and tells that it has ended."""
-
-    __slots__ = ("ended", "stopping", "wakeup")
-
-    def __init__(self) -> None:
-        self.wakeup = originals.allocate_lock()
-        self.ended = originals.allocate_lock()
-        self.stopping = False
-        originals.lock_acquire(self.wakeup)
-        originals.lock_acquire(self.ended)
-
-    def wake(self) -> None:
-        """End its sleep."""
-        try:
-            originals.lock_release(self.wakeup)
-        except RuntimeError:
-            pass  # it has been woken, and is about to look
+_LONGEST_UNSEEN = 0.2
+"""Seconds for which nobody looks while threads switch."""
 
 
 class Watchdog:
@@ -89,6 +74,7 @@ class Watchdog:
         "_os_thread",
         "_period",
         "_pread",
+        "_pulse",
         "_slice",
         "look_around",
         "preemption",
@@ -101,21 +87,23 @@ class Watchdog:
         limit: float,
         mode: str,
         pread: Callable[..., bytes] = originals.pread,
+        pulse: Pulse | None = None,
     ) -> None:
         """`slice_` and `limit` in seconds; 0.0 turns off preemption, and the report in `mode`.
 
         `pread` reads a few bytes of a file that answers at once.  One that keeps the GIL saves each
-        look a wait for it.
+        look a wait for it.  `pulse` is the compiled core's, if there is one.
         """
         self._kernel = kernel
         self._pread = pread
+        self._pulse = pulse
         self._slice = slice_
         self._limit = limit
         self._period = 0.0
         self._blocked = Blocked(kernel, mode == "raise")
         self._interval: float = originals.getswitchinterval()
         self._gil_interval = self._interval
-        self._os_thread: _OsThread | None = None
+        self._os_thread: Sleeper | None = None
         self._next_look = kernel.clock() + _TO_SETTLE
         self._native_id = _thread.get_native_id()
         self.look_around: Callable[[], float] | None = None
@@ -184,7 +172,7 @@ class Watchdog:
         self._start_os_thread()
 
     def _start_os_thread(self) -> None:
-        self._os_thread = os_thread = _OsThread()
+        self._os_thread = os_thread = Sleeper(self._pulse)
         try:
             os_threads.start(self._run, (os_thread,))
         except RuntimeError:  # the system has no more: try again next time
@@ -195,8 +183,7 @@ class Watchdog:
         os_thread, self._os_thread = self._os_thread, None
         self._kernel.wake_watchdog = None
         if os_thread is not None:
-            os_thread.stopping = True
-            os_thread.wake()
+            os_thread.stop()
             if self._kernel.polled_outside:
                 self._kernel.backend.notify()
             originals.lock_acquire(os_thread.ended, True, _STOP_LIMIT)
@@ -223,21 +210,21 @@ class Watchdog:
 
     # -- the OS thread -----------------------------------------------------------------------
 
-    def _run(self, me: _OsThread) -> None:
+    def _run(self, me: Sleeper) -> None:
         os_threads.replaced_by(partial(self._replace, me))
         try:
             self._watch(me)
         finally:
             originals.lock_release(me.ended)
 
-    def _replace(self, me: _OsThread) -> None:
+    def _replace(self, me: Sleeper) -> None:
         """A finalizer waits on this OS thread: another one watches, or who computes would keep the
         thread from running that the finalizer waits for."""
         if self._os_thread is me:
             me.stopping = True
             self._start_os_thread()
 
-    def _watch(self, me: _OsThread) -> None:
+    def _watch(self, me: Sleeper) -> None:
         kernel = self._kernel
         lateness = Lateness(kernel.os_ident, self._native_id, self._pread)
         seen: tuple[int, float] | None = None
@@ -246,14 +233,16 @@ class Watchdog:
         report_at = self._limit
         excused = 0.0  # of that, without a CPU
         pause = self._period
-        asked = alone = False
+        asked = alone = moved = False
         seen_at: Seen | None = None
         while True:
-            fd = kernel.backend.waitable() if alone else -1
+            # Not before it has stepped aside: else it may be in a call that is to be reported.
+            fd = kernel.backend.waitable() if alone and moved else -1
+            is_still = False
             if fd >= 0:
                 pause, alone = self._listen(me, fd, pause)
             else:
-                originals.lock_acquire(me.wakeup, True, pause)
+                pause, is_still = self._wait(me, pause, lateness)
             if me.stopping:
                 return
             # At once: what follows lets go of the GIL, and the thread that runs would run on.
@@ -263,18 +252,20 @@ class Watchdog:
             step = lateness.since_last(pause, self._gil_interval)
             if self.look_around is not None and kernel.clock() >= self._next_look:
                 self._next_look = kernel.clock() + self.look_around()
-            alone = (asked if state != seen else alone) and kernel.is_alone()
+            moved = state != seen
+            alone = (asked if moved else alone) and kernel.is_alone()
             asked = False
             last, collected = collected, full_collections()
-            if state == seen:
+            if not moved:
                 ran += step
                 excused += lateness.excused
             else:
-                ran = self._ran_at_least(state, step, pause)
+                ran = step if is_still else self._ran_at_least(state, step, pause)
                 report_at = self._limit
                 excused = 0.0
                 before = last
-            if len(kernel.threads) == 1 or (polling and kernel.blocking and state == seen):
+            is_idle = polling and kernel.blocking and (is_still or not moved)
+            if len(kernel.threads) == 1 or is_idle:
                 seen_at = None
                 self._sleep(me, state)
                 lateness.reset()
@@ -282,10 +273,12 @@ class Watchdog:
             elif polling:
                 ran = 0.0
             else:
-                if self._slice and ran >= self._slice:
+                if self._slice and ran >= self._slice and not (alone and moved):
                     self.preemption.request()
                     asked = True
                 blamed = ran - excused
+                if fd >= 0:  # it has not been asked for as long as nobody else could run
+                    blamed = step - pause - lateness.excused
                 if seen_at and collected == before:
                     report_at = self._report(seen_at, blamed, report_at, lateness.is_sure)
             seen, seen_at = state, None  # which refers to objects of the program's
@@ -318,7 +311,15 @@ class Watchdog:
             return min(period, max(self._slice - ran, period / 8))
         return period
 
-    def _listen(self, me: _OsThread, fd: int, pause: float) -> tuple[float, bool]:
+    def _wait(self, me: Sleeper, pause: float, lateness: Lateness) -> tuple[float, bool]:
+        """Sleep until it is time to look; as `Sleeper.pause`."""
+        until = self._kernel.clock() + _LONGEST_UNSEEN
+        if self.look_around is not None:
+            until = min(until, self._next_look)
+        times = pause, self._period, self._slice, until
+        return me.pause(self._native_id, times, lateness)
+
+    def _listen(self, me: Sleeper, fd: int, pause: float) -> tuple[float, bool]:
         """Wait until another thread may be able to run.
 
         Returns for how long at most, which is no less than `pause` unless `fd` is readable before,
@@ -326,7 +327,7 @@ class Watchdog:
         """
         assert originals.poll is not None
         kernel = self._kernel
-        limit = _SLICES_BETWEEN_LOOKS * self._slice
+        limit = min(_SLICES_BETWEEN_LOOKS * self._slice, self._limit or _LONGEST_UNSEEN)
         deadline = kernel.timers.peek()
         if deadline is not None:
             limit = min(limit, deadline - kernel.clock())
@@ -340,17 +341,17 @@ class Watchdog:
         kernel.polled_outside = False
         return limit, not found
 
-    def _sleep(self, me: _OsThread, state: tuple[int, float]) -> None:
+    def _sleep(self, me: Sleeper, state: tuple[int, float]) -> None:
         """Sleep until there may be something to watch; before, look around if nothing moves."""
         kernel = self._kernel
         kernel.wake_watchdog = self._wake
         idle = kernel.blocking and (kernel.budget, kernel.now) == state
         is_woken = False
         if idle and self.look_around is not None and len(kernel.threads) > 1:
-            is_woken = originals.lock_acquire(me.wakeup, True, _TO_SETTLE)
+            is_woken = me.sleep(_TO_SETTLE)
             if not is_woken:
                 self._next_look = kernel.clock() + self.look_around()
         if not is_woken and (idle or len(kernel.threads) == 1):
-            originals.lock_acquire(me.wakeup)
+            me.sleep()
         if not me.stopping:
             kernel.wake_watchdog = None

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
+
+from capriccio_patch.kernel.core import Kernel
+from capriccio_patch.preemption.lateness import Lateness
+from tests.inside import applied
+from tests.preemption.conftest import started
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "SIGRTMAX") and not hasattr(signal, "SIGEMT"),
@@ -73,6 +79,50 @@ event.set()
 """
     )
     assert int(done.stdout) < 30  # 100 if it woke up for each slice
+
+
+@needs_proc
+@pytest.mark.wall_clock
+def test_who_computes_while_others_wait_is_seldom_asked(run_script: Any) -> None:
+    done = run_script(
+        OS_THREADS
+        + """
+event = threading.Event()
+thread = threading.Thread(target=event.wait)
+thread.start()
+time.sleep(0.05)
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+compute(0.1)
+before = sleeps()
+compute(1)
+print(sleeps() - before)
+event.set()
+thread.join()
+"""
+    )
+    assert int(done.stdout) < 130  # some 230 if it is asked for each slice
+    assert not done.stderr  # nothing is reported
+
+
+@needs_proc
+@pytest.mark.wall_clock
+def test_threads_that_switch_are_looked_at_now_and_then(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if applied().core.pulse is None:
+        pytest.skip("no compiled core")
+    looks = []
+    since_last = Lateness.since_last
+    monkeypatch.setattr(Lateness, "since_last", lambda *args: looks.append(1) or since_last(*args))
+    switching = started(lambda: time.sleep(1))
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        time.sleep(0)
+    assert len(looks) < 20  # 50 with a look for each slice
+    switching[0].join()
 
 
 def test_parent_and_child_of_a_fork_are_preempted(run_script: Any) -> None:
