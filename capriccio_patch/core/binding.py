@@ -251,6 +251,7 @@ class Core:
                 "restore_trace": kernel.c_state.restore_trace,
                 "next_deadline": kernel.timers.next_deadline,
                 "add_timer": kernel.timers.add,
+                "make_room": kernel.timers.make_room,
                 "grant": kernel._slices.grant,
                 "dispatch": kernel.dispatch,
                 "notify": backend.notify,

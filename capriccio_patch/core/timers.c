@@ -3,8 +3,13 @@
  * An entry is a list, [deadline, serial, thread].  Serials differ, so threads are never compared. */
 #include "kernel.h"
 
-static Py_ssize_t tm_heap, tm_serial;
-static PyObject *s_next_deadline, *s_add_timer;
+#include <math.h>
+
+#define NEAR 1.0 /* kernel.timers._NEAR */
+
+static Py_ssize_t tm_heap, tm_line, tm_serial;
+static PyObject *s_next_deadline, *s_add_timer, *s_make_room;
+static ssizeargfunc dq_item;
 
 /* ---- the heap ------------------------------------------------------------------------------------ */
 
@@ -83,12 +88,41 @@ static PyObject *heap_pop(PyObject *heap)
 
 /* ---- of threads ---------------------------------------------------------------------------------- */
 
+/* The entry at one end of the line, borrowed; NULL, without an exception, if there is none. */
+static inline PyObject *line_end(PyObject *line, int is_last)
+{
+    Py_ssize_t size = dq_len(line);
+    if (size == 0) return NULL;
+    PyObject *entry = dq_item(line, is_last ? size - 1 : 0);
+    Py_DECREF(entry);
+    return entry;
+}
+
+/* By how much `deadline`, a float, comes after the end of the line: 0 where that is empty, NAN where
+ * who is there has something else. */
+static double gap_to(PyObject *timers, PyObject *deadline)
+{
+    PyObject *last = line_end(SLOT(timers, tm_line), 1);
+    if (last == NULL) return 0.0;
+    PyObject *at = PyList_GET_ITEM(last, 0);
+    return LIKELY(PyFloat_CheckExact(at)) ? PyFloat_AS_DOUBLE(deadline) - PyFloat_AS_DOUBLE(at)
+                                         : NAN;
+}
+
 /* Timers.add, of a thread that has no entry. */
 static int push_timer(PyObject *me, PyObject *deadline)
 {
     PyObject *timers = SLOT(K, k_timers), *entry = PyList_New(3);
     if (entry == NULL) return -1;
-    PyObject *serial = PyLong_FromLongLong(PyLong_AsLongLong(SLOT(timers, tm_serial)) + 1);
+    double gap = gap_to(timers, deadline);
+    if (UNLIKELY(gap < -NEAR)) {
+        if (call1(s_make_room, deadline) < 0) {
+            Py_DECREF(entry);
+            return -1;
+        }
+        gap = gap_to(timers, deadline);
+    }
+    PyObject *serial = PyLong_FromLongLong(PyLong_AsLongLong(SLOT(timers, tm_serial)) + 2);
     if (serial == NULL) {
         Py_DECREF(entry);
         return -1;
@@ -99,7 +133,8 @@ static int push_timer(PyObject *me, PyObject *deadline)
     give_slot(timers, tm_serial, serial);
     put_slot(me, t_deadline, deadline);
     put_slot(me, t_timer, entry);
-    int failed = heap_push(SLOT(timers, tm_heap), entry);
+    int failed = gap >= 0.0 && gap <= NEAR ? done(dq_append(SLOT(timers, tm_line), entry))
+                                           : heap_push(SLOT(timers, tm_heap), entry);
     Py_DECREF(entry);
     return failed;
 }
@@ -117,16 +152,37 @@ int add_timer(PyObject *me, PyObject *deadline)
     }
     return call2(s_add_timer, me, deadline);
 }
+
+/* Whichever entry is first, borrowed; NULL with *failed if there is none, or it raised. */
+static PyObject *first_entry(int *failed)
+{
+    PyObject *timers = SLOT(K, k_timers), *heap = SLOT(timers, tm_heap);
+    PyObject *entry = line_end(SLOT(timers, tm_line), 0);
+    Py_ssize_t size = PyList_GET_SIZE(heap);
+    if (size == 0) return entry;
+    if (entry == NULL) return PyList_GET_ITEM(heap, 0);
+    int is = is_before(heap, size, PyList_GET_ITEM(heap, 0), entry);
+    *failed = is < 0 ? -1 : 0;
+    return is < 0 ? NULL : is ? PyList_GET_ITEM(heap, 0) : entry;
+}
+
+/* Take out `entry`, which is the first: a new reference; NULL raised. */
+static PyObject *take_first(PyObject *entry)
+{
+    PyObject *timers = SLOT(K, k_timers), *line = SLOT(timers, tm_line);
+    if (entry == line_end(line, 0)) return dq_popleft(line, NULL);
+    return heap_pop(SLOT(timers, tm_heap));
+}
+
 /* The entry of the earliest deadline, as Timers._first finds it, borrowed; NULL with *failed if there
  * is none, or it raised.  It is the first until anything is called or let go of. */
 static PyObject *first_timer(int *failed)
 {
     *failed = 0;
     for (int looked = 0;; looked = 1) {
-        PyObject *heap = SLOT(SLOT(K, k_timers), tm_heap);
-        if (PyList_GET_SIZE(heap) == 0) return NULL;
-        PyObject *entry = PyList_GET_ITEM(heap, 0), *at = PyList_GET_ITEM(entry, 0);
-        PyObject *thread = PyList_GET_ITEM(entry, 2);
+        PyObject *entry = first_entry(failed);
+        if (entry == NULL) return NULL;
+        PyObject *at = PyList_GET_ITEM(entry, 0), *thread = PyList_GET_ITEM(entry, 2);
         if (LIKELY(thread != Py_None)) {
             PyObject *wanted = SLOT(thread, t_deadline);
             if (LIKELY(PyFloat_CheckExact(wanted) && PyFloat_CheckExact(at))) {
@@ -143,23 +199,29 @@ static PyObject *first_timer(int *failed)
     }
 }
 
+static int deadline_of(PyObject *entry, double *deadline)
+{
+    *deadline = PyFloat_AsDouble(PyList_GET_ITEM(entry, 0));
+    return *deadline == -1.0 && PyErr_Occurred() != NULL ? -1 : 1;
+}
+
 int next_deadline(double *deadline)
 {
     int failed;
     PyObject *entry = first_timer(&failed);
-    if (entry == NULL) return failed;
-    *deadline = PyFloat_AsDouble(PyList_GET_ITEM(entry, 0));
-    return *deadline == -1.0 && PyErr_Occurred() != NULL ? -1 : 1;
+    return entry == NULL ? failed : deadline_of(entry, deadline);
 }
 
 int expire(double now)
 {
     for (int count = 0; count < TURN; count++) {
         double deadline;
-        int found = next_deadline(&deadline), failed = 0;
-        if (found <= 0 || deadline > now) return found < 0 ? -1 : 0;
-        PyObject *entry = heap_pop(SLOT(SLOT(K, k_timers), tm_heap));
-        if (entry == NULL) return -1;
+        int failed;
+        PyObject *entry = first_timer(&failed);
+        if (entry == NULL) return failed;
+        if (deadline_of(entry, &deadline) < 0) return -1;
+        if (deadline > now) return 0;
+        if ((entry = take_first(entry)) == NULL) return -1;
         PyObject *thread = Py_NewRef(PyList_GET_ITEM(entry, 2));
         put_slot(thread, t_timer, Py_None);
         put_slot(thread, t_deadline, Py_None);
@@ -182,7 +244,11 @@ int timers_bind(PyObject *objects, PyObject *slow)
 {
     PyObject *cls = PyDict_GetItemString(objects, "Timers"); /* borrowed */
     if (take(slow, "next_deadline", &s_next_deadline) < 0 ||
-        take(slow, "add_timer", &s_add_timer) < 0)
+        take(slow, "add_timer", &s_add_timer) < 0 || take(slow, "make_room", &s_make_room) < 0)
         return -1;
-    return offset_of(cls, "_heap", &tm_heap) < 0 || offset_of(cls, "_serial", &tm_serial) < 0 ? -1 : 0;
+    dq_item = PyDescr_TYPE(PyDict_GetItemString(objects, "append"))->tp_as_sequence->sq_item;
+    return offset_of(cls, "_heap", &tm_heap) < 0 || offset_of(cls, "_line", &tm_line) < 0 ||
+                   offset_of(cls, "_serial", &tm_serial) < 0
+               ? -1
+               : 0;
 }

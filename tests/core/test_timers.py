@@ -1,4 +1,4 @@
-"""The heap of deadlines, as C keeps it: a heap after each push and pop, and nothing lost."""
+"""The deadlines, as C keeps them: a heap and a line after each push and pop, and nothing lost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ SCRIPT = """
 
     capriccio_patch.patch_all()
     assert capriccio_patch.status()["core"] == "compiled"
-    heap = capriccio_patch.api._applied.runtime.kernel.timers._heap
+    timers = capriccio_patch.api._applied.runtime.kernel.timers
+    heap, line = timers._heap, timers._line
     random.seed(1)
 
     def check():
         for at in range(1, len(heap)):
             assert heap[(at - 1) // 2][:2] < heap[at][:2]
+        order = [entry[:2] for entry in line]
+        assert order == sorted(order)
 
     def sleep(*lengths):
         for length in lengths:
@@ -32,8 +35,9 @@ SCRIPT = """
         threading.Thread(target=sleep, args=(long,), daemon=True).start()
     time.sleep(0)
     check()
-    waiting = len(heap)
-    assert waiting >= 300
+    waiting = len(timers)
+    assert waiting == len(heap) + len(line) >= 300
+    assert heap and line
     threads = [
         threading.Thread(target=sleep, args=[random.random() / 100 for _ in range(5)])
         for _ in range(100)
@@ -43,12 +47,12 @@ SCRIPT = """
     for thread in threads:
         thread.join()
     check()
-    assert len(heap) == waiting
+    assert len(timers) == waiting == len(heap) + len(line)
     print("all")
 """
 
 
-def test_the_heap_stays_one(run_script: RunScript) -> None:
+def test_heap_and_line_stay_in_order(run_script: RunScript) -> None:
     pytest.importorskip("capriccio_patch.core._core")
     done = run_script(SCRIPT, env={"CAPRICCIO_CORE": "compiled"})
     assert done.stdout == "all\n"

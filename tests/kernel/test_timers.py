@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.kernel.timers import Timers
@@ -10,6 +11,10 @@ from capriccio_patch.kernel.timers import Timers
 
 def expire(timers: Timers, now: float) -> list[Thread]:
     return list(timers.expired(now))
+
+
+def entries(timers: Timers) -> list[list[Any]]:
+    return [*timers._line, *timers._heap]
 
 
 def test_nothing_to_wait_for() -> None:
@@ -52,7 +57,7 @@ def test_a_later_deadline_keeps_the_entry() -> None:
     thread = Thread()
     for deadline in range(1000):
         timers.add(thread, float(deadline))
-    assert len(timers._heap) == 1
+    assert len(entries(timers)) == 1
     assert expire(timers, 998.5) == []
     assert expire(timers, 999.0) == [thread]
 
@@ -83,7 +88,7 @@ def test_a_thread_that_ended_is_not_kept_alive() -> None:
     timers.add(thread, 1.0)
     timers.forget(thread)
     timers.forget(thread)
-    assert all(entry[2] is None for entry in timers._heap)
+    assert all(entry[2] is None for entry in entries(timers))
     assert not timers
 
 
@@ -94,8 +99,52 @@ def test_stale_entries_do_not_pile_up() -> None:
         timers.add(thread, 1e6)
     for thread in threads:
         timers.forget(thread)
-    assert len(timers._heap) <= 128
+    assert len(entries(timers)) <= 128
     assert len(timers) == 0
+
+
+def test_what_comes_in_order_is_a_line() -> None:
+    timers = Timers()
+    threads = [Thread() for _ in range(100)]
+    for at, thread in enumerate(threads):
+        timers.add(thread, 10.0 + at / 100)
+    assert len(timers._line) == 100
+    assert expire(timers, 10.495) == threads[:50]
+    assert timers.next_deadline() == 10.5
+
+
+def test_a_few_long_waits_keep_no_short_one_out_of_the_line() -> None:
+    timers = Timers()
+    long = [Thread() for _ in range(4)]
+    short = [Thread() for _ in range(3)]
+    for thread in long:
+        timers.add(thread, 3600.0)
+    long[3].deadline = None
+    timers.forget(long[3])
+    for at, thread in enumerate(short):
+        timers.add(thread, 1.0 + at / 10)
+    assert [entry[2] for entry in timers._line] == short
+    late = Thread()
+    timers.add(late, 3600.0)
+    assert late not in [entry[2] for entry in timers._line]
+    assert len(timers) == 7
+    assert expire(timers, 2.0) == short
+    assert expire(timers, 3600.0) == [*long[:3], late]
+    assert not timers
+
+
+def test_who_is_between_two_in_the_line_is_not_lost() -> None:
+    timers = Timers()
+    first, last, between = Thread(), Thread(), Thread()
+    for thread, deadline in ((first, 1.0), (last, 1.5), (between, 1.2)):
+        timers.add(thread, deadline)
+    assert timers.peek() == 1.0
+    assert expire(timers, 1.0) == [first]
+    assert timers.peek() is not None
+    assert timers.next_deadline() == 1.2
+    assert timers.peek() == 1.2
+    assert expire(timers, 2.0) == [between, last]
+    assert timers.next_deadline() is timers.peek() is None
 
 
 def test_against_a_plain_model() -> None:
