@@ -17,8 +17,8 @@ Cost: an entry may be put in twice, in the line and then in the heap.
 4. Letting go of an entry, of a thread, and any call may bring a finalizer, which may let all others
    run: what was seen of the entries before is looked at again after.  Nothing comes between a look
    and the statement that follows it.
-5. Serials are even.  An entry that goes from the line to the heap leaves a stale one behind, and has
-   the next, odd one: it stays before those that were added later.
+5. Serials are even.  An entry that goes from the line to the heap leaves a stale one behind, and
+   has the next, odd one: it stays before those that were added later.
 
 Deadlines are seconds of the kernel's clock.  Scheduler's OS thread only.
 """
@@ -157,7 +157,7 @@ class Timers:
         for entries in (self._heap, self._line):
             try:
                 deadline = float(entries[0][0])
-            except IndexError:  # not looked at before: the scheduler may take the last one meanwhile
+            except IndexError:  # not looked at before: the scheduler may take the last meanwhile
                 continue
             if first is None or deadline < first:
                 first = deadline
