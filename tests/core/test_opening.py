@@ -69,6 +69,22 @@ def test_what_is_opened_is_as_stock_opens_it(path: Path, beside: int) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("name", ["plain", "n\xe4me", "\u0436", "\udcff"])
+def test_a_name_of_any_letters(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    for each in (path, os.fsencode(path)):
+        with io.FileIO(each, "w") as file:
+            file.write(os.fsencode(each))
+        for _ in range(2):
+            with open(each, "rb", buffering=0) as file:
+                assert type(file) is io.FileIO
+                assert file.name == each
+                assert repr(file) == f"<_io.FileIO name={each!r} mode='rb' closefd=True>"
+                assert file.read() == os.fsencode(each)
+    with pytest.raises(ValueError, match="embedded null"):
+        open(os.fsencode(path) + b"\0", "rb")  # noqa: SIM115
+
+
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [
