@@ -1,8 +1,10 @@
-"""python -m capriccio_patch.bench overhead: what preemption costs those who need none.
+"""python -m capriccio_patch.bench overhead: what those pay for help who need none.
 
 Two things are done with the watchdog and without it (``CAPRICCIO_SLICE=0``, no reports): a thread
 computes beside one that waits, here and under stock Python; a server with a thread for each
-connection sends back what comes.
+connection sends back what comes.  That server, and threads that hand locks over to each other, are
+also compared with all diagnosis on (deadlocks, a signal for dumps, an answer to ``ps``) and with
+none.
 
 What is compared takes turns, A B B A, so that a machine that becomes slower or faster does so for
 both.  A turn begins with a wait, after which the watchdog wakes up: it is long enough for that not
@@ -29,6 +31,8 @@ from .service import Service
 __all__ = ["add_arguments", "run"]
 
 _OFF = {"slice": 0, "blocked": "off"}
+_TOLD = {"dump": "SIGQUIT", "ps": True}
+_UNTOLD = {"deadlock": "off"}
 _FIRST_QUANTA = 10
 
 Turn = Callable[[], float]
@@ -47,12 +51,16 @@ def run(args: argparse.Namespace) -> int:
     """Measure, and print a ratio with its interval for each comparison."""
     print(f"{headline()}.")
     print(f"CPU time, median of {args.pairs} pairs of processes with {args.rounds} rounds each")
-    _compare("computing, watchdog over none", args, _computing("on"), _computing("off"))
-    _compare("computing, watchdog over stock", args, _computing("on"), _computing("stock"))
-    _compare("computing, no watchdog over stock", args, _computing("off"), _computing("stock"))
-    echo = f"echo, {args.connections} connections, watchdog over none"
+    on, off, stock = _computing(OURS, {}), _computing(OURS, _OFF), _computing("stock", {})
+    _compare("computing, watchdog over none", args, on, off)
+    _compare("computing, watchdog over stock", args, on, stock)
+    _compare("computing, no watchdog over stock", args, off, stock)
     size = args.connections
-    _compare(echo, args, lambda *a: _echo(size, {}, *a), lambda *a: _echo(size, _OFF, *a))
+    echo = f"echo, {size} connections"
+    _compare(f"{echo}, watchdog over none", args, _echo(size, {}), _echo(size, _OFF))
+    _compare(f"{echo}, diagnosis over none", args, _echo(size, _TOLD), _echo(size, _UNTOLD))
+    told, untold = (_computing(OURS, asked, "locks") for asked in (_TOLD, _UNTOLD))
+    _compare("locks, diagnosis over none", args, told, untold)
     return 0
 
 
@@ -80,14 +88,13 @@ def _in_twos(values: list[float]) -> list[float]:
     return [sum(pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
 
-def _computing(how: str) -> Callable[[ExitStack, float], Turn]:
-    runtime = "stock" if how == "stock" else OURS
-    asked: dict[str, Any] = _OFF if how == "off" else {}
-
+def _computing(
+    runtime: str, asked: dict[str, Any], *kind: str
+) -> Callable[[ExitStack, float], Turn]:
     def start(stack: ExitStack, seconds: float) -> Turn:
         children = stack.enter_context(Children())
         child = children.start(
-            runtime, command(runtime, "computing.py", **asked), {"PYTHONHASHSEED": "0"}
+            runtime, command(runtime, "computing.py", *kind, **asked), {"PYTHONHASHSEED": "0"}
         )
 
         def turn(quanta: int) -> float:
@@ -95,24 +102,23 @@ def _computing(how: str) -> Callable[[ExitStack, float], Turn]:
             return float(child.line())
 
         # The same work for all that are compared: as much as the first of them does in a turn.
-        quanta = max(1, round(seconds / (_QUANTUM or _measure(turn))))
+        if kind not in _quantum:
+            turn(_FIRST_QUANTA)
+            _quantum[kind] = turn(_FIRST_QUANTA) / _FIRST_QUANTA
+        quanta = max(1, round(seconds / _quantum[kind]))
         return lambda: turn(quanta)
 
     return start
 
 
-_QUANTUM = 0.0
-"""CPU seconds of one quantum, once it was measured."""
+_quantum: dict[tuple[str, ...], float] = {}
+"""CPU seconds of one quantum of a kind, once it was measured."""
 
 
-def _measure(turn: Callable[[int], float]) -> float:
-    global _QUANTUM
-    turn(_FIRST_QUANTA)
-    _QUANTUM = turn(_FIRST_QUANTA) / _FIRST_QUANTA
-    return _QUANTUM
+def _echo(size: int, asked: dict[str, Any]) -> Callable[[ExitStack, float], Turn]:
+    def start(stack: ExitStack, seconds: float) -> Turn:
+        service = stack.enter_context(Service(OURS, "echo", size, **asked))
+        service.open(seconds)
+        return service.turn
 
-
-def _echo(size: int, asked: dict[str, Any], stack: ExitStack, seconds: float) -> Turn:
-    service = stack.enter_context(Service(OURS, "echo", size, **asked))
-    service.open(seconds)
-    return service.turn
+    return start

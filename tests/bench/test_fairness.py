@@ -31,7 +31,7 @@ def test_overhead(bench: Any) -> None:
     )
     assert done.stderr == ""
     ratios = re.findall(r": (\d\.\d{4}) \(", done.stdout)
-    assert len(ratios) == 4
+    assert len(ratios) == 6
     assert all(0.2 < float(ratio) < 5 for ratio in ratios)
 
 

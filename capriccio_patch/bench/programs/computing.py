@@ -1,7 +1,8 @@
-"""python computing.py: computes in quanta, beside a thread that waits.
+"""python computing.py [locks]: computes in quanta, beside a thread that waits.
 
-Each line of its standard input is a number of quanta; it answers with the CPU seconds that they
-took, those of all its OS threads.
+With ``locks`` a quantum is two threads that hand locks over to each other.  Each line of its
+standard input is a number of quanta; it answers with the CPU seconds that they took, those of all
+its OS threads.
 """
 
 from __future__ import annotations
@@ -31,12 +32,37 @@ def quantum() -> int:
     return total + len(json.dumps(counts))
 
 
+def handing_over() -> None:
+    """Some milliseconds of locks that are waited for and released."""
+    mine, other, both = threading.Lock(), threading.Lock(), threading.Lock()
+    mine.acquire()
+
+    def one() -> None:
+        for _ in range(2000):
+            other.acquire()
+            with both:
+                mine.release()
+
+    def another() -> None:
+        for _ in range(2000):
+            mine.acquire()
+            with both:
+                other.release()
+
+    threads = [threading.Thread(target=each) for each in (one, another)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 if __name__ == "__main__":
+    work = handing_over if sys.argv[1:] == ["locks"] else quantum
     gc.freeze()  # what the collector does with the modules of a package is not what is compared
     threading.Thread(target=threading.Event().wait, daemon=True).start()
     for line in sys.stdin:
         started = time.process_time()
         for _ in range(int(line)):
-            quantum()
+            work()
         print(time.process_time() - started, flush=True)
     os._exit(0)
