@@ -6,10 +6,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ..cpython import originals
 from .lateness import Lateness, kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 __all__ = ["Pulse", "Sleeper"]
 
