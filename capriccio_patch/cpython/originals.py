@@ -25,6 +25,7 @@ import time
 from greenlet import greenlet
 
 from .interpose import clone
+from .threads import unite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ except ImportError:
 else:
     getrusage = clone(resource.getrusage)
 
+unite(_thread)
 get_ident = clone(_thread.get_ident)
 get_native_id: Any = clone(getattr(_thread, "get_native_id", None)) or (lambda: 0)
 start_new_thread = clone(_thread.start_new_thread)

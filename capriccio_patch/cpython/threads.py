@@ -1,4 +1,5 @@
-"""Private names of ``threading`` that differ from one version of CPython to the next."""
+"""What ``threading`` has of ``_thread``: names that differ from one version of CPython to the next,
+and the module itself, of which a program that imports it anew makes a second one."""
 
 from __future__ import annotations
 
@@ -6,10 +7,20 @@ import _thread
 import os
 import sys
 import threading
+from types import ModuleType
 
-__all__ = ["system_name", "thread_handle_name", "thread_name"]
+__all__ = ["system_name", "thread_handle_name", "thread_name", "unite"]
 
 _HANDLES = ("_os_thread_handle", "_handle")
+_used = getattr(getattr(threading, "get_native_id", None), "__self__", _thread)
+"""The ``_thread`` that `threading` uses."""
+
+
+def unite(module: ModuleType) -> None:
+    """Give `module`, a ``_thread``, what the one has that ``threading`` uses, if that is another:
+    each has types of its own, and functions that take no others."""
+    names = [name for name in vars(_used) if not name.startswith("__")]
+    vars(module).update({name: getattr(_used, name) for name in names})
 
 
 def thread_handle_name() -> str:

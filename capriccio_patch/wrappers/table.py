@@ -11,6 +11,7 @@ from functools import partial
 from weakref import WeakSet
 
 from ..cpython.modules import imported
+from ..cpython.threads import unite
 from ..kernel.parking import Lot
 from ..preemption.watchdog import Watchdog
 from ..signals.handlers import Signals
@@ -162,6 +163,9 @@ class Table:
         """The rows for another module of the name of one whose `rows` have been applied."""
         if module.__name__ == "_queue":
             return SimpleQueues(self._runtime, module).rows()
+        if module.__name__ == "_thread":
+            unite(module)
+            return []
         return [row.owned_by(module) for row in rows if "." not in row.path]
 
     def awaited(self) -> list[Late]:

@@ -645,3 +645,57 @@ class TestStackSize:
             with pytest.raises(error):
                 threading.stack_size(size)  # type: ignore[arg-type]
         assert threading.stack_size() == 0
+
+
+@pytest.mark.parametrize("first", ["_thread", "threading", "_thread threading"])
+@pytest.mark.parametrize("patched", ["before", "after", "between"])
+def test_modules_of_threads_that_a_program_imports_anew(
+    run_script: RunScript, first: str, patched: str
+) -> None:
+    """The types and functions of a second ``_thread`` go with none of the first one's."""
+    script = """
+        import sys, time, threading
+        early = threading
+        def anew(names):
+            for name in names:
+                del sys.modules[name]
+            for name in names:
+                __import__(name)
+
+        def use(threading):
+            lock, done = threading.Lock(), threading.Condition()
+            names = []
+            def work():
+                with lock:
+                    time.sleep(0.01)
+                    names.append(threading.current_thread().name)
+                with done:
+                    done.notify()
+            threads = [threading.Thread(target=work, daemon=each) for each in (False, True)]
+            with done:
+                for thread in threads:
+                    thread.start()
+                while len(names) < 2:
+                    done.wait()
+            for thread in threads:
+                thread.join()
+            assert len(names) == 2 and not any(map(threading.Thread.is_alive, threads))
+
+        names = sys.argv[1].split()
+        if sys.argv[2] != "before":
+            anew(names)
+        import capriccio_patch
+        capriccio_patch.patch_all(blocked="off")
+        if sys.argv[2] != "after":
+            anew(names)
+        import threading
+        before = threading.active_count()
+        use(early)
+        use(threading)
+        assert threading.active_count() == before
+        assert capriccio_patch.status()["failed"] == {}
+        capriccio_patch.unpatch_all()
+        use(early)
+        use(threading)
+    """
+    assert not run_script(script, first, patched).stderr
