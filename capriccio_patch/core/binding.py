@@ -204,6 +204,8 @@ class Core:
         elif row.name in table.METHODS and row.name not in self._made:
             if subject == "queue":
                 waiting.bind_queue(self._module)
+            elif first == "listener":
+                transfers.bind_listeners(self._module)
             if isinstance(slow, FunctionType):  # its name shows in messages
                 name_as(slow, owner, name, stock)
             made = self._module.method(owner, which, slow, stock, name, _text(stock))

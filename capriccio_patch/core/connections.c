@@ -1,5 +1,5 @@
-/* Sockets from their making to their end, and accepting, as wrappers/sockets/lifetime.py and accept.py
- * do it.
+/* Sockets from their making to their end, and accepting, as wrappers/sockets/lifetime.py, accept.py and
+ * listeners.py do it.
  *
  * 1. Left to Python: listeners that others may share, families other than INET and INET6, timeouts of
  *    the kernel's own (SO_RCVTIMEO, SO_LINGER), sockets that somebody waits for while they are closed,
@@ -25,6 +25,10 @@ static PyObject *o_init, *o_close; /* CPython's */
 static PyObject *s_opened, *s_emulate, *s_look, *s_closed;
 static PyObject *s_init, *s_close, *s_accept, *s_gettimeout;
 static Py_ssize_t o_some_linger;
+
+static PyTypeObject *T_listener; /* socket.socket */
+static PyObject *listeners;      /* the globals of its module */
+static PyObject *s_listener_accept, *n_socket, *n__accept, *names_fileno;
 
 /* The number that was accepted last: nothing is unknown of it. */
 static int accepted = -1;
@@ -166,6 +170,39 @@ static PyObject *socket_accept(PyObject *self, PyObject *ignored)
     return Py_BuildValue("iN", fd, address);
 }
 
+/* What socket.socket.accept() returns, of what `_accept` has returned. */
+static __attribute__((noinline)) PyObject *connection_of(Socket *s, PyObject *got)
+{
+    PyObject *fd, *address, *sock = NULL, *pair = PySequence_Tuple(got);
+    PyObject *family = PyLong_FromLong(s->family), *type = PyLong_FromLong(s->type);
+    PyObject *proto = PyLong_FromLong(s->proto);
+    if (pair != NULL && family != NULL && type != NULL && proto != NULL &&
+        PyArg_ParseTuple(pair, "OO", &fd, &address)) {
+        PyObject *args[] = {family, type, proto, fd};
+        sock = PyObject_Vectorcall((PyObject *)Py_TYPE(s), args, 3, names_fileno);
+    }
+    PyObject *made = sock == NULL ? NULL : Py_BuildValue("NO", sock, address);
+    Py_XDECREF(pair);
+    Py_XDECREF(family);
+    Py_XDECREF(type);
+    Py_XDECREF(proto);
+    return made;
+}
+
+static PyObject *listener_accept(PyObject *self, PyObject *ignored)
+{
+    (void)ignored;
+    Socket *s = (Socket *)self;
+    if (UNLIKELY(Py_TYPE(self) != T_listener || !at_home() || s->timeout >= 0 ||
+                 PyDict_GetItem(listeners, n_socket) != (PyObject *)T_listener))
+        return PyObject_CallOneArg(s_listener_accept, self);
+    PyObject *got = PyObject_CallMethodNoArgs(self, n__accept);
+    if (got == NULL) return NULL;
+    PyObject *made = connection_of(s, got);
+    Py_DECREF(got);
+    return made;
+}
+
 /* ---- from the making of a socket to its end ------------------------------------------------------- */
 
 static void forget_timeout(PyObject *sock)
@@ -280,6 +317,7 @@ static PyObject *socket_gettimeout(PyObject *self, PyObject *ignored)
 const Stand_in connections_stand_ins[] = {
 #ifdef __linux__
     {"socket_accept", socket_accept, METH_NOARGS, &s_accept},
+    {"listener_accept", listener_accept, METH_NOARGS, &s_listener_accept},
     {"socket_init", FUNCTION socket_init, METH_FASTCALL | METH_KEYWORDS, &s_init},
     {"socket_close", socket_close, METH_NOARGS, &s_close},
     {"socket_gettimeout", socket_gettimeout, METH_NOARGS, &s_gettimeout},
@@ -309,5 +347,21 @@ int connections_bind(PyObject *objects, PyObject *slow)
     (void)objects, (void)slow;
     PyErr_SetString(PyExc_SystemError, "this system has no accept4 that is known");
     return -1;
+#endif
+}
+
+int listeners_bind(PyObject *objects, PyObject *slow)
+{
+    (void)slow;
+#ifdef __linux__
+    if (names_fileno == NULL && (names_fileno = Py_BuildValue("(s)", "fileno")) == NULL) return -1;
+    return intern("socket", &n_socket) < 0 || intern("_accept", &n__accept) < 0 ||
+                   take(objects, "globals", &listeners) < 0 ||
+                   take(objects, "socket", (PyObject **)&T_listener) < 0
+               ? -1
+               : 0;
+#else
+    (void)objects;
+    return 0;
 #endif
 }

@@ -186,6 +186,7 @@ int lots_bind(PyObject *objects, PyObject *slow);
 int waits_bind(PyObject *objects, PyObject *slow);
 int sockets_bind(PyObject *objects, PyObject *slow);
 int connections_bind(PyObject *objects, PyObject *slow); /* after `sockets_bind` */
+int listeners_bind(PyObject *objects, PyObject *slow);
 int files_bind(PyObject *objects, PyObject *slow);
 int descriptors_bind(PyObject *objects, PyObject *slow);
 int opening_bind(PyObject *objects, PyObject *slow); /* after `files_bind` */

@@ -27,6 +27,7 @@ static const Subject subjects[] = {
     {"waits", waits_bind},
     {"sockets", sockets_bind},
     {"connections", connections_bind},
+    {"listeners", listeners_bind},
     {"files", files_bind},
     {"descriptors", descriptors_bind},
     {"opening", opening_bind},

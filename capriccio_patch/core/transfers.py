@@ -12,6 +12,7 @@ from io import FileIO
 
 from ..contracts.descriptor import Descriptor
 from ..cpython import originals
+from ..cpython.modules import standard
 from ..io.buffers import as_bytes
 from ..io.waits import Waits
 from ..wrappers.base import Runtime
@@ -22,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SUBJECTS", "bind", "bind_waits"]
+__all__ = ["SUBJECTS", "bind", "bind_listeners", "bind_waits"]
 
 SUBJECTS = {"socket": "sockets", "file": "files", "os": "files", "opening": "opening"}
 """Which subject a function of C belongs to, by the first word of its name."""
@@ -88,6 +89,12 @@ def _bind_connections(core: Any, runtime: Runtime, mode: SocketMode) -> None:
         "closed": runtime.descriptors.closed,
     }
     core.bind("connections", objects, slow)
+
+
+def bind_listeners(core: Any) -> None:
+    """``socket`` was imported."""
+    module = standard("socket")
+    core.bind("listeners", {"socket": module.socket, "globals": vars(module)}, {})
 
 
 def _bind_files(core: Any, runtime: Runtime) -> None:

@@ -21,7 +21,7 @@ from .files import console, descriptors, fileio, paths
 from .files import locks as file_locks
 from .offloaded import call, interpreters, sqlite3
 from .processes import fork, semlock, signal, wait
-from .sockets import methods, names, select, ssl
+from .sockets import listeners, methods, names, select, ssl
 from .sockets.mode import SocketMode
 from .threads import (
     async_exc,
@@ -120,6 +120,7 @@ class Table:
             Late("asyncio", "_asyncio", partial(asyncio.patches, runtime)),
             Late("faulthandler", "faulthandler", partial(faulthandler.patches, runtime, signals)),
             Late("queue", "queue", partial(queue.patches, runtime)),
+            Late("socket", "socket", listeners.patches),
             Late("sqlite3", "_sqlite3", partial(sqlite3.patches, runtime, self.offloaders)),
             Late("ssl", "_ssl", partial(ssl.patches, runtime, mode)),
             *interpreters.late(runtime),

@@ -27,7 +27,16 @@ APART = {
     "_posixsubprocess.fork_exec",  # the number of its arguments is counted after they are read
     *("posix.posix_spawn", "posix.posix_spawnp", "posix.splice"),
 }
-NOT_IN_C = ("threading.", "queue.", "traceback.", "asyncio.", "greenlet.", "_sqlite3.", "_ssl.")
+NOT_IN_C = (
+    "threading.",
+    "queue.",
+    "socket.",
+    "traceback.",
+    "asyncio.",
+    "greenlet.",
+    "_sqlite3.",
+    "_ssl.",
+)
 LIST = """
 import asyncio, fcntl, multiprocessing.synchronize, select, socket, sqlite3, ssl
 import capriccio_patch
