@@ -6,8 +6,8 @@ back in reverse.  This module puts the runtime together; it alone knows what is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import ModuleType
 
 from .backends.disk import create_disk_backend
@@ -19,7 +19,6 @@ from .cpython import checks, interpose, originals, standstill
 from .cpython.exit_order import Last
 from .cpython.fork_hooks import register_first
 from .cpython.modules import Importing, is_standard, standard
-from .cpython.names import needed
 from .cpython.thread_names import thread_name
 from .diagnosis.attach import attach, stop_answering
 from .errors import PatchError, ThreadsAlive
@@ -73,45 +72,52 @@ class _Applied(Application):
         """Take over what `settings` ask for; if that fails nothing is left of it."""
         super().__init__()
         self.settings = settings
-        with ExitStack() as opened:
-            policy = create_policy(settings)
-            scheme = create_disk_backend(settings.diskio)
-            backend = create_backend(settings.sockio)
-            opened.callback(backend.close)
-            self.core = core = Core(settings.core)
-            opened.callback(core.close)
-            self.of_kinds = core.of_kinds
-            kernel = core.kernel(backend, policy)
-            opened.callback(lifecycle.end, kernel)
-            descriptors = Descriptors(kernel)
-            core.bind(descriptors)
-            Abilities(policy).attach(kernel)
-            workers = Workers(kernel)
-            mounts = Mounts()
-            opened.callback(scheme.close)
-            scheme.init(DiskServices(descriptors, workers, mounts))
-            disk = Disk(kernel, scheme, mounts)
-            self.runtime = Runtime(kernel, descriptors, workers, disk)
-            times = (slice_for(settings, policy), *blocked_for(settings, policy))
-            self.watchdog = Watchdog(kernel, *times, core.pread, core.pulse)
-            opened.callback(attach(kernel, self.watchdog, settings))
-            self.outcome = Outcome(kernel)
-            with needed():
-                self.table = core.table(self.runtime, self.watchdog, self.executed, self.failed)
-            self.offload = Offload(
-                self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
-            )
-            rows = [*self.table.rows, *self.outcome.patches()]
-            self.selection = Selection(settings, rows, self.table.awaited(), known())
-            hooks = Hooks(self.runtime, self.watchdog.preemption, core.module or core.form)
-            how = (self.selection.wants, self.apply, self.offload.take_over, self.table.offloaded)
-            self.libraries = Libraries(self.runtime, settings.native, hooks, *how)
-            opened.callback(self.put_back)
-            self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
-            self.undo += [self.watchdog.stop, self.libraries.end]
-            self.watchdog.start()
-            self.undo.append(set_environment(settings))
-            self._opened = opened.pop_all()
+        try:
+            self._put_in_force(settings, self.opened)
+        except BaseException:
+            self.close()
+            raise
+
+    def _put_in_force(self, settings: Settings, opened: list[Callable[[], None]]) -> None:
+        policy = create_policy(settings)
+        scheme = create_disk_backend(settings.diskio)
+        backend = create_backend(settings.sockio)
+        opened.append(backend.close)
+        self.core = core = Core(settings.core)
+        opened.append(core.close)
+        self.of_kinds = core.of_kinds
+        kernel = core.kernel(backend, policy)
+        opened.append(partial(lifecycle.end, kernel))
+        descriptors = Descriptors(kernel)
+        core.bind(descriptors)
+        Abilities(policy).attach(kernel)
+        workers = Workers(kernel)
+        mounts = Mounts()
+        opened.append(scheme.close)
+        scheme.init(DiskServices(descriptors, workers, mounts))
+        disk = Disk(kernel, scheme, mounts)
+        self.runtime = Runtime(kernel, descriptors, workers, disk)
+        times = (slice_for(settings, policy), *blocked_for(settings, policy))
+        self.watchdog = Watchdog(kernel, *times, core.pread, core.pulse)
+        opened.append(attach(kernel, self.watchdog, settings))
+        self.outcome = Outcome(kernel)
+        try:
+            self.table = core.table(self.runtime, self.watchdog, self.executed, self.failed)
+        except (AttributeError, KeyError) as error:
+            raise SystemError(f"names: {error!r}") from error
+        self.offload = Offload(
+            self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
+        )
+        rows = [*self.table.rows, *self.outcome.patches()]
+        self.selection = Selection(settings, rows, self.table.awaited(), known())
+        hooks = Hooks(self.runtime, self.watchdog.preemption, core.module or core.form)
+        how = (self.selection.wants, self.apply, self.offload.take_over, self.table.offloaded)
+        self.libraries = Libraries(self.runtime, settings.native, hooks, *how)
+        opened.append(self.put_back)
+        self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
+        self.undo += [self.watchdog.stop, self.libraries.end]
+        self.watchdog.start()
+        self.undo.append(set_environment(settings))
 
     def _wanted(self, rows: list[Patch]) -> list[Patch]:
         rows = with_refusals([*filter(self.selection.wants, rows)], self.core.stands_for())
@@ -129,10 +135,6 @@ class _Applied(Application):
             for row in self._wanted(rows):
                 self.apply(row)
         self.warn_of_failures(stacklevel=1)
-
-    def close(self) -> None:
-        """Put everything back, and close what the runtime has opened."""
-        self._opened.close()
 
 
 _applied: _Applied | None = None

@@ -6,8 +6,6 @@ A subject whose parts C does not know stays Python's; the reason is returned.  M
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 
 from ..contracts.descriptor import Descriptor
@@ -66,9 +64,28 @@ def bind(core: Any, runtime: Runtime, mode: SocketMode) -> dict[str, str]:
 
 
 def _bind_sockets(core: Any, mode: SocketMode) -> None:
-    objects = {"timeouts": mode.timeouts, "kernel_timeouts": mode.kernel_timeouts}
-    with _samples() as samples:
-        core.bind("sockets", {**objects, "samples": samples}, {})
+    """C looks at two sockets, and what their objects must say."""
+    import _socket  # `socket` may be the program's own
+
+    objects: dict[str, Any] = {"timeouts": mode.timeouts, "kernel_timeouts": mode.kernel_timeouts}
+    kinds = ((_socket.AF_INET, _socket.SOCK_STREAM), (_socket.AF_UNIX, _socket.SOCK_DGRAM))
+    made = []
+    try:
+        for (family, kind), timeout in zip(kinds, (_TIMEOUT, None), strict=True):
+            sock = originals.SocketType.__new__(originals.SocketType)
+            originals.socket_init(sock, family, kind, 0)
+            made.append(sock)
+            originals.socket_settimeout(sock, timeout)
+        objects["samples"] = tuple(
+            (sock, originals.socket_fileno(sock), family, kind, 0, nanoseconds)
+            for sock, (family, kind), nanoseconds in zip(
+                made, kinds, (int(_TIMEOUT * 1e9), -(10**9)), strict=True
+            )
+        )
+        core.bind("sockets", objects, {})
+    finally:
+        for sock in made:
+            originals.socket_close(sock)
 
 
 def _bind_connections(core: Any, runtime: Runtime, mode: SocketMode) -> None:
@@ -138,27 +155,3 @@ def _bind_opening(core: Any) -> None:
         "writable": originals.fileio_writable,
     }
     core.bind("opening", objects, {})
-
-
-@contextmanager
-def _samples() -> Iterator[tuple[tuple[Any, ...], ...]]:
-    """Two sockets, each with what its object must say, as C takes them."""
-    import _socket  # `socket` may be the program's own
-
-    kinds = ((_socket.AF_INET, _socket.SOCK_STREAM), (_socket.AF_UNIX, _socket.SOCK_DGRAM))
-    made = []
-    try:
-        for (family, kind), timeout in zip(kinds, (_TIMEOUT, None), strict=True):
-            sock = originals.SocketType.__new__(originals.SocketType)
-            originals.socket_init(sock, family, kind, 0)
-            made.append(sock)
-            originals.socket_settimeout(sock, timeout)
-        yield tuple(
-            (sock, originals.socket_fileno(sock), family, kind, 0, nanoseconds)
-            for sock, (family, kind), nanoseconds in zip(
-                made, kinds, (int(_TIMEOUT * 1e9), -(10**9)), strict=True
-            )
-        )
-    finally:
-        for sock in made:
-            originals.socket_close(sock)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
 from ..errors import PatchError
 from .others import others
 
-__all__ = ["missing", "needed"]
+__all__ = ["missing"]
 
 
 def _import_ctypes() -> None:
@@ -32,15 +30,6 @@ def _import_ctypes() -> None:
     finally:
         for fd in held:
             os.close(fd)
-
-
-@contextmanager
-def needed() -> Iterator[None]:
-    """What is not found within is a SystemError, for which the patch is refused."""
-    try:
-        yield
-    except (AttributeError, KeyError) as error:
-        raise SystemError(f"names: {error!r}") from error
 
 
 _EVER = (0, 99)

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from ..cpython import originals
 
@@ -90,20 +89,26 @@ def above_others(fd: int) -> int:
         originals.close(fd)
 
 
-@contextmanager
-def standard_kept_free() -> Iterator[None]:
+class standard_kept_free:  # it is called as a function is
     """What is opened within gets no standard number.  OSError when there are no descriptors left.
 
     For what is an object with a number of its own, or many of them.
     """
-    held: list[int] = []
-    try:
-        while not held or min(held[-2:]) < _FIRST:
-            held += originals.pipe()
-        for fd in held[-2:]:
+
+    __slots__ = ("_held",)
+
+    def __enter__(self) -> None:
+        self._held: list[int] = []
+        try:
+            while not self._held or min(self._held[-2:]) < _FIRST:
+                self._held += originals.pipe()
+        except BaseException:
+            self.__exit__()
+            raise
+        for fd in self._held[-2:]:
             originals.close(fd)
-        del held[-2:]
-        yield
-    finally:
-        for fd in held:
+        del self._held[-2:]
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._held:
             originals.close(fd)

@@ -56,6 +56,8 @@ class Application:
         """How existing objects are found."""
         self.also_executed: list[Callable[[Any], None]] = []
         """What else is called with each module that has been executed."""
+        self.opened: list[Callable[[], None]] = []
+        """What is to be called when the patch is over, last first."""
         self.undo: list[Callable[[], None]] = []
         self.how: dict[str, str] = {}
         """By name of a row: the way in which it was applied."""
@@ -112,6 +114,14 @@ class Application:
         while self.undo:
             self.undo.pop()()
         _rehash()
+
+    def close(self) -> None:
+        """Call what is to be called when the patch is over, also after what fails of it."""
+        while self.opened:
+            try:
+                self.opened.pop()()
+            finally:
+                self.close()
 
     def _take_over(self, row: Patch) -> None:
         try:

@@ -18,10 +18,10 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from types import BuiltinFunctionType, FunctionType
 
 from ..cpython import interpose
+from ..cpython.modules import standard
 from ..errors import ConfigError
 from ..wrappers.base import Method, Offloader, Patch
 
@@ -164,7 +164,9 @@ class _Target:
             if child not in sys.modules:
                 if hasattr(module, part) or not hasattr(module, "__path__"):
                     return None
-                return child if part != self._parts[-1] and find_spec(child) else None
+                if part == self._parts[-1] or not standard("importlib.util").find_spec(child):
+                    return None
+                return child
             name = child
         return None
 

@@ -2,9 +2,9 @@
 
 wrapt as a whole imports asyncio, inspect, importlib.metadata and what they need, for decorators and
 proxies that are not used here: that took a sixth of a start.  So only its module `importer` is
-imported, in a package of ours that finds its modules where wrapt has them.  The features of these
-that want one of `_PUT_OFF` import it when they are used, and the extension, which imports wrapt
-itself, is not there to be found.
+imported, in a package of ours that finds its modules where wrapt has them, but for `__wrapt__`, of
+which `importer` has the proxy that its loader is: `_Proxy` does for a loader.  What `importer`
+wants of the standard library is imported when it is used.
 
 1. A program's own wrapt is another one, with hooks of its own: which of them is asked first, the
    other one finds the module that is imported all the same.
@@ -21,35 +21,62 @@ from functools import partial
 from importlib import import_module
 from types import ModuleType
 
+from ..cpython.modules import standard
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["hook_import", "when_imported"]
 
-_PUT_OFF = ("importlib.metadata", "inspect")
 
+class _Proxy:
+    """What wrapt's hooks need of its ``ObjectProxy``: it stands for a loader, but for what it has
+    itself."""
 
-class _Deferred(ModuleType):
-    """Stands for a module that is imported at its first use."""
+    def __init__(self, loader: Any) -> None:
+        self.__self_setattr__("__wrapped__", loader)
+
+    __self_setattr__ = object.__setattr__
+
+    __class__ = property(lambda self: type(self.__wrapped__))
+    __dict__ = property(lambda self: vars(self.__wrapped__))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(import_module(self.__name__), name)
+        return getattr(self.__wrapped__, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__wrapped__, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.__wrapped__ == other)
+
+    def __hash__(self) -> int:
+        return hash(self.__wrapped__)
 
 
-class _PutOff:
-    """Within it, ``import name`` binds a module that is loaded later, unless it is there."""
+class _StandIns:
+    """Within it, these are found in place of modules that are not there yet."""
 
-    def __init__(self, *names: str) -> None:
-        self._stand_ins = {name: _Deferred(name) for name in names if name not in sys.modules}
+    def __init__(self, modules: dict[str, ModuleType]) -> None:
+        self._modules = {name: each for name, each in modules.items() if name not in sys.modules}
 
     def __enter__(self) -> None:
-        sys.modules.update(self._stand_ins)
+        sys.modules.update(self._modules)
 
     def __exit__(self, *_: object) -> None:
-        for name, stand_in in self._stand_ins.items():
-            if sys.modules.get(name) is stand_in:
-                del sys.modules[name]
+        for name in self._modules:
+            del sys.modules[name]
+
+
+def _module(name: str, **contents: Any) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(contents)
+    return module
+
+
+def _find_spec(name: str) -> Any:
+    return standard("importlib.util").find_spec(name)
 
 
 def _importer() -> Any:
@@ -59,12 +86,16 @@ def _importer() -> Any:
     spec = PathFinder.find_spec("wrapt")
     if spec is None or spec.submodule_search_locations is None:
         raise ModuleNotFoundError("No module named 'wrapt'", name="wrapt")
-    package = ModuleType(f"{__package__}.wrapt")
-    package.__path__ = [*spec.submodule_search_locations]
-    sys.modules[package.__name__] = package
-    sys.modules[f"{package.__name__}._wrappers"] = None  # type: ignore[assignment]
-    with _PutOff(*_PUT_OFF):
-        return import_module(f"{package.__name__}.importer")
+    name = f"{__package__}.wrapt"
+    sys.modules[name] = _module(name, __path__=[*spec.submodule_search_locations])
+    proxies = f"{name}.__wrapt__"
+    sys.modules[proxies] = _module(proxies, ObjectProxy=_Proxy, BaseObjectProxy=_Proxy)
+    put_off = {
+        "importlib.metadata": _module("importlib.metadata"),
+        "importlib.util": _module("importlib.util", find_spec=_find_spec),
+    }
+    with _StandIns(put_off):
+        return import_module(f"{name}.importer")
 
 
 when_imported: Callable[[Callable[[Any], None], str], None] = _importer().register_post_import_hook

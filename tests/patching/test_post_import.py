@@ -43,6 +43,30 @@ def test_the_program_s_hooks_and_ours_see_the_same_import(
     )
 
 
+def test_the_loader_of_a_module_with_a_hook_stands_for_its_own(run_script: RunScript) -> None:
+    run_script(
+        """
+        import importlib.util
+        from importlib.machinery import SourceFileLoader
+        import capriccio_patch
+        before = importlib.util.find_spec("queue")
+        capriccio_patch.patch_all()
+        after = importlib.util.find_spec("queue")
+        assert type(after.loader) is not type(before.loader) is SourceFileLoader
+        assert isinstance(after.loader, SourceFileLoader)
+        assert after == before == importlib.util.find_spec("queue") == after
+        assert hash(after.loader) == hash(before.loader)
+        assert after.loader.get_source("queue") == before.loader.get_source("queue")
+        after.loader.mark = 1
+        module = importlib.util.module_from_spec(after)
+        after.loader.exec_module(module)
+        assert type(module.__loader__) is SourceFileLoader
+        assert module.__loader__.mark == 1
+        assert module.__spec__.loader is module.__loader__
+        """
+    )
+
+
 def test_the_program_s_wrapt_is_whole(run_script: RunScript) -> None:
     run_script(
         """
