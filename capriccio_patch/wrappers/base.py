@@ -130,10 +130,11 @@ class Late:
         """Makes them; it is called once for each patch, when the module is there."""
 
     def rows(self, failed: dict[str, str]) -> list[Patch]:
-        """`patches`; if they lack a private name, none, and why is noted in `failed`."""
+        """`patches`; if what makes them can't be imported, or lacks a private name, none, and why
+        is noted in `failed`."""
         try:
             return self.patches()
-        except (AttributeError, KeyError) as error:
+        except (AttributeError, ImportError, KeyError) as error:
             failed[self.module] = f"{type(error).__name__}: {error}"
             return []
 

@@ -7,7 +7,7 @@ may be applied in any order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from importlib import import_module
 from weakref import WeakSet
 
 from ..cpython.modules import imported
@@ -19,20 +19,17 @@ from . import time
 from .base import Existing, Late, Offloader, Patch, Runtime
 from .files import console, descriptors, fileio, paths
 from .files import locks as file_locks
-from .offloaded import call, interpreters, sqlite3
+from .offloaded import call
 from .processes import fork, semlock, signal, wait
-from .sockets import listeners, methods, names, select, ssl
+from .sockets import methods, names, select
 from .sockets.mode import SocketMode
 from .threads import (
     async_exc,
-    asyncio,
     conditions,
     cpu_time,
     events,
-    faulthandler,
     greenlets,
     import_lock,
-    queue,
     start,
     switchinterval,
     tracing,
@@ -117,13 +114,16 @@ class Table:
         self.offloaders: dict[type, Offloader] = {}
         """By class: how its methods are, where that takes care."""
         self.late: tuple[Late, ...] = (
-            Late("asyncio", "_asyncio", partial(asyncio.patches, runtime)),
-            Late("faulthandler", "faulthandler", partial(faulthandler.patches, runtime, signals)),
-            Late("queue", "queue", partial(queue.patches, runtime)),
-            Late("socket", "socket", listeners.patches),
-            Late("sqlite3", "_sqlite3", partial(sqlite3.patches, runtime, self.offloaders)),
-            Late("ssl", "_ssl", partial(ssl.patches, runtime, mode)),
-            *interpreters.late(runtime),
+            _late("asyncio", "_asyncio", ".threads.asyncio", runtime),
+            _late("faulthandler", "faulthandler", ".threads.faulthandler", runtime, signals),
+            _late("queue", "queue", ".threads.queue", runtime),
+            _late("socket", "socket", ".sockets.listeners"),
+            _late("sqlite3", "_sqlite3", ".offloaded.sqlite3", runtime, self.offloaders),
+            _late("ssl", "_ssl", ".sockets.ssl", runtime, mode),
+            *(
+                _late("interpreters", module, ".offloaded.interpreters", module, runtime)
+                for module in ("_xxsubinterpreters", "_interpreters", "_interpchannels")
+            ),
             *uncaught.late(),
             used.late(),
         )
@@ -172,6 +172,16 @@ class Table:
     def awaited(self) -> list[Late]:
         """The late rows that wait for the import of their module."""
         return [late for late in self.late if not imported(late.module)]
+
+
+def _late(group: str, module: str, wrappers: str, *args: Any) -> Late:
+    """Of a module that `wrappers`, which is imported then, has the rows of."""
+
+    def patches() -> list[Patch]:
+        made: list[Patch] = import_module(wrappers, __package__).patches(*args)
+        return made
+
+    return Late(group, module, patches)
 
 
 def _recursive_locks(runtime: Runtime, core: Any) -> RLocks | OwnedRLocks:

@@ -175,6 +175,13 @@ def test_a_start_imports_nothing_that_it_can_do_without(run_script: RunScript) -
         capriccio_patch.patch_all()
         found = {"contextlib", "importlib.util", "typing"} & {*sys.modules, *modules._aside}
         assert found <= before, found - before
+        late = {f"capriccio_patch.{name}" for name in (
+            "wrappers.offloaded.interpreters", "wrappers.offloaded.sqlite3",
+            "wrappers.sockets.ssl", "wrappers.threads.asyncio", "wrappers.threads.queue",
+        )}
+        assert not late & {*sys.modules}
+        import queue
+        assert late & {*sys.modules} == {"capriccio_patch.wrappers.threads.queue"}
         """
     )
 

@@ -145,14 +145,15 @@ def test_a_row_without_its_target_warns_once(monkeypatch: pytest.MonkeyPatch) ->
         capriccio_patch.unpatch_all()
 
 
+@pytest.mark.parametrize("kind", [AttributeError, ModuleNotFoundError])
 def test_a_module_that_is_imported_later_warns(
-    monkeypatch: pytest.MonkeyPatch, patched: None
+    monkeypatch: pytest.MonkeyPatch, patched: None, kind: type[Exception]
 ) -> None:
     def lacking() -> list[Patch]:
-        raise AttributeError("it has no such name")
+        raise kind("it has no such name")
 
     applied: _Applied = vars(capriccio_patch.api)["_applied"]
     monkeypatch.setattr(applied.table, "late", (Late("time", "time", lacking),))
     with pytest.warns(capriccio_patch.CapriccioWarning, match="time .*no such name"):
         applied.imported("time", importlib.import_module("time"))
-    assert capriccio_patch.status()["failed"] == {"time": "AttributeError: it has no such name"}
+    assert capriccio_patch.status()["failed"] == {"time": f"{kind.__name__}: it has no such name"}

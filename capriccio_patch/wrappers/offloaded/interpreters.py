@@ -36,14 +36,14 @@ from ...cpython.threads import thread_name
 from ...io import os_threads
 from ...io.workers import Job
 from ...kernel.core import Kernel
-from ..base import Late, Patch, Runtime
+from ..base import Patch, Runtime
 from .call import call_to_the_end
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["late"]
+__all__ = ["patches"]
 
 _IDENTIFIED = "InterpreterID"
 _CREATE = "create"
@@ -61,13 +61,9 @@ if locks:
 ''', {})"""
 
 
-def late(runtime: Runtime) -> tuple[Late, ...]:
-    """The rows of the modules of interpreters, of which each Python has its own."""
-    running = ("_xxsubinterpreters", "_interpreters")
-    return (
-        *(Late(_GROUP, module, partial(_running, module, runtime)) for module in running),
-        Late(_GROUP, "_interpchannels", partial(_sending, "_interpchannels", runtime)),
-    )
+def patches(module: str, runtime: Runtime) -> list[Patch]:
+    """The rows of one of the modules of interpreters, of which each Python has its own."""
+    return (_sending if module == "_interpchannels" else _running)(module, runtime)
 
 
 def _running(module: str, runtime: Runtime) -> list[Patch]:
