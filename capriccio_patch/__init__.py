@@ -12,6 +12,9 @@ with Importing():
     from .cpython import names  # noqa: F401  # an interpreter that lacks some is refused first
 
     # isort: split
+    from .cpython import fork_hooks  # noqa: F401  # before there is much to look through
+
+    # isort: split
     from .api import (
         blocking_graph,
         interrupt,

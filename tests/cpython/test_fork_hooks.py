@@ -10,7 +10,6 @@ from tests.conftest import RunScript
 
 _ORDER = """
 import os
-from capriccio_patch.cpython.fork_hooks import register_first
 
 calls = []
 
@@ -22,6 +21,8 @@ def hooks(name):
 
 before, parent, child = hooks("program's")
 os.register_at_fork(before=before, after_in_parent=parent, after_in_child=child)
+from capriccio_patch.cpython.fork_hooks import register_first
+os.register_at_fork(after_in_child=note("late in the child"))
 register_first(*hooks("our"))
 pid = os.fork()
 if not pid:
@@ -35,6 +36,6 @@ print(";", ", ".join(calls))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_the_child_calls_ours_first(run_script: RunScript) -> None:
     before = "our before, program's before"  # these are called last first
-    child = f"{before}, our in the child, program's in the child"
+    child = f"{before}, our in the child, program's in the child, late in the child"
     parent = f"{before}, program's in the parent, our in the parent"
     assert run_script(_ORDER).stdout == f"{child}; {parent}\n"
