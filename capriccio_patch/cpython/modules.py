@@ -41,7 +41,8 @@ if TYPE_CHECKING:
         SourceFileLoader,
         SourcelessFileLoader,
     )
-    from importlib.util import module_from_spec
+    from importlib.util import module_from_spec, spec_from_file_location
+    from os.path import isfile
     from types import ModuleType
     from typing import Any
 else:
@@ -51,7 +52,9 @@ else:
         PathFinder,
         SourceFileLoader,
         SourcelessFileLoader,
+        spec_from_file_location,
     )
+    from _frozen_importlib_external import _path_isfile as isfile
 
     ModuleType = type(sys)
 
@@ -66,6 +69,7 @@ __all__ = [
 ]
 
 _PACKAGE = __name__.partition(".")[0]
+_INSIDE = f"{_PACKAGE}."
 
 _DIRECTORY: str = getattr(sys, "_stdlib_dir", None) or os.path.dirname(os.__file__)
 _PLACES = (
@@ -180,6 +184,7 @@ class Importing:
         self._here = sys.path[: by_option and entries_of_option_m()]
         self._first = [*_PLACES, *(place for place in sys.path if place.endswith(_INSTALLED))]
         self._before = frozenset(sys.modules)
+        _begin_to_find()
         sys.path[: len(self._here)] = self._first
 
     def __exit__(self, *_: object) -> None:
@@ -191,17 +196,24 @@ class Importing:
 
 def _keep(name: str, module: ModuleType) -> None:
     _aside[name] = module
+    _begin_to_find()
+
+
+def _begin_to_find() -> None:
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
 
 class _Finder:
-    """Finds what is put aside, where the finders behind it lead to the place it came from."""
+    """Finds what is put aside, where the finders behind it lead to the place it came from, and the
+    package's own modules, which are many: for those that are files of Python it needs one look."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """What the import system asks for each module that is not imported."""
+        if path and name.startswith(_INSIDE):
+            return self._find_own(name, f"{path[0]}{os.sep}{name.rpartition('.')[2]}")
         module = _aside.get(name)
         if module is None:
             return None
@@ -213,6 +225,15 @@ class _Finder:
             if again is not None:
                 found.loader = again(name, loader.path)  # type: ignore[union-attr]
         return found
+
+    def _find_own(self, name: str, place: str) -> ModuleSpec | None:
+        for file, inside in ((f"{place}.py", None), (f"{place}{os.sep}__init__.py", [place])):
+            if isfile(file):
+                loader = SourceFileLoader(name, file)
+                return spec_from_file_location(
+                    name, file, loader=loader, submodule_search_locations=inside
+                )
+        return None
 
     def _find(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None

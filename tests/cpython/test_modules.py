@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import subprocess
 import sys
 import textwrap
+import zipfile
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +289,30 @@ def test_nobody_is_given_one_that_is_not_whole(monkeypatch: pytest.MonkeyPatch) 
     )
     assert standard("colorsys") is standard("colorsys")
     assert kept == [True]
+
+
+@pytest.mark.parametrize("name", ["api", "kernel", "kernel.core", "wrappers.threads.locks"])
+def test_own_modules_are_found_as_by_the_path(name: str) -> None:
+    name = f"capriccio_patch.{name}"
+    path = importlib.import_module(name.rpartition(".")[0]).__path__
+    found = modules._finder.find_spec(name, path)
+    assert found == PathFinder.find_spec(name, path)
+    assert type(found.loader) is SourceFileLoader
+
+
+@pytest.mark.parametrize("name", ["core._core", "core.nothing"])
+def test_what_is_no_file_of_python_is_left_to_other_finders(name: str, tmp_path: Path) -> None:
+    path = importlib.import_module("capriccio_patch.core").__path__
+    assert modules._finder.find_spec(f"capriccio_patch.{name}", path) is None
+    assert modules._finder.find_spec("capriccio_patch.api", [str(tmp_path / "archive.zip")]) is None
+
+
+def test_the_package_runs_from_an_archive(environ: dict[str, str], tmp_path: Path) -> None:
+    archive = tmp_path / "archive.zip"
+    folder = Path(modules.__file__).parents[1]
+    with zipfile.ZipFile(archive, "w") as file:
+        for each in folder.rglob("*.py"):
+            file.write(each, each.relative_to(folder.parent))
+    environ["PYTHONPATH"] = os.pathsep.join([str(archive), environ["PYTHONPATH"]])
+    code = "import capriccio_patch as c; c.patch_all(); print(c.status()['patched'], c.__file__)"
+    assert run(environ, tmp_path, "-c", code).startswith(f"True {archive}")
