@@ -180,8 +180,8 @@ def test_a_start_imports_nothing_that_it_can_do_without(run_script: RunScript) -
         found = {"contextlib", "importlib.util", "typing"} & {*sys.modules, *modules._aside}
         assert found <= before, found - before
         late = {f"capriccio_patch.{name}" for name in (
-            "wrappers.offloaded.interpreters", "wrappers.offloaded.sqlite3",
-            "wrappers.sockets.ssl", "wrappers.threads.asyncio", "wrappers.threads.queue",
+            "wrappers.offloaded.interpreters", "wrappers.offloaded.sqlite3", "wrappers.sockets.ssl",
+            "wrappers.sockets.listeners", "wrappers.threads.asyncio", "wrappers.threads.queue",
         )}
         assert not late & {*sys.modules}
         import queue

@@ -10,11 +10,13 @@ Source followed: Lib/socket.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...cpython import originals
 from ...cpython.modules import standard
 from ..base import Patch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["patches"]
 
