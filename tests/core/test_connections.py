@@ -46,6 +46,19 @@ def test_the_address_is_the_clients(
                     assert connection.gettimeout() is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="one address of this machine may be all")
+@pytest.mark.parametrize("host", ["127.0.0.9", "127.10.99.100", "127.200.255.254"])
+def test_each_digit_of_the_address(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for _ in range(2):  # the first is Python's
+            with socket.create_connection(
+                listener.getsockname(), source_address=(host, 0)
+            ) as client:
+                connection, address = listener.accept()
+                connection.close()
+                assert address == client.getsockname() == (host, address[1])
+
+
 def test_each_of_many_threads_accepts_in_its_turn() -> None:
     order: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
