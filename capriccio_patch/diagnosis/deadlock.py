@@ -9,9 +9,10 @@ asks when it is about to wait for good (`Kernel.idle`), and the search is made o
 for `QUIET` seconds: a busy program never gets there.
 
 *Of some.*  Threads that have waited for `PATIENCE` seconds, each for a lock that another of them
-holds or for the end of another, in a circle.  What goes on beside them does not matter.  It is made
-now and then by the watchdog, over the threads that wait for locks and ends: no longer than a
-thousandth of the time.
+holds or for the end of another, in a circle; or all threads of a pool, for calls that it has yet to
+make (`pools`).  What goes on beside them does not matter.  It is made now and then by the watchdog,
+over the threads that wait for locks and ends, and those of pools: no longer than a thousandth of
+the time.
 
 1. What was told is not told again while the same threads wait for the same things.
 2. A signal handler that the program has set may do anything, so with one there is no deadlock of
@@ -36,6 +37,7 @@ from ..kernel.core import Kernel
 from ..preemption.loading import Loading
 from ..preemption.stall_report import import_for_reports, warn
 from .outsiders import could_wake
+from .pools import stopped_pools
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
 
 TYPE_CHECKING = False
@@ -191,21 +193,32 @@ class Deadlocks:
             and thread.since < latest
             and is_stuck_inside(thread)
         ]
-        if not stuck:
+        pools = stopped_pools(kernel, kernel.clock() - PATIENCE)
+        if not stuck and not pools:
             self._held.clear()
             self._told.clear()
         elif self._search.is_done():
-            began = {_wait(thread) for thread in stuck}
-            found = self._circle(stuck)
-            # Others may have run meanwhile: those that wait still have done so all the time.
-            if found and all(each.parked and _wait(each) in began for each in found):
-                self._told.update(map(_wait, found))
-                from .story import circle_story
+            from .story import circle_story, pool_story
 
-                text, place = circle_story(kernel, found)
-                self._tell(text, place)
+            began = {_wait(thread) for thread in stuck}
+            self._tell_of_some(self._circle(stuck), began, circle_story)
+            for pool in pools:
+                began = {(id(thread), since) for thread, since in pool}
+                if not began <= self._told:
+                    self._tell_of_some([thread for thread, _ in pool], began, pool_story)
         used: float = originals.thread_time() - began_at
         return max(PATIENCE, _SHARE * used)
+
+    def _tell_of_some(
+        self,
+        found: list[Thread],
+        began: set[_Wait],
+        story: Callable[[Kernel, list[Thread]], tuple[str, tuple[str, int]]],
+    ) -> None:
+        # Others may have run meanwhile: those that wait still have done so all the time.
+        if found and all(each.parked and _wait(each) in began for each in found):
+            self._told.update(map(_wait, found))
+            self._tell(*story(self._kernel, found))
 
     def _look_if_idle(self) -> None:
         if self._kernel.blocking:

@@ -28,7 +28,7 @@ from .stacks import Call, Place, frame_of, line_of, name_of, place_of, stack_of,
 from .things import described, is_future
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_alive
 
-__all__ = ["Wait", "circle_story", "formatted", "waits_of", "whole_story"]
+__all__ = ["Wait", "circle_story", "formatted", "pool_story", "waits_of", "whole_story"]
 
 _MOST = 20
 """Different waits that are told of."""
@@ -174,6 +174,21 @@ def circle_story(kernel: Kernel, circle: list[Thread]) -> tuple[str, tuple[str, 
     return "\n".join(parts), _reported_for(waits[0])
 
 
+def pool_story(kernel: Kernel, threads: list[Thread]) -> tuple[str, tuple[str, int]]:
+    """The text of a pool that has come to a stop, and the place it is to be reported for."""
+    waits = waits_of(kernel, threads)
+    who = f"all {len(waits)} threads of a pool wait" if len(waits) > 1 else "a pool's thread waits"
+    parts = [f"deadlock: {who} for calls that the pool has yet to make, while others go on"]
+    told: dict[tuple[Place, ...], list[Wait]] = {}
+    for wait in waits:
+        told.setdefault(wait.stack, []).append(wait)
+    parts += [
+        paragraph(kernel, group, f"in {group[0].call}: no thread is left to make the call")
+        for group in list(told.values())[:_MOST]
+    ]
+    return "\n".join(parts), _reported_for(waits[0])
+
+
 def _circle(waits: list[Wait]) -> list[Wait]:
     """A circle among the waits, if there is one: guesses count, as nothing can run."""
     by_ident = {wait.thread.ident: wait for wait in waits}
@@ -194,15 +209,16 @@ def _drawn(circle: list[Wait]) -> str:
     return f"the circle: {' -> '.join([*steps, circle[0].name])}"
 
 
-def paragraph(kernel: Kernel, group: list[Wait]) -> str:
-    """What is to be told of threads that wait for the same at the same place."""
+def paragraph(kernel: Kernel, group: list[Wait], for_what: str = "") -> str:
+    """What is to be told of threads that wait for the same, or `for_what`, at the same place."""
     wait = group[0]
+    for_what = for_what or _for_what(kernel, wait)
     seconds = kernel.clock() - min(each.thread.since for each in group)
     verb = "has" if len(group) == 1 else "have"
     return "\n".join(
         [
             "",
-            f"{_who(kernel, group)} {verb} waited {seconds:.1f} s {_for_what(kernel, wait)}",
+            f"{_who(kernel, group)} {verb} waited {seconds:.1f} s {for_what}",
             *formatted(_outer(wait.stack)),
         ]
     )

@@ -60,6 +60,7 @@ class Program:
             self.met,
             self.notified,
             self.pooled,
+            self.pooled_within,
             self.joined,
             self.woken,
             self.woken,
@@ -176,6 +177,26 @@ class Program:
                 futures[0].result()
                 wait(futures[:2])
                 assert len(list(as_completed(futures))) == 3
+
+        return pool
+
+    def pooled_within(self) -> Step:
+        """Calls of a pool that wait for others of it; one of its threads is always left for those,
+        or comes back to them."""
+        workers = self.random.randint(2, 3)
+        inside = self.random.choice([self.slept, self.woken])()
+
+        def pool() -> None:
+            with ThreadPoolExecutor(workers) as executor:
+
+                def outer() -> None:
+                    futures = [executor.submit(inside) for _ in range(2)]
+                    for future in futures:
+                        future.result()
+
+                executor.submit(inside)
+                for future in [executor.submit(outer) for _ in range(workers - 1)]:
+                    future.result()
 
         return pool
 

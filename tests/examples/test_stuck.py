@@ -98,6 +98,14 @@ EXPECTED: dict[str, list[str | tuple[str, ...]]] = {
         "which Thread-1 (rename) holds since partial.py:13, in rename: with users:",
         "look at first, partial.py:15\n  with log:",
     ],
+    "partial_pool": [
+        (
+            "deadlock: all 2 threads of a pool wait for calls that the pool has yet to make, while "
+            "others go on"
+        ),
+        "pool_0, pool_1 have waited ... in Future.result: no thread is left to make the call",
+        "look at first, partial_pool.py:17\n  picture = pool.submit(thumbnail).result()",
+    ],
     "in_c": [
         "has kept all other threads (2) waiting for",
         "in usleep of ",
