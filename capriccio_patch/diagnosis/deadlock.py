@@ -37,7 +37,7 @@ from ..kernel.core import Kernel
 from ..preemption.loading import Loading
 from ..preemption.stall_report import import_for_reports, warn
 from .outsiders import could_wake
-from .pools import stopped_pools
+from .pools import stopped_pools, waiting_pools
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
 
 TYPE_CHECKING = False
@@ -193,16 +193,18 @@ class Deadlocks:
             and thread.since < latest
             and is_stuck_inside(thread)
         ]
-        pools = stopped_pools(kernel, kernel.clock() - PATIENCE)
-        if not stuck and not pools:
+        pools = waiting_pools(kernel, kernel.clock() - PATIENCE)
+        is_loaded = bool(stuck or pools) and self._search.is_done()
+        stopped = stopped_pools(kernel, pools) if is_loaded else []
+        if not stuck and not stopped:
             self._held.clear()
             self._told.clear()
-        elif self._search.is_done():
+        elif is_loaded:
             from .story import circle_story, pool_story
 
             began = {_wait(thread) for thread in stuck}
             self._tell_of_some(self._circle(stuck), began, circle_story)
-            for pool in pools:
+            for pool in stopped:
                 began = {(id(thread), since) for thread, since in pool}
                 if not began <= self._told:
                     self._tell_of_some([thread for thread, _ in pool], began, pool_story)

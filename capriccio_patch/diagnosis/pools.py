@@ -20,20 +20,20 @@ import gc
 from ..contracts.thread import Thread
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
-from .stacks import frame_of, waits_in
-from .things import is_future
 from .waiting import is_stuck_inside, top_records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["stopped_pools"]
+__all__ = ["WaitingPool", "stopped_pools", "waiting_pools"]
+
+WaitingPool = tuple["Any", list[tuple[Thread, float]]]
+"""A pool, and its threads with the times since when each has waited."""
 
 
-def stopped_pools(kernel: Kernel, latest: float) -> list[list[tuple[Thread, float]]]:
-    """The threads of each pool that has come to a stop, and since when each has waited: `latest` or
-    before.  One that waits so still has done so all the time."""
+def waiting_pools(kernel: Kernel, latest: float) -> list[WaitingPool]:
+    """Each pool all of whose threads have waited for conditions since `latest` or before."""
     futures = imported("concurrent.futures.thread")
     if futures is None or not futures._threads_queues:
         return []
@@ -43,14 +43,25 @@ def stopped_pools(kernel: Kernel, latest: float) -> list[list[tuple[Thread, floa
         worker = reference()
         if worker is not None:
             pools.setdefault(id(queue), []).append(worker)
-    stopped = []
+    waiting = []
     for workers in pools.values():
         threads = [records.get(worker.ident) for worker in workers]
-        waiting = [each for each in threads if each is not None and _waits(each, latest)]
-        since = [each.since for each in waiting]
-        if len(waiting) == len(threads) and _wait_for(kernel, waiting, _pool_of(workers[0])):
-            stopped.append([*zip(waiting, since, strict=True)])
-    return stopped
+        since = [
+            (each, each.since) for each in threads if each is not None and _waits(each, latest)
+        ]
+        if len(since) == len(threads):
+            waiting.append((_pool_of(workers[0]), since))
+    return waiting
+
+
+def stopped_pools(kernel: Kernel, pools: list[WaitingPool]) -> list[list[tuple[Thread, float]]]:
+    """The threads of those of `pools` that have come to a stop.  One that waits still as it is said
+    there has done so all the time.  Called once what reads stacks is imported."""
+    return [
+        threads
+        for pool, threads in pools
+        if _wait_for(kernel, [thread for thread, _ in threads], pool)
+    ]
 
 
 def _waits(thread: Thread, latest: float) -> bool:
@@ -59,6 +70,9 @@ def _waits(thread: Thread, latest: float) -> bool:
 
 def _wait_for(kernel: Kernel, threads: list[Thread], pool: Any) -> bool:
     """Whether `threads`, which are all that `pool` may have, wait for calls in its queue."""
+    from .stacks import frame_of, waits_in
+    from .things import is_future
+
     futures: Any = imported("concurrent.futures.thread")
     if type(pool) is not futures.ThreadPoolExecutor or pool._max_workers != len(threads):
         return False

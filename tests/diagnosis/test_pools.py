@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch.diagnosis.pools import stopped_pools
+from capriccio_patch.diagnosis.pools import stopped_pools, waiting_pools
 from tests.conftest import RunScript
 
 Wait = Callable[[ThreadPoolExecutor], object]
@@ -31,7 +31,7 @@ def stopped() -> Iterator[Callable[..., int]]:
             pool.submit(call, pool)
         time.sleep(0.01)
         kernel = applied().runtime.kernel
-        return sum(map(len, stopped_pools(kernel, kernel.clock())))
+        return sum(map(len, stopped_pools(kernel, waiting_pools(kernel, kernel.clock()))))
 
     yield stopped
     for pool in pools:
