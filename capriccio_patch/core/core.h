@@ -158,6 +158,12 @@ static inline double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+static inline struct timespec timespec_of(double seconds)
+{
+    time_t whole = (time_t)seconds;
+    return (struct timespec){whole, (long)((seconds - (double)whole) * 1e9)};
+}
+
 /* All: only at home. */
 int n_ready(void);                              /* more than 0 if a thread can run; -1: raised */
 int push(PyObject *thread);                     /* into the run queue */

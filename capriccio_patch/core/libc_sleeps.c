@@ -34,9 +34,7 @@ static int is_time(const struct timespec *time)
 
 static void set_time(struct timespec *time, double seconds)
 {
-    if (time == NULL) return;
-    time->tv_sec = (time_t)seconds;
-    time->tv_nsec = (long)((seconds - (double)time->tv_sec) * 1e9);
+    if (time != NULL) *time = timespec_of(seconds);
 }
 
 int hooked_nanosleep(const struct timespec *time, struct timespec *rest)

@@ -95,7 +95,7 @@ static int wait_for_events(int epoll, struct epoll_event *found, int most, doubl
     int count = -1, error;
     if (timeout == 0.0)
         return epoll_wait(epoll, found, most, 0); /* EINTR is not possible */
-    struct timespec limit = {(time_t)timeout, (long)((timeout - (double)(time_t)timeout) * 1e9)};
+    struct timespec limit = timespec_of(timeout);
     struct timespec *within = timeout < 0.0 ? NULL : &limit;
     Py_BEGIN_ALLOW_THREADS
 #ifdef SYS_epoll_pwait2

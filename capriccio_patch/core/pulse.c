@@ -33,8 +33,7 @@ static int sleep_on(unsigned *word, double seconds)
     unsigned found = QUIET;
     if (__atomic_compare_exchange_n(word, &found, ASLEEP, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         while (seconds > 0.0 && __atomic_load_n(word, __ATOMIC_ACQUIRE) == ASLEEP) {
-            struct timespec within = {(time_t)seconds,
-                                      (long)((seconds - (double)(time_t)seconds) * 1e9)};
+            struct timespec within = timespec_of(seconds);
             if (futex(word, FUTEX_WAIT, ASLEEP, &within) < 0 && errno == ETIMEDOUT) break;
             seconds = end - now_s();
         }

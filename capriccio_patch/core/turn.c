@@ -68,6 +68,17 @@ static int find_timeout(double *timeout)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* A poll has ended, at *now. */
+static inline int end_poll(double *now)
+{
+    *now = now_s();
+    PyObject *ended = PyFloat_FromDouble(*now);
+    if (ended == NULL) return -1;
+    give_slot(K, k_now, ended);
+    note_turn(*now);
+    return 0;
+}
+
 /* One poll, and what came of it, into `found`; at least one thread may be runnable after it. */
 static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, int most, int below)
 {
@@ -79,12 +90,8 @@ static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, in
         put_slot(K, k_polling, Py_False);
         put_slot(K, k_push, SLOT(K, k__plain_push));
     }
-    if (count < 0) return -1;
-    double now = now_s();
-    PyObject *ended = PyFloat_FromDouble(now);
-    if (ended == NULL) return -1;
-    give_slot(K, k_now, ended);
-    note_turn(now);
+    double now;
+    if (count < 0 || end_poll(&now) < 0) return -1;
     if (timeout != 0.0 && SLOT(K, k_wake_watchdog) != Py_None) {
         PyObject *wake = Py_NewRef(SLOT(K, k_wake_watchdog));
         int failed = call0(wake);
@@ -100,12 +107,8 @@ static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, in
 static int look(struct epoll_event *found, int most)
 {
     int count = poll_events(found, most, 0.0);
-    if (count < 0) return -1;
-    double now = now_s();
-    PyObject *ended = PyFloat_FromDouble(now);
-    if (ended == NULL) return -1;
-    give_slot(K, k_now, ended);
-    note_turn(now);
+    double now;
+    if (count < 0 || end_poll(&now) < 0) return -1;
     put_slot(K, k_budget, ints[TURN]);
     for (int i = 0; i < count; i++)
         if (tell(&found[i]) < 0) return -1;

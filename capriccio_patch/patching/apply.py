@@ -117,7 +117,7 @@ class Application:
 
     def close(self) -> None:
         """Call what is to be called when the patch is over, also after what fails of it."""
-        while self.opened:
+        if self.opened:
             try:
                 self.opened.pop()()
             finally:
