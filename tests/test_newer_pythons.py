@@ -119,27 +119,29 @@ def test_lazy_imports_are_found_whatever_the_collector_does(run_script: RunScrip
     assert run_script(program).stdout == "set()\n"
 
 
+IMPORTS_ONE = """
+    import sys
+    if sys.argv[1:]:
+        import capriccio_patch; capriccio_patch.patch_all(offload=sys.argv[2:])
+    import threading
+    def use():
+        try:
+            import one
+        except BaseException as error:
+            print(type(error).__name__, error)
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+"""
+
+
 @needs_lazy
 def test_a_circle_of_lazy_imports_is_told_as_by_stock(
     run_script: RunScript, tmp_path: Path
 ) -> None:
     (tmp_path / "one.py").write_text("lazy import two\nX = two.Y\n")
     (tmp_path / "two.py").write_text("lazy import one\nY = one.X\n")
-    program = """
-        import sys
-        if sys.argv[1:]:
-            import capriccio_patch; capriccio_patch.patch_all()
-        import threading
-        def use():
-            try:
-                import one
-            except BaseException as error:
-                print(type(error).__name__, error)
-        thread = threading.Thread(target=use)
-        thread.start()
-        thread.join()
-    """
-    assert run_script(program, "patched").stdout == run_script(program).stdout
+    assert run_script(IMPORTS_ONE, "patched").stdout == run_script(IMPORTS_ONE).stdout
 
 
 @needs_lazy
@@ -149,23 +151,9 @@ def test_a_call_on_another_os_thread_keeps_the_lazy_imports_in_progress(
     (tmp_path / "away.py").write_text("def call(function):\n    return function()\n")
     (tmp_path / "one.py").write_text("lazy import two\nX = two\n")
     (tmp_path / "two.py").write_text("import away, one\naway.call(int)\nX = one.two\n")
-    program = """
-        import sys
-        if sys.argv[1:]:
-            import capriccio_patch; capriccio_patch.patch_all(offload=["away.call"])
-        import threading
-        def use():
-            try:
-                import one
-            except BaseException as error:
-                print(type(error).__name__, error)
-        thread = threading.Thread(target=use)
-        thread.start()
-        thread.join()
-    """
-    told = run_script(program).stdout
+    told = run_script(IMPORTS_ONE).stdout
     assert told.startswith("ImportCycleError")
-    assert run_script(program, "patched").stdout == told
+    assert run_script(IMPORTS_ONE, "patched", "away.call").stdout == told
 
 
 @needs_names
