@@ -1,5 +1,5 @@
-/* Sockets from their making to their end, and accepting, as wrappers/sockets/lifetime.py, accept.py and
- * listeners.py do it.
+/* Sockets from their making to their end, and accepting, as wrappers/sockets/lifetime.py and accept.py do
+ * it.
  *
  * 1. Left to Python: listeners that others may share, families other than INET and INET6, timeouts of
  *    the kernel's own (SO_RCVTIMEO, SO_LINGER), sockets that somebody waits for while they are closed,
@@ -7,7 +7,7 @@
  * 2. A record is made as a copy of one that Python has made: what it has is Python's to say.
  * 3. Who has accepted looks for another connection before it wakes the next thread for it, where each
  *    connection that comes is reported anyway. */
-#include "sockets.h"
+#include "connections.h"
 
 #include <errno.h>
 
@@ -26,12 +26,7 @@ static PyObject *s_opened, *s_emulate, *s_look, *s_closed;
 static PyObject *s_init, *s_close, *s_accept, *s_gettimeout;
 static Py_ssize_t o_some_linger;
 
-static PyTypeObject *T_listener; /* socket.socket */
-static PyObject *listeners;      /* the globals of its module */
-static PyObject *s_listener_accept, *n_socket, *n__accept, *names_fileno;
-
-/* The number that was accepted last: nothing is unknown of it. */
-static int accepted = -1;
+int accepted = -1;
 
 /* ---- accepting ---------------------------------------------------------------------------------- */
 
@@ -55,13 +50,26 @@ static PyObject *dotted(const struct in_addr *address)
     return PyUnicode_FromStringAndSize(host, at - host);
 }
 
+PyObject *pair_of(PyObject *one, PyObject *other)
+{
+    PyObject *pair = one == NULL || other == NULL ? NULL : PyTuple_New(2);
+    if (pair == NULL) {
+        Py_XDECREF(one);
+        Py_XDECREF(other);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(pair, 0, one);
+    PyTuple_SET_ITEM(pair, 1, other);
+    return pair;
+}
+
 /* As stock's makesockaddr. */
 static PyObject *address_of(const Address *from, socklen_t size)
 {
     char host[INET6_ADDRSTRLEN];
     if (size == 0) return Py_NewRef(Py_None);
     if (from->any.sa_family == AF_INET)
-        return Py_BuildValue("Ni", dotted(&from->in.sin_addr), ntohs(from->in.sin_port));
+        return pair_of(dotted(&from->in.sin_addr), PyLong_FromLong(ntohs(from->in.sin_port)));
     if (inet_ntop(AF_INET6, &from->in6.sin6_addr, host, sizeof host) == NULL)
         return PyErr_SetFromErrno(PyExc_OSError);
     return Py_BuildValue("siII", host, ntohs(from->in6.sin6_port), ntohl(from->in6.sin6_flowinfo),
@@ -152,71 +160,44 @@ static int is_private(Socket *s, PyObject *d)
     return flags >= 0 && flags & FD_CLOEXEC;
 }
 
-static PyObject *socket_accept(PyObject *self, PyObject *ignored)
+int accept_plainly(Socket *s, PyObject **address)
 {
-    (void)ignored;
-    Socket *s = (Socket *)self;
     PyObject *d = NULL, *deadline;
     if (LIKELY(at_home() && s->fd >= 0 && !is_unknown(s) &&
                (s->family == AF_INET || s->family == AF_INET6)))
         d = record_of(s->fd);
-    if (UNLIKELY(d == NULL || SLOT(d, d_listens) != Py_True || !is_private(s, d)))
-        return PyObject_CallOneArg(s_accept, self);
+    if (UNLIKELY(d == NULL || SLOT(d, d_listens) != Py_True || !is_private(s, d))) return LEFT;
     Way way = way_of(s, &deadline);
-    if (way == RAISED) return NULL;
-    if (way == NEVER) return PyObject_CallOneArg(s_accept, self);
+    if (way == RAISED) return -1;
+    if (way == NEVER) return LEFT;
     Address from;
     socklen_t size;
     Py_INCREF(d);
     int fd = accept_one(s, d, deadline, &from, &size);
     Py_DECREF(d);
     if (way == LIMITED) Py_DECREF(deadline);
-    if (fd < 0) return NULL;
-    PyObject *address = address_of(&from, size);
-    if (address == NULL) {
+    if (fd < 0) return -1;
+    *address = address_of(&from, size);
+    if (*address == NULL) {
         close(fd);
-        return NULL;
+        return -1;
     }
     accepted = fd;
-    return Py_BuildValue("iN", fd, address);
+    return fd;
 }
 
-/* What socket.socket.accept() returns, of what `_accept` has returned. */
-static __attribute__((noinline)) PyObject *connection_of(Socket *s, PyObject *got)
-{
-    PyObject *fd, *address, *sock = NULL, *pair = PySequence_Tuple(got);
-    PyObject *family = PyLong_FromLong(s->family), *type = PyLong_FromLong(s->type);
-    PyObject *proto = PyLong_FromLong(s->proto);
-    if (pair != NULL && family != NULL && type != NULL && proto != NULL &&
-        PyArg_ParseTuple(pair, "OO", &fd, &address)) {
-        PyObject *args[] = {family, type, proto, fd};
-        sock = PyObject_Vectorcall((PyObject *)Py_TYPE(s), args, 3, names_fileno);
-    }
-    PyObject *made = sock == NULL ? NULL : Py_BuildValue("NO", sock, address);
-    Py_XDECREF(pair);
-    Py_XDECREF(family);
-    Py_XDECREF(type);
-    Py_XDECREF(proto);
-    return made;
-}
-
-static PyObject *listener_accept(PyObject *self, PyObject *ignored)
+PyObject *socket_accept(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
-    Socket *s = (Socket *)self;
-    if (UNLIKELY(Py_TYPE(self) != T_listener || !at_home() || s->timeout >= 0 ||
-                 PyDict_GetItem(listeners, n_socket) != (PyObject *)T_listener))
-        return PyObject_CallOneArg(s_listener_accept, self);
-    PyObject *got = PyObject_CallMethodNoArgs(self, n__accept);
-    if (got == NULL) return NULL;
-    PyObject *made = connection_of(s, got);
-    Py_DECREF(got);
-    return made;
+    PyObject *address;
+    int fd = accept_plainly((Socket *)self, &address);
+    if (UNLIKELY(fd == LEFT)) return PyObject_CallOneArg(s_accept, self);
+    return fd < 0 ? NULL : Py_BuildValue("iN", fd, address);
 }
 
 /* ---- from the making of a socket to its end ------------------------------------------------------- */
 
-static void forget_timeout(PyObject *sock)
+void forget_timeout(PyObject *sock)
 {
     if (LIKELY(PyDict_GET_SIZE(timeouts) == 0)) return;
     PyObject *key = PyLong_FromVoidPtr(sock);
@@ -241,8 +222,7 @@ static PyObject *record_for(int fd, int is_exact)
     return d;
 }
 
-/* SocketMode.opened: the record, borrowed; NULL raised. */
-static PyObject *opened(Socket *s)
+PyObject *opened(Socket *s)
 {
     PyObject *d = record_of(s->fd);
     if (d != NULL) {
@@ -270,7 +250,7 @@ static PyObject *number_given(PyObject *const *args, Py_ssize_t count, PyObject 
     return NULL;
 }
 
-static PyObject *socket_init(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
+PyObject *socket_init(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     if (UNLIKELY(!at_home())) return left_to(s_init, self, args, count, names);
     PyObject *made = left_to(o_init, self, args, count, names);
@@ -291,7 +271,7 @@ static PyObject *socket_init(PyObject *self, PyObject *const *args, Py_ssize_t c
     Py_RETURN_NONE;
 }
 
-static PyObject *socket_close(PyObject *self, PyObject *ignored)
+PyObject *socket_close(PyObject *self, PyObject *ignored)
 {
     (void)ignored;
     Socket *s = (Socket *)self;
@@ -328,7 +308,6 @@ static PyObject *socket_gettimeout(PyObject *self, PyObject *ignored)
 const Stand_in connections_stand_ins[] = {
 #ifdef __linux__
     {"socket_accept", socket_accept, METH_NOARGS, &s_accept},
-    {"listener_accept", listener_accept, METH_NOARGS, &s_listener_accept},
     {"socket_init", FUNCTION socket_init, METH_FASTCALL | METH_KEYWORDS, &s_init},
     {"socket_close", socket_close, METH_NOARGS, &s_close},
     {"socket_gettimeout", socket_gettimeout, METH_NOARGS, &s_gettimeout},
@@ -358,23 +337,5 @@ int connections_bind(PyObject *objects, PyObject *slow)
     (void)objects, (void)slow;
     PyErr_SetString(PyExc_SystemError, "this system has no accept4 that is known");
     return -1;
-#endif
-}
-
-int listeners_bind(PyObject *objects, PyObject *slow)
-{
-    (void)slow;
-#ifdef __linux__
-    if (names_fileno == NULL) /* interned: the call finds it without a comparison of strings */
-        names_fileno = Py_BuildValue("(N)", PyUnicode_InternFromString("fileno"));
-    if (names_fileno == NULL) return -1;
-    return intern("socket", &n_socket) < 0 || intern("_accept", &n__accept) < 0 ||
-                   take(objects, "globals", &listeners) < 0 ||
-                   take(objects, "socket", (PyObject **)&T_listener) < 0
-               ? -1
-               : 0;
-#else
-    (void)objects;
-    return 0;
 #endif
 }

@@ -135,6 +135,8 @@ typedef struct {
 
 /* A method of `found`, which must be one of C with these flags; NULL with SystemError. */
 PyCFunction function_of(PyObject *found, int flags);
+/* The function of C that is the method `name` of a type; NULL if it is none that is known. */
+PyCFunction stand_in_in(PyTypeObject *type, PyObject *name);
 /* *where = from[name], until the next time or the end of the patch, when it is NULL.  -1: KeyError. */
 int take(PyObject *from, const char *name, PyObject **where);
 /* *where is the name, for the life of the process; 0 or -1. */
@@ -186,6 +188,7 @@ int kernel_bind(PyObject *objects, PyObject *slow);
 void kernel_unbind(void);
 int stacks_bind(PyObject *objects, PyObject *slow); /* of the kernel that is bound */
 extern const Stand_in pace_stand_ins[], sockets_stand_ins[], connections_stand_ins[];
+extern const Stand_in listeners_stand_ins[];
 extern const Stand_in files_stand_ins[], descriptors_stand_ins[], opening_stand_ins[];
 int pace_bind(PyObject *objects, PyObject *slow);
 int lots_bind(PyObject *objects, PyObject *slow);

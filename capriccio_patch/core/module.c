@@ -11,6 +11,7 @@
 
 static const Stand_in *const stand_ins[] = {
     kernel_stand_ins, stacks_stand_ins, pace_stand_ins, sockets_stand_ins, connections_stand_ins,
+    listeners_stand_ins,
     files_stand_ins,  descriptors_stand_ins, opening_stand_ins, locks_stand_ins,
     conditions_stand_ins, events_stand_ins, queue_stand_ins, simple_queue_stand_ins,
 };
@@ -124,6 +125,18 @@ static PyObject *call_slot(PyObject *self, PyObject *args, void *wrapped, PyObje
     Py_XDECREF(names);
     Py_XDECREF(all);
     return result;
+}
+
+PyCFunction stand_in_in(PyTypeObject *type, PyObject *name)
+{
+    PyObject *found = _PyType_Lookup(type, name); /* borrowed */
+    if (found == NULL) return NULL;
+    if (Py_IS_TYPE(found, &PyMethodDescr_Type))
+        return ((PyMethodDescrObject *)found)->d_method->ml_meth;
+    if (!Py_IS_TYPE(found, &PyWrapperDescr_Type)) return NULL;
+    PyWrapperDescrObject *slot = (PyWrapperDescrObject *)found;
+    int is_made = slot->d_base->wrapper == (wrapperfunc)(void (*)(void))call_slot;
+    return is_made ? ((PyMethodDef *)slot->d_wrapped)->ml_meth : NULL;
 }
 
 static PyMethodDef *definition_of(const Stand_in *in, const char *name, const char *text)

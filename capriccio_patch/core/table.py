@@ -40,6 +40,7 @@ METHODS: dict[str, str] = {
     "_socket.socket.send": "socket_send",
     "_socket.socket.sendall": "socket_sendall",
     "socket.socket.accept": "listener_accept",
+    "socket.socket.close": "listener_close",
     "_thread.LockType.acquire": "lock_acquire",
     "_thread.LockType.acquire_lock": "lock_acquire",
     "_thread.LockType.__enter__": "lock_acquire",

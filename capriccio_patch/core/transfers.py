@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from io import FileIO
+from types import FunctionType
 
 from ..contracts.descriptor import Descriptor
 from ..cpython import originals
@@ -27,6 +28,13 @@ SUBJECTS = {"socket": "sockets", "file": "files", "os": "files", "opening": "ope
 """Which subject a function of C belongs to, by the first word of its name."""
 
 _TIMEOUT = 1.5
+_INIT = (
+    ("AF_INET", "SOCK_STREAM", "_socket", "socket", "__init__", "_io_refs", "_closed"),
+    (-1, -1, -1, None),
+)
+_REAL_CLOSE = ("close",), (originals.SocketType,)
+"""Methods of ``socket.socket``, as the standard library has them: the names in their code, and the
+defaults of their arguments."""
 
 
 def bind_waits(core: Any, waits: Waits) -> None:
@@ -111,7 +119,23 @@ def _bind_connections(core: Any, runtime: Runtime, mode: SocketMode) -> None:
 def bind_listeners(core: Any) -> None:
     """``socket`` was imported."""
     module = standard("socket")
-    core.bind("listeners", {"socket": module.socket, "globals": vars(module)}, {})
+    cls: Any = module.socket
+    objects = {
+        "socket": cls,
+        "base": originals.SocketType,
+        "globals": vars(module),
+        "getdefaulttimeout": module.getdefaulttimeout,
+        "init": _as_known(cls.__init__, _INIT),
+        "real_close": _as_known(cls._real_close, _REAL_CLOSE),
+    }
+    core.bind("listeners", objects, {})
+
+
+def _as_known(function: Any, known: tuple[Any, ...]) -> Any:
+    """A function of ``socket.socket``; None if it is not the one that C knows."""
+    if type(function) is not FunctionType:
+        return None
+    return function if (function.__code__.co_names, function.__defaults__) == known else None
 
 
 def _bind_files(core: Any, runtime: Runtime) -> None:
