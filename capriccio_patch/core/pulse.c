@@ -1,4 +1,6 @@
-/* How the watchdog waits: preemption/watchdog.py looks only once nothing has switched for a while.
+/* How the watchdog waits: preemption/watchdog.py looks only once nothing has switched for a while, or the
+ * kernel has waited in its poll for a few periods: one that waits for less is about to go on, and
+ * sleeping and waking the watchdog's Python would take more than these looks do.
  *
  * 1. While it waits it has no GIL, so it touches no object: `pulse` is numbers, and the word by which
  *    it is woken belongs to it.
@@ -51,6 +53,8 @@ static double delay_of(int fd)
     return (double)strtoull(second, NULL, 10) * 1e-9;
 }
 
+#define MOST_IDLE 5 /* looks in a row while the kernel waits */
+
 /* How long the running thread has run since the last turn, if nothing has switched since. */
 static double ran_since_turn(unsigned long moves, double now)
 {
@@ -59,16 +63,17 @@ static double ran_since_turn(unsigned long moves, double now)
 }
 
 /* watch(word, schedstat, pause, period, slice, until): sleep for `pause` seconds, and as long as threads
- * switch go on for about a `period` each time, until the clock says `until` or the word is woken.
+ * switch, or the kernel has begun to wait, go on for about a `period` each time, until the clock says
+ * `until` or the word is woken.
  *
  * Returns (looks, when, delay, pause, is_still), or None if nothing is to be seen here: how often
- * something had switched, when that was found last, for how long the OS thread had had no CPU by then,
+ * nobody was found computing, when that was last, for how long the OS thread had had no CPU by then,
  * the last pause, and whether nothing has switched since.  `when` and `delay` are of such looks. */
 static PyObject *watch(PyObject *module, PyObject *args)
 {
     (void)module;
     Py_buffer word;
-    int schedstat, looks = 0, is_woken;
+    int schedstat, looks = 0, idle = 0, is_woken;
     double pause, period, slice, until, when = 0.0, delay = 0.0;
     if (!PyArg_ParseTuple(args, "w*idddd", &word, &schedstat, &pause, &period, &slice, &until))
         return NULL;
@@ -81,7 +86,11 @@ static PyObject *watch(PyObject *module, PyObject *args)
     for (;;) {
         is_woken = sleep_on(word.buf, pause);
         unsigned long moves = PULSE_READ(moves);
-        if (is_woken || moves == seen) break;
+        if (is_woken) break;
+        if (moves != seen)
+            idle = 0;
+        else if (!PULSE_READ(waits) || ++idle > MOST_IDLE)
+            break;
         double gone = delay_of(schedstat);
         if (gone < 0.0) break; /* Python finds another way */
         looks++;
@@ -89,7 +98,7 @@ static PyObject *watch(PyObject *module, PyObject *args)
         when = now_s();
         delay = gone;
         if (when >= until) break;
-        double ran = ran_since_turn(moves, when);
+        double ran = PULSE_READ(waits) ? 0.0 : ran_since_turn(moves, when);
         pause = 0.0 < ran && ran < slice ? slice - ran : period;
         if (pause < period / 8) pause = period / 8;
         if (pause > period) pause = period;

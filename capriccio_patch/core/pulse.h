@@ -11,6 +11,7 @@ typedef struct {
     unsigned long moves;       /* switches and turns, ever */
     unsigned long turn;        /* `moves` at the last turn */
     unsigned long long began;  /* when that began, in nanoseconds of the kernel's clock */
+    unsigned long waits;       /* 1 while it waits in a poll, else 0 */
 } Pulse;
 extern Pulse pulse;
 

@@ -84,7 +84,9 @@ static __attribute__((noinline)) int poll_and_tell(struct epoll_event *found, in
 {
     double timeout;
     if (find_timeout(&timeout) < 0) return -1;
+    PULSE_WRITE(waits, timeout != 0.0);
     int count = poll_events(found, most, timeout);
+    PULSE_WRITE(waits, 0);
     put_slot(K, k_blocking, Py_False);
     if (SLOT(K, k_polling) == Py_True && !below) {
         put_slot(K, k_polling, Py_False);

@@ -31,11 +31,12 @@ class Pulse(Protocol):
         until: float,
     ) -> tuple[int, float, float, float, bool] | None:
         """Sleep for `pause` seconds, and for some `period` more each time that threads have
-        switched meanwhile, `until` that time of the kernel's clock.
+        switched meanwhile or, a few times in a row, the kernel waits; `until` that time of the
+        kernel's clock.
 
-        Returns how often they had, when that was found last, for how long the scheduler's OS thread
-        had had no CPU then (`schedstat` is its file), the last pause, and whether nothing has
-        switched in it; None where nothing is known.
+        Returns how often that was so, when it was found last, for how long the scheduler's OS
+        thread had had no CPU then (`schedstat` is its file), the last pause, and whether nothing
+        has switched in it; None where nothing is known.
         """
 
     def wake(self, word: bytearray) -> None:

@@ -80,6 +80,28 @@ def test_while_threads_switch_nobody_looks(module: Any, schedstat: int) -> None:
     assert 0.0 < pause <= 0.1
 
 
+def test_a_kernel_that_has_begun_to_wait_is_looked_at_a_few_times(
+    module: Any, schedstat: int
+) -> None:
+    found = watched(module, bytearray(8), schedstat, 0.02, 0.02, 0.02, FOR_EVER)
+    time.sleep(0.5)
+    looks, when, _, pause, is_still = found[0]
+    assert 5 <= looks <= 10  # the first may be from before
+    assert (pause, is_still) == (0.02, True)
+    assert when <= time.monotonic() - 0.1
+
+
+def test_who_computes_after_a_wait_is_seen(module: Any, schedstat: int) -> None:
+    found = watched(module, bytearray(8), schedstat, 0.05, 0.05, 0.05, FOR_EVER)
+    time.sleep(0.12)
+    begun = time.monotonic()
+    compute_until(found)
+    looks, when, *_, is_still = found[0]
+    assert looks >= 2
+    assert is_still
+    assert when >= begun - 0.05
+
+
 @pytest.mark.parametrize("is_early", [True, False])
 def test_it_is_woken(module: Any, schedstat: int, is_early: bool) -> None:
     word = bytearray(8)
