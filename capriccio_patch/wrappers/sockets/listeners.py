@@ -3,8 +3,8 @@
 Both are Python in the standard library and would work as they are.  But accepting asks the listener
 for its family and its type as members of enumerations, which takes longer than all else that it
 does, only to hand them on to C.  A class of the program's own goes the standard library's way, and
-so does every listener where another class stands for ``socket.socket``.  Closing is as it was: it
-is a row for the compiled core, whose close makes no call for each step.
+so does every listener where another class stands for ``socket.socket``.  Closing is the standard
+library's: it is a row for the compiled core, whose close makes no call for each step.
 
 Source followed: Lib/socket.py.
 """
@@ -38,12 +38,7 @@ def patches() -> list[Patch]:
             connection.setblocking(True)
         return connection, address
 
-    def close(self: Any) -> None:
-        self._closed = True
-        if self._io_refs <= 0:
-            self._real_close()
-
     return [
         Patch("socket", "socket", "socket.accept", accept),
-        Patch("socket", "socket", "socket.close", close),
+        Patch("socket", "socket", "socket.close", cls.close),
     ]
