@@ -11,17 +11,19 @@ static Py_ssize_t k__calls_turn, k__calls_run, k__calls_due;
 static PyObject *zero;
 static PyObject *s_yield_if_due, *s_yield_after_calls, *s_step_aside;
 
+/* Nobody is to be let run: the clock need not be asked. */
+static inline int is_alone(void) { return PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1; }
+
 /* Another thread may want to run: the caller steps aside if any does. */
 static int step_aside(PyObject *slow)
 {
-    if (PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1) return 0;
     int others = look_around();
     return others <= 0 ? others : call1(slow, K);
 }
 
 int yield_if_due(void)
 {
-    if (LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
+    if (is_alone() || LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
     return step_aside(s_yield_if_due);
 }
 
@@ -31,8 +33,7 @@ static int looks;
 
 int yield_between_pieces(Py_ssize_t left, double now)
 {
-    if (LIKELY(now - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
-    if (PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1) return 0;
+    if (is_alone() || LIKELY(now - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
     if (looker != SLOT(K, k_current)) {
         looker = SLOT(K, k_current);
         looks = 0;
@@ -49,11 +50,12 @@ int yield_after_pieces(void)
 {
     if (LIKELY(looks <= MOST_LOOKS || looker != SLOT(K, k_current))) return yield_if_due();
     looks = 0;
-    return step_aside(s_yield_if_due);
+    return is_alone() ? 0 : step_aside(s_yield_if_due);
 }
 
 int yield_after_calls(void)
 {
+    if (is_alone()) return 0;
     if (SLOT(K, k__calls_run) != SLOT(K, k_budget) || SLOT(K, k__calls_turn) != SLOT(K, k_now)) {
         put_slot(K, k__calls_turn, SLOT(K, k_now));
         put_slot(K, k__calls_run, SLOT(K, k_budget));

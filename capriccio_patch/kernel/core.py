@@ -322,16 +322,18 @@ class Kernel(KernelState):
     def yield_if_due(self) -> None:
         """The current thread has made a call that it might have had to wait for: let others run if
         nothing was polled for `POLL_INTERVAL`.  Raises what an interrupt raises."""
-        if self.clock() - self.now > POLL_INTERVAL and len(self.threads) > 1:
+        if len(self.threads) > 1 and self.clock() - self.now > POLL_INTERVAL:
             self._step_aside(POLL_INTERVAL)
 
     def yield_after_calls(self) -> None:
         """As `yield_if_due`; the time counts from the second such call in a run (most make one)."""
+        if len(self.threads) <= 1:
+            return
         if self._calls_run != self.budget or self._calls_turn != self.now:
             self._calls_turn, self._calls_run, self._calls_due = self.now, self.budget, 0.0
         elif not self._calls_due:
             self._calls_due = self.clock() + POLL_INTERVAL
-        elif self.clock() > self._calls_due and len(self.threads) > 1:
+        elif self.clock() > self._calls_due:
             self._step_aside(POLL_INTERVAL)
 
     def step_aside_from_calls(self) -> None:
