@@ -28,7 +28,25 @@ if TYPE_CHECKING:
     from dis import Instruction
     from typing import Any
 
-__all__ = ["UNKNOWN", "Moment", "acquired", "attribute", "called", "entered", "released"]
+__all__ = [
+    "ATTRIBUTES",
+    "BEGINNINGS",
+    "CONSTANTS",
+    "NOTHING",
+    "PAIRS",
+    "UNKNOWN",
+    "Moment",
+    "acquired",
+    "attribute",
+    "called",
+    "entered",
+    "exception_table",
+    "has_entered_more",
+    "instructions_of",
+    "is_subscription",
+    "released",
+    "value_of",
+]
 
 UNKNOWN = object()
 
@@ -36,11 +54,11 @@ _NAMES = frozenset({"LOAD_NAME", "LOAD_GLOBAL", "LOAD_CLASSDEREF", "LOAD_FROM_DI
 _LOCALS = frozenset(
     {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF", "LOAD_FROM_DICT_OR_DEREF"}
 )
-_PAIRS = frozenset({"LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"})
-_BEGINNINGS = _NAMES | _LOCALS
-_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT"})
-_NOTHING = frozenset({"NOP", "PUSH_NULL", "CACHE", "EXTENDED_ARG", "RESUME", "NOT_TAKEN"})
+PAIRS = frozenset({"LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"})
+BEGINNINGS = _NAMES | _LOCALS
+ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT"})
+NOTHING = frozenset({"NOP", "PUSH_NULL", "CACHE", "EXTENDED_ARG", "RESUME", "NOT_TAKEN"})
 _ENTERING = frozenset({"LOAD_SPECIAL", "SWAP", "COPY", "PUSH_NULL", "NOP", "BEFORE_WITH"})
 _CALLS = frozenset({"CALL", "PRECALL", "CALL_KW"})
 _PLAIN = frozenset({int, str})
@@ -73,7 +91,19 @@ class Moment:
 
 
 def entered(frame: FrameType) -> Iterator[tuple[Any, int]]:
-    """What the ``with`` blocks that `frame` is inside have entered, each with its line."""
+    """What the ``with`` blocks that `frame` is inside have entered, each with its line; not what
+    is no simple expression."""
+    for value, line in _entered(frame):
+        if value is not UNKNOWN:
+            yield value, line
+
+
+def has_entered_more(frame: FrameType) -> bool:
+    """Whether `frame` is inside a ``with`` block of which it is not known what was entered."""
+    return any(value is UNKNOWN for value, _ in _entered(frame))
+
+
+def _entered(frame: FrameType) -> Iterator[tuple[Any, int]]:
     spans, entries = _blocks(frame.f_code)
     at = frame.f_lasti
     passed: set[int] = set()
@@ -86,9 +116,7 @@ def entered(frame: FrameType) -> Iterator[tuple[Any, int]]:
         at = target
         entry = entries.get(target)
         if entry is not None:
-            value = _value(frame, entry.expression)
-            if value is not UNKNOWN:
-                yield value, entry.line
+            yield value_of(frame, entry.expression), entry.line
 
 
 def acquired(frame: FrameType) -> Iterator[tuple[Any, int]]:
@@ -97,7 +125,7 @@ def acquired(frame: FrameType) -> Iterator[tuple[Any, int]]:
     for name, behind, entry in _lock_calls(frame.f_code):
         if behind > frame.f_lasti:
             break
-        value = _value(frame, entry.expression)
+        value = value_of(frame, entry.expression)
         if value is UNKNOWN:
             continue
         if name == "acquire":
@@ -113,12 +141,12 @@ def released(frame: FrameType) -> Iterator[Any]:
         if behind > frame.f_lasti:
             return
         if name == "release":
-            yield _value(frame, entry.expression)
+            yield value_of(frame, entry.expression)
 
 
 def called(frame: FrameType | Moment) -> Any:
     """What `frame` is calling, of a method its function; `UNKNOWN` if that can't be read."""
-    instructions = _instructions(frame.f_code)
+    instructions = instructions_of(frame.f_code)
     # The caches of an instruction count as its end.
     at = sum(each.offset <= frame.f_lasti for each in instructions) - 1
     if instructions[at].opname not in _CALLS:
@@ -130,17 +158,17 @@ def called(frame: FrameType | Moment) -> Any:
     begins = (
         number
         for number in range(at - 1, -1, -1)
-        if _start(instructions[number]) == place and instructions[number].opname in _BEGINNINGS
+        if _start(instructions[number]) == place and instructions[number].opname in BEGINNINGS
     )
     first = next(begins, at)
     chain: list[Instruction] = []
     for each in instructions[first:at]:
-        if each.opname in _NOTHING:
+        if each.opname in NOTHING:
             continue
-        if _start(each) != place or (chain and each.opname not in _ATTRIBUTES):
+        if _start(each) != place or (chain and each.opname not in ATTRIBUTES):
             break
         chain.append(each)
-    return _value(frame, tuple(chain))
+    return value_of(frame, tuple(chain))
 
 
 def attribute(owner: Any, name: str) -> Any:
@@ -177,7 +205,8 @@ def _start(instruction: Instruction) -> tuple[int, int] | None:
 
 
 @lru_cache(256)
-def _instructions(code: CodeType) -> list[Instruction]:
+def instructions_of(code: CodeType) -> list[Instruction]:
+    """The instructions of a code object, without their caches."""
     return list(whole("dis").get_instructions(code))
 
 
@@ -188,10 +217,10 @@ _Blocks = tuple[tuple[tuple[int, int, int], ...], dict[int, _Entry]]
 def _blocks(code: CodeType) -> _Blocks:
     """The exception table of a function: start, end and handler of each part, and those handlers
     that are of ``with`` blocks."""
-    spans = tuple(_exception_table(code.co_exceptiontable))
+    spans = tuple(exception_table(code.co_exceptiontable))
     if not spans:
         return (), {}
-    instructions = _instructions(code)
+    instructions = instructions_of(code)
     index = {each.offset: number for number, each in enumerate(instructions)}
     entries: dict[int, _Entry] = {}
     for start, _, target in spans:
@@ -203,8 +232,10 @@ def _blocks(code: CodeType) -> _Blocks:
             expression = _expression(instructions, before)
             entering = instructions[before - len(expression) + 1 : index[start]]
             # What is jumped to has more than one value: `with a or b`.
-            if expression and not any(each.is_jump_target for each in entering):
-                entries[target] = _Entry(_line(expression[0]), expression)
+            if any(each.is_jump_target for each in entering):
+                expression = ()
+            line = _line(expression[0]) if expression else 0
+            entries[target] = _Entry(line, expression)
     return spans, entries
 
 
@@ -224,10 +255,10 @@ def _lock_calls(code: CodeType) -> tuple[tuple[str, int, _Entry], ...]:
     the call, and what it is called of."""
     if not {"acquire", "release"} & {*code.co_names}:
         return ()
-    instructions = _instructions(code)
+    instructions = instructions_of(code)
     calls = []
     for number, each in enumerate(instructions):
-        if each.opname in _ATTRIBUTES and each.argval in ("acquire", "release"):
+        if each.opname in ATTRIBUTES and each.argval in ("acquire", "release"):
             expression = _expression(instructions, number)
             behind = _behind_call(instructions, number)
             if expression and behind is not None and behind < len(instructions):
@@ -253,18 +284,19 @@ def _expression(instructions: list[Instruction], end: int) -> tuple[Instruction,
     while wanted > 0 and number:
         number -= 1
         name = instructions[number].opname
-        if name in _PAIRS:
+        if name in PAIRS:
             wanted -= 2
-        elif name in _NAMES or name in _LOCALS or name in _CONSTANTS:
+        elif name in _NAMES or name in _LOCALS or name in CONSTANTS:
             wanted -= 1
-        elif _is_subscription(instructions[number]):
+        elif is_subscription(instructions[number]):
             wanted += 1
-        elif name not in _ATTRIBUTES and name not in _NOTHING:
+        elif name not in ATTRIBUTES and name not in NOTHING:
             return ()
     return tuple(instructions[number:end]) if wanted <= 0 else ()
 
 
-def _is_subscription(each: Instruction) -> bool:
+def is_subscription(each: Instruction) -> bool:
+    """Whether it takes an item of what is below it on the stack."""
     return each.opname == "BINARY_SUBSCR" or (
         each.opname == "BINARY_OP" and each.argrepr.startswith("[")
     )
@@ -274,22 +306,22 @@ def _line(each: Instruction) -> int:
     return (each.positions and each.positions.lineno) or 0
 
 
-def _value(frame: FrameType | Moment, expression: tuple[Instruction, ...]) -> Any:
+def value_of(frame: FrameType | Moment, expression: tuple[Instruction, ...]) -> Any:
     """What a simple expression stands for in `frame` now."""
     stack: list[Any] = []
     for each in expression:
         name = each.opname
-        if name in _NOTHING:
+        if name in NOTHING:
             continue
-        if name in _PAIRS:
+        if name in PAIRS:
             stack += [frame.f_locals.get(one, UNKNOWN) for one in each.argval]
         elif name in _LOCALS:
             stack.append(frame.f_locals.get(each.argval, UNKNOWN))
         elif name in _NAMES:
             stack.append(_named(frame, each.argval))
-        elif name in _CONSTANTS:
+        elif name in CONSTANTS:
             stack.append(each.argval)
-        elif name in _ATTRIBUTES:
+        elif name in ATTRIBUTES:
             stack[-1] = attribute(stack[-1], each.argval)
         else:
             key = stack.pop()
@@ -318,7 +350,7 @@ def _item(container: Any, key: Any) -> Any:
         return UNKNOWN
 
 
-def _exception_table(table: bytes) -> Iterator[tuple[int, int, int]]:
+def exception_table(table: bytes) -> Iterator[tuple[int, int, int]]:
     """Start, end and target of each entry, in bytes: ``Objects/exception_handling_notes.txt``."""
     entries = iter(table)
 
