@@ -9,10 +9,10 @@ asks when it is about to wait for good (`Kernel.idle`), and the search is made o
 for `QUIET` seconds: a busy program never gets there.
 
 *Of some.*  Threads that have waited for `PATIENCE` seconds, each for a lock that another of them
-holds or for the end of another, in a circle; or all threads of a pool, for calls that it has yet to
-make (`pools`).  What goes on beside them does not matter.  It is made now and then by the watchdog,
-over the threads that wait for locks and ends, and those of pools: no longer than a thousandth of
-the time.
+holds or for the end of another, in a circle; or for queues and the like that nobody else can reach
+(`crossed`); or all threads of a pool, for calls that it has yet to make (`pools`).  What goes on
+beside them does not matter.  It is made now and then by the watchdog, over the threads that wait:
+each part no longer than a thousandth of the time.
 
 1. What was told is not told again while the same threads wait for the same things.
 2. A signal handler that the program has set may do anything, so with one there is no deadlock of
@@ -28,9 +28,10 @@ from collections.abc import Callable
 from functools import partial
 
 from ..contracts.thread import Thread
-from ..cpython import originals
+from ..cpython import frames, originals
 from ..cpython.evaluation import texts_compiled
 from ..cpython.modules import whole
+from ..cpython.standstill import has_gil
 from ..errors import CapriccioWarning, Deadlock
 from ..io import os_threads
 from ..kernel.core import Kernel
@@ -38,11 +39,21 @@ from ..preemption.loading import Loading
 from ..preemption.stall_report import import_for_reports, warn
 from .outsiders import could_wake
 from .pools import stopped_pools, waiting_pools
-from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_stuck_inside, top_records
+from .waiting import (
+    FROM_INSIDE,
+    IN_CIRCLES,
+    awaited_ends,
+    ended_by,
+    find_circle,
+    is_stuck_inside,
+    top_records,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .crossed import Crossed
     from .holders import Claim
+    from .story import Bringer
 
 __all__ = ["PATIENCE", "QUIET", "Deadlocks"]
 
@@ -64,7 +75,7 @@ _Wait = tuple[int, float]
 
 def _load() -> None:
     """Import what a search for circles, and a report of one, needs."""
-    from . import holders, story  # noqa: F401
+    from . import crossed, holders, story  # noqa: F401
 
     import_for_reports()
 
@@ -73,6 +84,8 @@ class Deadlocks:
     """The search for the deadlocks of a kernel's threads."""
 
     __slots__ = (
+        "_crossed",
+        "_crossed_at",
         "_search",
         "_idle_since",
         "_is_judged",
@@ -88,6 +101,9 @@ class Deadlocks:
         """`mode` is "warn" or "raise"."""
         self._kernel = kernel
         self._raises = mode == "raise"
+        self._crossed: Crossed | None = None
+        self._crossed_at = 0.0
+        """When queues and the like are to be looked at again."""
         self._idle_since: tuple[float, int] | None = None
         self._is_judged = False
         self._tries = 0
@@ -138,7 +154,7 @@ class Deadlocks:
         waits = {
             _wait(thread)
             for thread in top_records(self._kernel)
-            if thread.kind in _IN_CIRCLES and is_stuck_inside(thread)
+            if thread.kind in IN_CIRCLES and is_stuck_inside(thread)
         }
         are_new = not waits <= self._judged
         self._judged = waits
@@ -185,20 +201,22 @@ class Deadlocks:
         # Waits, for the GIL or an import, cost the others nothing.
         began_at: float = originals.thread_time()
         latest = kernel.clock() - patience
-        stuck = [
+        waiting = [
             thread
             for thread in top_records(kernel)
             if thread.parked
-            and thread.kind in _IN_CIRCLES
+            and thread.kind in FROM_INSIDE
             and thread.since < latest
             and is_stuck_inside(thread)
         ]
+        stuck = [thread for thread in waiting if thread.kind in IN_CIRCLES]
         pools = waiting_pools(kernel, kernel.clock() - PATIENCE)
         is_loaded = bool(stuck or pools) and self._search.is_done()
         stopped = stopped_pools(kernel, pools) if is_loaded else []
+        if self._told:
+            self._told.intersection_update(map(_wait, top_records(kernel)))
         if not stuck and not stopped:
             self._held.clear()
-            self._told.clear()
         elif is_loaded:
             from .story import circle_story, pool_story
 
@@ -209,7 +227,41 @@ class Deadlocks:
                 if not began <= self._told:
                     self._tell_of_some([thread for thread, _ in pool], began, pool_story)
         used: float = originals.thread_time() - began_at
+        if 1 < len(waiting) != len(stuck):
+            self._look_at_crossed(latest)
+        elif self._crossed is not None:
+            self._crossed = None
         return max(PATIENCE, _SHARE * used)
+
+    def _look_at_crossed(self, latest: float) -> None:
+        """Search for circles through what others may reach, if it is time to."""
+        kernel = self._kernel
+        if kernel.clock() < self._crossed_at or not has_gil() or not self._search.is_done():
+            return
+        from .crossed import Crossed
+
+        began_at: float = originals.thread_time()
+        if self._crossed is None:
+            self._crossed = Crossed(kernel)
+        circle = self._crossed.look(latest, self._told.issuperset)
+        if circle:
+            kernel.call_soon(self._confirm, self._crossed, circle, set(map(_wait, circle)))
+        used: float = originals.thread_time() - began_at
+        self._crossed_at = kernel.clock() + _SHARE * used
+
+    @frames.wait("search")
+    def _confirm(self, crossed: Crossed, circle: list[Thread], began: set[_Wait]) -> None:
+        if self._told.issuperset(began) or began != {_wait(e) for e in circle if e.parked}:
+            return
+        if crossed.is_closed(circle):
+            self._told |= began
+            self._start(self._tell_of_crossed, circle, crossed.bringers(circle))
+
+    def _tell_of_crossed(self, circle: list[Thread], bringers: list[Bringer]) -> None:
+        with texts_compiled:
+            from .story import crossed_story
+
+        self._tell(*crossed_story(self._kernel, circle, bringers))
 
     def _tell_of_some(
         self,
@@ -290,9 +342,6 @@ class Deadlocks:
             if thread.ident == ident:
                 kernel.interrupt(thread, partial(_raise, error))
                 return
-
-
-_IN_CIRCLES = frozenset({"lock", "rlock", "join"})
 
 
 def _wait(thread: Thread) -> _Wait:

@@ -28,7 +28,17 @@ from .stacks import Call, Place, frame_of, line_of, name_of, place_of, stack_of,
 from .things import described, is_future
 from .waiting import FROM_INSIDE, awaited_ends, ended_by, find_circle, is_alive
 
-__all__ = ["Wait", "circle_story", "formatted", "pool_story", "waits_of", "whole_story"]
+__all__ = [
+    "Bringer",
+    "Wait",
+    "call_of",
+    "circle_story",
+    "crossed_story",
+    "formatted",
+    "pool_story",
+    "waits_of",
+    "whole_story",
+]
 
 _MOST = 20
 """Different waits that are told of."""
@@ -68,11 +78,20 @@ class Wait(NamedTuple):
     stack: tuple[Place, ...]
 
 
+class Bringer(NamedTuple):
+    """Who could end a wait, and by which method, where its code has that; no method if it is by
+    what that one holds, or by its end."""
+
+    thread: Thread
+    method: str = ""
+    place: Place | None = None
+
+
 def waits_of(kernel: Kernel, threads: Iterable[Thread], most: int = _FRAMES) -> list[Wait]:
     """What `threads`, which are parked, wait for; their stacks to a depth of `most`."""
     threads = list(threads)
     ends = awaited_ends(kernel.threads.values())
-    calls = [_call(kernel, thread) for thread in threads]
+    calls = [call_of(kernel, thread) for thread in threads]
     held = [call.thing for call in calls if _can_be_held(call.thing)]
     holders = holders_of(kernel, held, threads) if held else {}
     waits = []
@@ -94,7 +113,8 @@ def waits_of(kernel: Kernel, threads: Iterable[Thread], most: int = _FRAMES) -> 
     return waits
 
 
-def _call(kernel: Kernel, thread: Thread) -> Call:
+def call_of(kernel: Kernel, thread: Thread) -> Call:
+    """The call that a thread waits in, and the thing that the program knows."""
     call = waits_in(frame_of(kernel, thread))
     is_lock = thread.kind in ("lock", "rlock") and type(call.thing).__name__ != "_ModuleLock"
     if call.name.startswith("futures."):
@@ -172,6 +192,43 @@ def circle_story(kernel: Kernel, circle: list[Thread]) -> tuple[str, tuple[str, 
         head = f"deadlock: {len(waits)} threads wait for each other, while others go on"
     parts = [head, _drawn(waits), *(paragraph(kernel, [wait]) for wait in waits)]
     return "\n".join(parts), _reported_for(waits[0])
+
+
+def crossed_story(
+    kernel: Kernel, circle: list[Thread], bringers: list[Bringer]
+) -> tuple[str, tuple[str, int]]:
+    """The text of a deadlock of threads each of which could end the wait of the one before it, and
+    the place it is to be reported for."""
+    waits = waits_of(kernel, circle)
+    head = f"deadlock: {len(waits)} threads wait for each other, while others go on"
+    parts = [f"{head} that can't reach what these wait for", _drawn(waits)]
+    for wait, bringer in zip(waits, bringers, strict=True):
+        for_what = _for_what(kernel, wait)
+        if bringer.place is not None and wait.ending is None and not wait.holders:
+            what = for_what.partition(": nobody is left ")[0].partition(", taken by a thread ")[0]
+            verb = _BROUGHT.get(bringer.method, f"call {bringer.method}")
+            for_what = f"{what}: only {name_of(bringer.thread.ident)} could {verb}, at "
+            for_what += _shown(bringer.place)
+        parts.append(paragraph(kernel, [wait], for_what))
+    return "\n".join(parts), _reported_for(waits[0])
+
+
+_BROUGHT = {
+    "": "pass it on",
+    "cancel": "cancel it",
+    "get": "take something from there",
+    "get_nowait": "take something from there",
+    "notify": "notify it",
+    "notify_all": "notify it",
+    "put": "put something there",
+    "put_nowait": "put something there",
+    "release": "release it",
+    "set": "set it",
+    "set_exception": "give it a result",
+    "set_result": "give it a result",
+    "wait": "come",
+}
+"""What a method of a thing does."""
 
 
 def pool_story(kernel: Kernel, threads: list[Thread]) -> tuple[str, tuple[str, int]]:
@@ -293,8 +350,13 @@ def _holder(kernel: Kernel, holder: Holder) -> str:
     file = holder.place.file.rpartition("/")[2]
     if not holder.place.line:
         return f"{text} by an ExitStack of {holder.place.function}, in {file}"
-    source = line_of(holder.place)
-    where = f"{text} since {file}:{holder.place.line}, in {holder.place.function}"
+    return f"{text} since {_shown(holder.place)}"
+
+
+def _shown(place: Place) -> str:
+    """A place and the text of its line: ``bank.py:18, in spend: with savings:``."""
+    where = f"{place.file.rpartition('/')[2]}:{place.line}, in {place.function}"
+    source = line_of(place)
     return f"{where}: {source}" if source else where
 
 

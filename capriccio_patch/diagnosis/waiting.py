@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FROM_INSIDE",
+    "IN_CIRCLES",
     "awaited_ends",
     "ended_by",
     "find_circle",
@@ -37,6 +38,8 @@ FROM_INSIDE = frozenset(
     {"lock", "rlock", "condition", "event", "queue", "join", "import lock", "file"}
 )
 """Kinds of waits that only another thread of the process can end."""
+IN_CIRCLES = frozenset({"lock", "rlock", "join"})
+"""Kinds of waits of which it is known who alone ends them."""
 
 
 def top_records(kernel: Kernel) -> list[Thread]:

@@ -8,6 +8,8 @@ fault: it is printed with its seed, and the exit status is 1.  An interpreter of
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import queue
 import random
@@ -18,15 +20,20 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from contextvars import ContextVar, copy_context
+from functools import partial
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import capriccio_patch
-from capriccio_patch.diagnosis import deadlock
+from capriccio_patch.diagnosis import attach, crossed, deadlock
+from capriccio_patch.diagnosis.stacks import name_of
 
 Step = Callable[[], None]
 _LOCKS = (threading.Lock, threading.RLock, threading.Condition, threading.Semaphore)
@@ -64,6 +71,9 @@ class Program:
             self.joined,
             self.woken,
             self.woken,
+            self.crossed,
+            self.logged,
+            self.passed,
         ]
         return self.random.choice(makers)()
 
@@ -209,9 +219,226 @@ class Program:
 
         return join
 
+    def crossed(self) -> Step:
+        """Two that wait for each other until somebody who has one of their queues begins."""
+        has = self.random.choice(_WAYS)
+        pause = self.random.choice([self.slept, self.woken])()
+        number = self.random.randint(1, 3)
+
+        def cross() -> None:
+            pair = Pair(number)
+            begin = has(pair)
+            threads, pair = pair.threads, None
+            for thread in threads:
+                thread.name = has.__name__
+            pause()
+            _look()
+            begin()
+            for thread in threads:
+                thread.join()
+
+        return cross
+
+    def logged(self) -> Step:
+        """Records pass through a queue to who writes them."""
+        pause = self.random.choice([self.slept, self.woken])()
+
+        def log() -> None:
+            jobs: queue.Queue[Any] = queue.Queue()
+            listener = QueueListener(jobs, logging.NullHandler())
+            logger = logging.Logger("passed on")
+            logger.addHandler(QueueHandler(jobs))
+            listener.start()
+            logger.warning("one")
+            pause()
+            listener.stop()
+
+        return log
+
+    def passed(self) -> Step:
+        """To the threads of an event loop."""
+        inside = self.random.choice([self.slept, self.woken])()
+
+        def work() -> None:
+            if threading.current_thread().daemon:  # the loop's own threads are those of the program
+                asyncio.run(asyncio.to_thread(inside))
+
+        return work
+
     def woken(self) -> Step:
         """By something that is no green thread."""
         return self.random.choice([_by_timer, _by_os_thread, _by_alarm, _by_descriptor, _by_socket])
+
+
+class Pair:
+    """Two threads that wait for each other."""
+
+    def __init__(self, number: int) -> None:
+        kinds: list[Any] = [queue.Queue, queue.SimpleQueue, queue.LifoQueue]
+        self.one, self.two = kinds[number % 3](), kinds[number % 2]()
+        targets = [(self.one, self.two), (self.two, self.one)]
+        self.threads = [
+            threading.Thread(target=_pass_on, args=(*each, number), daemon=True) for each in targets
+        ]
+        for thread in self.threads:
+            thread.start()
+
+
+class Begins:
+    """Begins when it is left, or when it ends."""
+
+    def __init__(self, jobs: Any) -> None:
+        self.jobs = jobs
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.jobs.put(0)
+
+    def __del__(self) -> None:
+        if self.jobs is not None:
+            self.jobs.put(0)
+
+
+def _pass_on(mine: Any, other: Any, number: int) -> None:
+    for _ in range(number):
+        other.put(mine.get())
+
+
+def _by_variable(pair: Pair) -> Step:
+    return lambda: pair.one.put(0)
+
+
+def _by_method(pair: Pair) -> Step:
+    return partial(pair.two.put, 0)
+
+
+def _by_container(pair: Pair) -> Step:
+    found = {"queues": [(pair.one,), (pair.two,)]}
+
+    def begin() -> None:
+        for (each,) in found["queues"]:
+            each.put(0)
+
+    return begin
+
+
+def _by_global(pair: Pair) -> Step:
+    _pairs.append(pair)
+    return _begin_last
+
+
+_pairs: list[Pair] = []
+
+
+def _begin_last() -> None:
+    while _pairs:
+        _pairs.pop().one.put(0)
+
+
+def _by_generator(pair: Pair) -> Step:
+    def giver() -> Iterator[None]:
+        yield
+        pair.one.put(0)
+
+    given = giver()
+    next(given)
+    return lambda: next(given, None)
+
+
+def _by_end_of_generator(pair: Pair) -> Step:
+    def giver(jobs: Any) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            jobs.put(0)
+
+    given = [giver(pair.one)]
+    next(given[0])
+    return given.clear
+
+
+def _by_finalizer(pair: Pair) -> Step:
+    held = [Begins(pair.one)]
+    return held.clear
+
+
+def _by_weak_reference(pair: Pair) -> Step:
+    if type(pair.one) is queue.SimpleQueue:
+        return _by_variable(pair)
+    found = weakref.WeakSet([pair.one])
+
+    def begin() -> None:
+        for each in found:
+            each.put(0)
+
+    return begin
+
+
+def _by_thread(pair: Pair) -> Step:
+    thread = threading.Thread(target=pair.one.put, args=(0,))
+    return thread.start
+
+
+def _by_task(pair: Pair) -> Step:
+    """Of a thread that waits for something else."""
+    begin = threading.Event()
+
+    def later() -> None:
+        begin.wait()
+        pair.one.put(0)
+
+    threading.Thread(target=later, daemon=True).start()
+    return begin.set
+
+
+def _by_entering(pair: Pair) -> Step:
+    """The thread of the pair has to be looked for on the stack of another one."""
+    begin = threading.Event()
+
+    def enter() -> None:
+        jobs = pair.one
+        begins = Begins(jobs)
+        with begins:
+            begins = None
+            begin.wait()
+
+    threading.Thread(target=enter, daemon=True).start()
+    return begin.set
+
+
+def _by_local(pair: Pair) -> Step:
+    local = threading.local()
+    local.pair = pair
+    return lambda: local.pair.one.put(0)
+
+
+_context: ContextVar[Pair] = ContextVar("pair")
+
+
+def _by_context(pair: Pair) -> Step:
+    context = copy_context()
+    context.run(_context.set, pair)
+    return lambda: context.run(lambda: _context.get().one.put(0))
+
+
+_WAYS = [
+    *(_by_variable, _by_method, _by_container, _by_global, _by_generator, _by_end_of_generator),
+    *(_by_finalizer, _by_weak_reference, _by_thread, _by_task, _by_entering, _by_local),
+    _by_context,
+]
+
+
+def _look() -> None:
+    """Search for crossed threads, at once."""
+    kernel = attach._kernel
+    assert kernel is not None
+    search = crossed.Crossed(kernel)
+    for _ in range(3):
+        circle = search.look(kernel.clock(), lambda _: False)
+        if circle and search.is_closed(circle):
+            _told.append(f"crossed: {[name_of(each.ident) for each in circle]}")
 
 
 def _all(steps: list[Step]) -> None:
@@ -291,11 +518,13 @@ _start_os_thread: Any = None
 
 def main(count: int, seed: int) -> int:
     global _os_sleep, _start_os_thread
-    capriccio_patch.patch_all(deadlock="warn")
+    capriccio_patch.patch_all(deadlock="warn", blocked="off")
     _os_sleep = capriccio_patch.original("time.sleep")
     _start_os_thread = capriccio_patch.original("_thread.start_new_thread")
     deadlock.QUIET = 0.0005
     deadlock.PATIENCE = 0.0005
+    deadlock._SHARE = crossed.SHARE = 10
+    crossed._AGAIN = crossed._LONGEST = 0.0005
     deadlock.Deadlocks.look.__defaults__ = (0.0005,)
     warnings.showwarning = lambda message, *_: _told.append(str(message))
     warnings.simplefilter("always")

@@ -106,6 +106,19 @@ EXPECTED: dict[str, list[str | tuple[str, ...]]] = {
         "pool_0, pool_1 have waited ... in Future.result: no thread is left to make the call",
         "look at first, partial_pool.py:17\n  picture = pool.submit(thumbnail).result()",
     ],
+    "partial_queue": [
+        "deadlock: 2 threads wait for each other, while others go on that can't reach what these",
+        "Thread-2 (bill) -> [queue.Queue receipts at 0x... (0 items)] -> Thread-1 (pack)",
+        (
+            "Thread-1 (pack) has waited ... in Queue.get for queue.Queue orders at 0x... (0 "
+            "items): only Thread-2 (bill) could put something there, at partial_queue.py:20, in "
+            'bill: orders.put(f"next after {receipt}")'
+        ),
+        (
+            "look at first, partial_queue.py:13\n  order = orders.get()",
+            "look at first, partial_queue.py:19\n  receipt = receipts.get()",
+        ),
+    ],
     "in_c": [
         "has kept all other threads (2) waiting for",
         "in usleep of ",
