@@ -12,6 +12,7 @@ A target is found without binding: what a class has in its dictionary is what is
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -273,8 +274,6 @@ def _is_of_c(module: ModuleType) -> bool:
 
 def _rehash() -> None:
     """Keep builtins members of ``os.supports_fd`` and the like: redirected they hash otherwise."""
-    import os
-
     for name, each in vars(os).items():
         if name.startswith("supports_") and type(each) is set:
             members = list(each)
