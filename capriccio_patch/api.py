@@ -38,7 +38,7 @@ from .patching.children import set_environment
 from .patching.offload import Offload
 from .patching.others import warn_of_others
 from .patching.outcome import Outcome
-from .patching.policy import blocked_for, create_policy, slice_for
+from .patching.policy import create_policy, slice_for
 from .patching.post_import import hook_import, when_imported
 from .patching.refusals import with_refusals
 from .patching.select import Selection
@@ -97,7 +97,7 @@ class _Applied(Application):
         scheme.init(DiskServices(descriptors, workers, mounts))
         disk = Disk(kernel, scheme, mounts)
         self.runtime = Runtime(kernel, descriptors, workers, disk)
-        times = (slice_for(settings, policy), *blocked_for(settings, policy))
+        times = (slice_for(settings, policy), *settings.blocked)
         self.watchdog = Watchdog(kernel, *times, core.pread, core.pulse)
         opened.append(attach(kernel, self.watchdog, settings))
         self.outcome = Outcome(kernel)

@@ -7,9 +7,7 @@ from ..contracts.scheduler import Abilities, Scheduler
 from ..errors import ConfigError
 from ..schedulers import create_scheduler, with_recorder
 
-__all__ = ["blocked_for", "create_policy", "slice_for"]
-
-_PATIENCE = 3  # slices
+__all__ = ["create_policy", "slice_for"]
 
 
 def create_policy(settings: Settings) -> Scheduler:
@@ -29,13 +27,3 @@ def slice_for(settings: Settings, policy: Scheduler) -> float:
     """Seconds that a thread may compute; 0.0: for ever."""
     least = Abilities(policy).least_slice
     return max(settings.slice, least) if settings.slice else 0.0
-
-
-def blocked_for(settings: Settings, policy: Scheduler) -> tuple[float, str]:
-    """Seconds after which a thread that lets no other run is reported, and how.
-
-    Not while it may still be preempted.
-    """
-    limit, mode = settings.blocked
-    least = Abilities(policy).least_slice
-    return (max(limit, _PATIENCE * least) if limit else 0.0), mode

@@ -41,20 +41,29 @@ class Loading:
 
     def is_done(self) -> bool:
         """Whether all is imported; waits a little.  An OS thread of the runtime's."""
-        if not self.is_over:
+        if self._begin():
+            if originals.lock_acquire(self._done, True, _TO_LOAD):
+                originals.lock_release(self._done)  # another one may wait as well
+            else:
+                self._was_missed = True
+        return self.is_over
+
+    def is_done_now(self) -> bool:
+        """Whether all is imported; if not, that begins.  An OS thread of the runtime's."""
+        self._was_missed = True
+        self._begin()
+        return self.is_over
+
+    def _begin(self) -> bool:
+        """Whether it is under way."""
+        if self._done is None:
+            self._done = originals.allocate_lock()
+            originals.lock_acquire(self._done)
             try:
-                if self._done is None:
-                    self._done = originals.allocate_lock()
-                    originals.lock_acquire(self._done)
-                    os_threads.start(self._run, ())
+                os_threads.start(self._run, ())
             except RuntimeError:  # the system has no more: try again next time
                 self._done = None
-            else:
-                if originals.lock_acquire(self._done, True, _TO_LOAD):
-                    originals.lock_release(self._done)  # another one may wait as well
-                else:
-                    self._was_missed = True
-        return self.is_over
+        return self._done is not None and not self.is_over
 
     def _run(self) -> None:
         try:

@@ -10,6 +10,7 @@ exception to be raised in the thread at fault.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 from ..contracts.thread import Thread
@@ -69,16 +70,32 @@ def import_for_reports() -> None:
 class Blocked:
     """What has been reported."""
 
-    __slots__ = ("_kernel", "_libraries", "_loading", "_longest", "_places", "_raises", "_times")
+    __slots__ = (
+        "_kept",
+        "_kernel",
+        "_libraries",
+        "_loading",
+        "_longest",
+        "_places",
+        "_raise_soon",
+        "_raises",
+        "_times",
+    )
 
-    def __init__(self, kernel: Kernel, raises: bool) -> None:
+    def __init__(
+        self, kernel: Kernel, raises: bool, raise_soon: Callable[[Thread, Exception], None]
+    ) -> None:
+        """`raise_soon` has a thread raise an error; it is called on any OS thread."""
         self._kernel = kernel
         self._raises = raises
+        self._raise_soon = raise_soon
+        self._kept: list[tuple[Seen, float, bool, bool]] = []
+        """What to report once that can be done."""
         self._places: dict[tuple[str, int], _Place] = {}
         self._libraries: dict[tuple[int, int], str] = {}
         """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
         and only words."""
-        self._loading = Loading(import_for_reports)
+        self._loading = Loading(import_for_reports, self._report_kept)
         self._times = 0
         self._longest = 0.0
 
@@ -111,11 +128,6 @@ class Blocked:
             return Seen(thread, at_jump, stack)
         return Seen(thread, at_jump, stack, name or "", call)
 
-    def is_ready(self) -> bool:
-        """Whether what a report needs is imported.  Watchdog's OS thread, which waits a little, and
-        lets others run."""
-        return self._loading.is_done()
-
     def summary(self) -> dict[str, Any]:
         """How many calls there were, how long the longest took as far as was seen, and where most
         have been.  Any OS thread."""
@@ -130,15 +142,35 @@ class Blocked:
         """A call that was reported goes on, for `seconds` so far."""
         self._longest = max(self._longest, seconds)
 
-    def report(
-        self, seen: Seen, seconds: float, sure: bool, goes_on: bool = False
-    ) -> Exception | None:
+    def report(self, seen: Seen, seconds: float, sure: bool, goes_on: bool = False) -> None:
         """A thread has let no other run for `seconds`; `goes_on`: it was reported before, in this
-        very call.  Watchdog's OS thread, when this `is_ready`.
+        very call.  Watchdog's OS thread, which may let others run.
 
         Unless that is `sure`, it may be that the system did not let the process run: then a thread
-        at a backward jump is not reported.  Returns what is to be raised in the thread, or None.
+        at a backward jump is not reported.  What a report needs is imported for the first one,
+        which is made when that is done, while the watchdog goes on.
         """
+        self._kept.append((seen, seconds, sure, goes_on))
+        if self._loading.is_done_now():
+            self._report_kept()
+
+    def is_past(self) -> None:
+        """The call is over: what is yet to be reported of it keeps no object of the program's."""
+        for seen, *_ in self._kept:
+            seen.call = None
+
+    def _report_kept(self) -> None:
+        while self._kept:
+            try:
+                kept = self._kept.pop(0)
+            except IndexError:
+                return  # another OS thread has it
+            error = self._reported(*kept)
+            if error is not None:
+                self._raise_soon(kept[0].thread, error)
+
+    def _reported(self, seen: Seen, seconds: float, sure: bool, goes_on: bool) -> Exception | None:
+        """Warn, if that is due; returns what is to be raised in the thread instead, or None."""
         if seen.is_at_jump and not sure:
             return None
         self._times += not goes_on
@@ -169,7 +201,8 @@ class Blocked:
         name = thread_name(seen.thread.ident)
         others = len(self._kernel.threads) - 1
         stack = [(*each, None) for each in seen.stack[::-1]]
-        library = library_of(called(seen.call)) if seen.call else seen.library
+        call = seen.call
+        library = seen.library if call is None else library_of(called(call))
         where = f", in {library}" if library else ""
         summary = whole("traceback").StackSummary.from_list(stack)
         return (

@@ -52,6 +52,10 @@ _SHORTEST = 0.0002
 _GIL_SHARE = 0.1
 _SLICES_BETWEEN_LOOKS = 9
 """While no other thread could run."""
+_SLICES_TO_STEP_ASIDE = 3
+"""After the first of these a thread is asked; by the last it has had the time."""
+_LOOKS_IN_LIMIT = 4
+"""At least: what a call takes before the first look is not known."""
 _SHORTEST_INTERVAL = 0.00002
 _STOP_LIMIT = 1.0
 _TO_SETTLE = 1.5
@@ -76,6 +80,7 @@ class Watchdog:
         "_pread",
         "_pulse",
         "_slice",
+        "_woken",
         "look_around",
         "preemption",
     )
@@ -100,7 +105,6 @@ class Watchdog:
         self._slice = slice_
         self._limit = limit
         self._period = 0.0
-        self._blocked = Blocked(kernel, mode == "raise")
         self._interval: float = originals.getswitchinterval()
         self._gil_interval = self._interval
         self._os_thread: Sleeper | None = None
@@ -110,6 +114,9 @@ class Watchdog:
         """Called now and then on the watchdog's OS thread, not more often than once in the seconds
         that it returns: what looks at all threads."""
         self.preemption = Preemption(kernel)
+        self._blocked = Blocked(kernel, mode == "raise", self.preemption.raise_soon)
+        self._woken: tuple[float, int, float] | None = None
+        """When it was woken last, and what `Kernel.budget` and `Kernel.now` were then."""
 
     def blocked(self) -> dict[str, Any]:
         """What ``status()["blocked"]`` tells of calls that have stopped all threads."""
@@ -133,7 +140,7 @@ class Watchdog:
         interval = self._interval
         if self._slice:
             slice_ = max(self._slice, _SHORTEST)
-            self._period = min(slice_, self._limit or slice_)
+            self._period = min(slice_, self._limit / _LOOKS_IN_LIMIT or slice_)
             interval = min(interval, max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL))
         else:
             self._period = self._limit / 2
@@ -166,6 +173,7 @@ class Watchdog:
             return
         kernel.wake_watchdog = None
         if self._os_thread is not None:
+            self._woken = kernel.clock(), kernel.budget, kernel.now
             self._os_thread.wake()
             return
         keep(self._native_id)
@@ -265,9 +273,13 @@ class Watchdog:
                 excused = 0.0
                 before = last
             is_idle = polling and kernel.blocking and (is_still or not moved)
+            if moved or is_idle:
+                self._blocked.is_past()
             if len(kernel.threads) == 1 or is_idle:
                 seen_at = None
                 self._sleep(me, state)
+                if self._limit and self._kept_asleep() >= self._limit:
+                    self._report_kept_asleep(lateness)
                 lateness.reset()
                 state, ran = (0, 0.0), 0.0
             elif polling:
@@ -277,7 +289,9 @@ class Watchdog:
                     self.preemption.request()
                     asked = True
                 blamed = ran - excused
-                if fd >= 0:  # it has not been asked for as long as nobody else could run
+                # Who has not been asked, for nobody else could run or it may run for so long, is
+                # to blame only for keeping the GIL.
+                if fd >= 0 or ran < _SLICES_TO_STEP_ASIDE * self._slice:
                     blamed = step - pause - lateness.excused
                 if seen_at and collected == before:
                     report_at = self._report(seen_at, blamed, report_at, lateness.is_sure)
@@ -286,15 +300,13 @@ class Watchdog:
 
     def _report(self, seen: Seen, blamed: float, report_at: float, is_sure: bool) -> float:
         """Report a call that has kept others waiting for `blamed` seconds, if that is `report_at`
-        or more and a report can be made yet; returns when to do so again."""
+        or more; returns when to do so again."""
         goes_on = report_at > self._limit
-        if blamed < report_at or not self._blocked.is_ready():
+        if blamed < report_at:
             if goes_on:
                 self._blocked.lasts(blamed)
             return report_at
-        error = self._blocked.report(seen, blamed, is_sure, goes_on)
-        if error is not None:
-            self.preemption.raise_soon(seen.thread, error)
+        self._blocked.report(seen, blamed, is_sure, goes_on)
         return max(AGAIN, 2 * blamed)
 
     def _ran_at_least(self, state: tuple[int, float], step: float, pause: float) -> float:
@@ -341,9 +353,25 @@ class Watchdog:
         kernel.polled_outside = False
         return limit, not found
 
+    def _kept_asleep(self) -> float:
+        """For how many seconds one thread has run since the watchdog was woken."""
+        kernel = self._kernel
+        if self._woken is None:
+            return 0.0
+        since, budget, turn = self._woken
+        return 0.0 if kernel.now != turn or budget - kernel.budget > 1 else kernel.clock() - since
+
+    def _report_kept_asleep(self, lateness: Lateness) -> None:
+        """Report the call that has kept the GIL since the watchdog was woken, if there is one."""
+        before, seen = full_collections(), self._blocked.look()
+        kept = min(self._kept_asleep(), lateness.since_last(0.0, self._gil_interval))
+        if seen is not None and full_collections() == before:
+            self._report(seen, kept, self._limit, lateness.is_sure)
+
     def _sleep(self, me: Sleeper, state: tuple[int, float]) -> None:
         """Sleep until there may be something to watch; before, look around if nothing moves."""
         kernel = self._kernel
+        self._woken = None
         kernel.wake_watchdog = self._wake
         idle = kernel.blocking and (kernel.budget, kernel.now) == state
         is_woken = False

@@ -17,6 +17,16 @@ def test_it_is_waited_for_a_little_and_told_later() -> None:
     assert loading.is_done()
 
 
+def test_who_does_not_wait_is_told_later() -> None:
+    may_load, told = threading.Event(), threading.Event()
+    loading = Loading(lambda: may_load.wait(30), told.set)
+    assert not loading.is_done_now()
+    assert not told.is_set()
+    may_load.set()
+    assert told.wait(30)
+    assert loading.is_done_now()
+
+
 def test_threads_are_preempted_while_one_keeps_the_import_lock(run_script: Any) -> None:
     done = run_script(
         """

@@ -14,6 +14,7 @@ import capriccio_patch
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.cpython import frames
 from capriccio_patch.errors import CapriccioWarning
+from capriccio_patch.preemption import stall_report
 from capriccio_patch.preemption.stall_report import Blocked, Seen, _is_asked_for
 
 pytestmark = pytest.mark.skipif(
@@ -52,7 +53,7 @@ other.set()
 @pytest.mark.wall_clock
 def test_a_call_that_blocks_is_named_while_it_does(run_script: Any) -> None:
     done = run_script(
-        BLOCKED
+        BLOCKED.replace("250_000", "900_000")
         + """
 shown = []
 def show(message, category, filename, lineno, *rest):
@@ -227,15 +228,32 @@ def test_a_process_that_was_stopped_has_nobody_to_name(run_script: Any) -> None:
     assert not done.stderr
 
 
+class Reports(Blocked):
+    """What is reported of a kernel's threads, once all is imported for it."""
+
+    __slots__ = ("raised",)
+
+    def __init__(self, kernel: Any, raises: bool) -> None:
+        self.raised: list[Exception] = []
+        super().__init__(kernel, raises, lambda thread, error: self.raised.append(error))
+        stall_report.import_for_reports()
+        self._loading.is_over = True
+
+    def raised_by(self, seen: Seen, sure: bool) -> Exception | None:
+        """What a report that `seen` has run for half a second has raised."""
+        self.report(seen, 0.5, sure)
+        return self.raised.pop() if self.raised else None
+
+
 def test_a_call_that_goes_on_is_reported_again() -> None:
     kernel: Any = SimpleNamespace(clock=lambda: 5.0, threads={})
-    blocked = Blocked(kernel, raises=False)
+    blocked = Reports(kernel, raises=False)
     seen = Seen(Thread(), False, [("a.py", 1, "f")], "m.call of /lib/m.so")
     with pytest.warns(CapriccioWarning, match=r"waiting for 0.50 s.* in m.call of /lib/m.so"):
         blocked.report(seen, 0.5, sure=True)
     with pytest.warns(CapriccioWarning, match="waiting for 10.00 s"):
         blocked.report(seen, 10.0, sure=True, goes_on=True)
-    assert blocked.report(seen, 0.2, sure=True) is None  # another call, too soon
+    blocked.report(seen, 0.2, sure=True)  # another call, too soon
     assert blocked.summary() == {"calls": 2, "longest": 10.0, "places": {"a.py:1": 2}}
     blocked.lasts(12.0)
     assert blocked.summary()["longest"] == 12.0
@@ -282,10 +300,61 @@ def test_the_first_report_names_the_library_whatever_its_imports_take(
     assert not done.stderr
 
 
-def test_the_library_is_that_of_the_moment_of_the_look() -> None:
-    class Loading:
-        is_over = False
+@pytest.mark.wall_clock
+def test_the_first_report_comes_though_its_call_is_over(run_script: Any) -> None:
+    """What it needs is imported meanwhile."""
+    run_script(
+        BLOCKED.replace(
+            "capriccio_patch.patch_all(",
+            """
+from capriccio_patch.preemption import stall_report
+load = stall_report.import_for_reports
+stall_report.import_for_reports = lambda: (time.sleep(0.3), load())
+shown = []
+warnings.showwarning = lambda message, *rest: shown.append(str(message))
+capriccio_patch.patch_all(""",
+        )
+        + """
+time.sleep(0.05)
+with_the_gil()
+time.sleep(0.6)
+assert len(shown) == 1 and "in with_the_gil" in shown[0], shown
+"""
+        + END,
+        "0.1",
+    )
 
+
+@pytest.mark.wall_clock
+@pytest.mark.parametrize("scheduler", capriccio_patch.known_schedulers())
+@pytest.mark.parametrize("pause", [0.002, 0.5], ids=["busy", "idle before"])
+def test_who_keeps_the_gil_is_named(run_script: Any, scheduler: str, pause: float) -> None:
+    """Under each scheduler, and by a watchdog that has to be woken, too."""
+    done = run_script(
+        BLOCKED + f"time.sleep({pause})\nwith_the_gil()\ntime.sleep(0.5)\n" + END,
+        "0.1",
+        env={"CAPRICCIO_SCHEDULER": scheduler},
+    )
+    assert done.stderr.count("CapriccioWarning") == 1 and ", in with_the_gil" in done.stderr
+
+
+@pytest.mark.wall_clock
+def test_a_slice_longer_than_the_limit_is_no_fault(run_script: Any) -> None:
+    done = run_script(
+        BLOCKED
+        + """
+end = time.monotonic() + 0.8
+while time.monotonic() < end:
+    pass
+"""
+        + END,
+        "0.1",
+        env={"CAPRICCIO_SLICE": "0.5"},
+    )
+    assert not done.stderr
+
+
+def test_the_library_is_that_of_the_moment_of_the_look() -> None:
     frames: list[FrameType] = []
     kernel: Any = SimpleNamespace(
         clock=lambda: 5.0,
@@ -293,8 +362,8 @@ def test_the_library_is_that_of_the_moment_of_the_look() -> None:
         current=Thread(),
         c_state=SimpleNamespace(read_frame=lambda at: at(frames.pop())),
     )
-    blocked = Blocked(kernel, raises=True)
-    blocked._loading = Loading()  # type: ignore[assignment]
+    blocked = Reports(kernel, raises=True)
+    blocked._loading.is_over = False
     seen: list[Seen | None] = []
 
     def look(_: object) -> int:
@@ -305,8 +374,9 @@ def test_the_library_is_that_of_the_moment_of_the_look() -> None:
     call: Any = sorted
     call([1], key=look)
     call = None
+    blocked._loading.is_over = True
     assert seen[0] is not None
-    assert ", in builtins.sorted, here" in str(blocked.report(seen[0], 0.5, sure=True))
+    assert ", in builtins.sorted, here" in str(blocked.raised_by(seen[0], sure=True))
 
 
 def test_nothing_of_the_program_is_kept_when_a_call_is_over(run_script: Any) -> None:
@@ -394,13 +464,13 @@ def test_a_place_is_named_again_at_growing_intervals() -> None:
         now = 1.0
 
     kernel: Any = SimpleNamespace(threads={1: None, 2: None}, clock=lambda: Clock.now)
-    blocked = Blocked(kernel, raises=True)
+    blocked = Reports(kernel, raises=True)
     thread = Thread()
     seen = Seen(thread, False, [("file.py", 7, "function"), ("file.py", 70, "<module>")])
     other = Seen(thread, False, [("file.py", 8, "function")])
     told = []
     for _ in range(200):
-        error = blocked.report(seen, 0.5, sure=True)
+        error = blocked.raised_by(seen, sure=True)
         if error is not None:
             told.append((Clock.now, str(error)))
         Clock.now += 1.0
@@ -409,15 +479,15 @@ def test_a_place_is_named_again_at_growing_intervals() -> None:
     assert 'line 70, in <module>\n  File "file.py", line 7, in function' in told[0][1]
     assert "more since" not in told[0][1]
     assert told[2][1].endswith("(19 times more since the last report)")
-    assert blocked.report(other, 0.5, sure=True) is not None
+    assert blocked.raised_by(other, sure=True) is not None
 
 
 def test_nobody_is_named_at_a_jump_unless_it_is_sure() -> None:
     kernel: Any = SimpleNamespace(threads={1: None}, clock=lambda: 1.0)
-    blocked = Blocked(kernel, raises=True)
+    blocked = Reports(kernel, raises=True)
     seen = Seen(Thread(), True, [("file.py", 7, "function")])
-    assert blocked.report(seen, 0.5, sure=False) is None
-    assert blocked.report(seen, 0.5, sure=True) is not None
+    assert blocked.raised_by(seen, sure=False) is None
+    assert blocked.raised_by(seen, sure=True) is not None
 
 
 def test_a_search_that_the_program_has_asked_for_is_not_told() -> None:
