@@ -297,17 +297,24 @@ static PyObject *swap_thread_handles(PyObject *module, PyObject *const *args, Py
     Py_RETURN_NONE;
 }
 
-/* of_kinds(objects, kinds): collector.of_kinds. */
+/* of_kinds(get_objects, kinds): collector.of_kinds, in one step for other OS threads. */
 static PyObject *of_kinds(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *objects, *kinds;
-    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &objects, &PyTuple_Type, &kinds)) return NULL;
+    PyObject *get_objects, *kinds;
+    if (!PyArg_ParseTuple(args, "OO!", &get_objects, &PyTuple_Type, &kinds)) return NULL;
+    PyObject *found = PyList_New(0); /* before: it may be the cause of a collection */
+    PyObject *objects = found == NULL ? NULL : PyObject_CallNoArgs(get_objects);
+    if (objects == NULL || !PyList_Check(objects)) {
+        if (objects != NULL) PyErr_SetString(PyExc_TypeError, "get_objects() must return a list");
+        Py_XDECREF(objects);
+        Py_XDECREF(found);
+        return NULL;
+    }
     struct {
         PyTypeObject *type;
         int is_one;
     } known[256] = {{NULL, 0}}; /* by address, what was asked last */
-    PyObject *found = PyList_New(0);
     for (Py_ssize_t i = 0; found != NULL && i < PyList_GET_SIZE(objects); i++) {
         PyObject *object = PyList_GET_ITEM(objects, i);
         PyTypeObject *type = Py_TYPE(object);
@@ -321,6 +328,7 @@ static PyObject *of_kinds(PyObject *module, PyObject *args)
         }
         if (known[place].is_one && PyList_Append(found, object) < 0) Py_CLEAR(found);
     }
+    Py_DECREF(objects);
     return found;
 }
 

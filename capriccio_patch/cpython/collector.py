@@ -73,9 +73,14 @@ def uncollected(function: Callable[..., T]) -> Callable[..., T]:
     return call
 
 
-def of_kinds(objects: list[Any], kinds: tuple[type, ...]) -> list[Any]:
-    """Those of `objects` whose type is one of `kinds` or a subclass."""
+def of_kinds(get_objects: Callable[[], list[Any]], kinds: tuple[type, ...]) -> list[Any]:
+    """Of the objects that the collector knows, those whose type is one of `kinds` or a subclass.
+
+    Who holds a tuple that another OS thread is about to make keeps it from that, by a SystemError:
+    the compiled core lets none run before it has given all back.
+    """
     # Each step for all of them at once, so that none takes an instruction for each.
+    objects = get_objects()
     types = [*map(type, objects)]
     wanted = {each for each in {*types} if issubclass(each, kinds)}
     return [*compress(objects, map(wanted.__contains__, types))]
@@ -92,7 +97,7 @@ def instances(
     owners = tuple(kind for kind in kinds if kind is not _Module)
     is_owner: dict[type, bool] = {}
     found, methods = [], []
-    for each in of_kinds(gc.get_objects(), (*kinds, _Builtin)):
+    for each in of_kinds(gc.get_objects, (*kinds, _Builtin)):
         if not issubclass(type(each), _Builtin):
             found.append(each)
             continue
