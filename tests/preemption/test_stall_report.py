@@ -335,7 +335,8 @@ def test_who_keeps_the_gil_is_named(run_script: Any, scheduler: str, pause: floa
         "0.1",
         env={"CAPRICCIO_SCHEDULER": scheduler},
     )
-    assert done.stderr.count("CapriccioWarning") == 1 and ", in with_the_gil" in done.stderr
+    assert done.stderr.count("CapriccioWarning") == 1
+    assert ", in with_the_gil" in done.stderr
 
 
 @pytest.mark.wall_clock
