@@ -264,7 +264,7 @@ class Crossed:
             if ident not in ours:
                 yield frame
         known = {id(each.greenlet) for each in records}
-        for each in of_kinds(gc.get_objects(), (greenlet,)):
+        for each in of_kinds(gc.get_objects, (greenlet,)):
             if id(each) not in known and each.gr_frame is not None:
                 yield each.gr_frame
 

@@ -300,7 +300,7 @@ class Closure:
     def _all_code(self) -> list[Any]:
         """Functions and what they have made that waits, but those of the standard library."""
         if self._functions is None:
-            objects = of_kinds(gc.get_objects(), _CODE)
+            objects = of_kinds(gc.get_objects, _CODE)
             self._functions = [each for each in objects if not _is_foreign(_code_of(each))]
             self.cut(objects)
             self.cut(self._functions)

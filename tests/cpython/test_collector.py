@@ -110,6 +110,7 @@ def test_what_is_of_a_kind_or_a_subclass_is_chosen_in_order(
     chosen: Callable[..., list[Any]],
 ) -> None:
     objects = [Base(), Sub(), 1, True, object(), Base, "text", Sub()]
+
     def get_objects() -> list[Any]:
         return objects
 
