@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 
 from ..contracts.thread import Thread
 from ..cpython import frames
+from ..cpython.collector import referents
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
 from .snapshot import first_call
@@ -153,7 +154,7 @@ class _Alive:
         while todo:
             last = todo.pop()
             found = self._shown.get(id(last))
-            for each in gc.get_referents(last) if found is None else found:
+            for each in referents(last) if found is None else found:
                 key = id(each)
                 if key not in seen and key not in cut:
                     seen.add(key)
@@ -164,7 +165,7 @@ def _held_from_outside(objects: list[Any], cut: set[int], doubtful: _Doubtful) -
     """Those of `objects` to which something refers that the collector does not know."""
     counts: dict[int, int] = dict.fromkeys(map(id, objects), 0)
     for each in objects:
-        for other in gc.get_referents(each):
+        for other in referents(each):
             key = id(other)
             if key in counts:
                 counts[key] += 1

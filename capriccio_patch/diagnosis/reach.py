@@ -42,7 +42,7 @@ from types import (
 from ..contracts.thread import Finalizer, Thread
 from ..cpython import frames
 from ..cpython.ahead import BY_TEXT, imported_in, names_in
-from ..cpython.collector import of_kinds
+from ..cpython.collector import of_kinds, referents
 from ..cpython.modules import imported
 
 TYPE_CHECKING = False
@@ -205,10 +205,10 @@ class Closure:
         for other in found:
             if other is batch:
                 continue
-            referents = gc.get_referents(other)
+            held = referents(other)
             of_these = []
-            for key in counts.keys() & set(map(id, referents)):
-                counts[key] -= sum(id(each) == key for each in referents)
+            for key in counts.keys() & set(map(id, held)):
+                counts[key] -= sum(id(each) == key for each in held)
                 of_these.append(key)
             if id(other) not in self._cut and id(other) not in self.found:
                 self._follow(other, of_these)

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from capriccio_patch.cpython.collector import NoCollections, instances, of_kinds, uncollected
+from capriccio_patch.cpython.collector import (
+    NoCollections,
+    instances,
+    of_kinds,
+    referents,
+    uncollected,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +182,35 @@ def test_stored_methods_exist_too(chosen: Callable[..., list[Any]]) -> None:
     found, methods = instances([_thread.RLock], chosen)
     assert any(each is lock for each in found)
     assert any(each is holder["acquire"] for each in methods)
+
+
+def test_of_a_module_the_namespace_counts() -> None:
+    one, other = object(), [1]
+    assert {id(each) for each in referents([one, other])} == {id(one), id(other)}
+    assert referents(_thread) == [vars(_thread)]
+
+
+def test_what_c_keeps_free_is_not_freed_again(run_script: Any) -> None:
+    """CPython 3.12 goes round in what `_asyncio` keeps free once somebody has held it."""
+    run_script(
+        """
+        import asyncio, gc, threading
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        event = threading.Event()
+        thread = threading.Thread(target=event.wait)
+        thread.start()
+        async def one():
+            future = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(future.set_result, 1)
+            await future
+        async def main():
+            await asyncio.gather(*(one() for _ in range(20)))
+        asyncio.run(main())
+        for _ in range(3):
+            assert capriccio_patch.leaked() == []
+        gc.collect()
+        event.set()
+        thread.join()
+        """
+    )
