@@ -33,14 +33,15 @@ int yield_after_pieces(void);              /* the call has ended */
 static inline PyObject *left_to(PyObject *slow, PyObject *self, PyObject *const *args,
                                 Py_ssize_t count, PyObject *names)
 {
-    PyObject *all[8] = {self};
+    PyObject *few[8], **all = few;
     Py_ssize_t given = count + (names == NULL ? 0 : PyTuple_GET_SIZE(names));
-    if (given > 7) {
-        PyErr_Format(PyExc_TypeError, "too many arguments (%zd given)", given);
-        return NULL;
-    }
+    if (given >= 8) all = PyMem_New(PyObject *, given + 1);
+    if (all == NULL) return PyErr_NoMemory();
+    all[0] = self;
     for (Py_ssize_t i = 0; i < given; i++) all[i + 1] = args[i];
-    return PyObject_Vectorcall(slow, all, (size_t)count + 1, names);
+    PyObject *result = PyObject_Vectorcall(slow, all, (size_t)count + 1, names);
+    if (all != few) PyMem_Free(all);
+    return result;
 }
 
 #endif

@@ -3,7 +3,7 @@
  * 1. An accepted connection is made as a copy of its listener, without a call of the class, where that is
  *    as the standard library and the patch have made it (`is_as_known`).  What the standard library would
  *    ask the system of it, accept(2) has said.
- * 2. A program that traces sees the call. */
+ * 2. A program that traces sees the call, and one that passes too much gets Python's words. */
 #include "connections.h"
 
 #include "kernel.h"
@@ -100,9 +100,10 @@ static PyObject *made_of(Socket *s, int fd)
     return made;
 }
 
-static PyObject *listener_accept(PyObject *self, PyObject *ignored)
+static PyObject *listener_accept(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                 PyObject *names)
 {
-    (void)ignored;
+    if (UNLIKELY(count != 0 || names != NULL)) return left_to(s_accept, self, args, count, names);
     Socket *s = (Socket *)self;
     PyObject *address;
     if (UNLIKELY(!is_mine(self) || s->timeout >= 0 ||
@@ -118,20 +119,22 @@ static PyObject *listener_accept(PyObject *self, PyObject *ignored)
 
 /* ---- closing -------------------------------------------------------------------------------------- */
 
-static PyObject *listener_close(PyObject *self, PyObject *ignored)
+static PyObject *listener_close(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                                PyObject *names)
 {
+    if (UNLIKELY(count != 0 || names != NULL)) return left_to(s_close, self, args, count, names);
     PyObject *refs = UNLIKELY(!is_mine(self) || is_observed()) ? NULL : SLOT(self, o_io_refs);
     if (UNLIKELY(refs == NULL || !PyLong_CheckExact(refs))) return PyObject_CallOneArg(s_close, self);
     put_slot(self, o_closed, Py_True);
     if (refs != ints[0] && PyLong_AsLong(refs) > 0) Py_RETURN_NONE;
-    return socket_close(self, ignored);
+    return socket_close(self, NULL);
 }
 #endif
 
 const Stand_in listeners_stand_ins[] = {
 #ifdef __linux__
-    {"listener_accept", listener_accept, METH_NOARGS, &s_accept},
-    {"listener_close", listener_close, METH_NOARGS, &s_close},
+    {"listener_accept", FUNCTION listener_accept, METH_FASTCALL | METH_KEYWORDS, &s_accept},
+    {"listener_close", FUNCTION listener_close, METH_FASTCALL | METH_KEYWORDS, &s_close},
 #endif
     {NULL, NULL, 0, NULL},
 };

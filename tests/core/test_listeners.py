@@ -172,3 +172,17 @@ def test_a_hook_that_refuses_the_object_is_heard(run_script: Any) -> None:
             raise AssertionError
         """
     )
+
+
+@pytest.mark.parametrize("name", ["accept", "close"])
+def test_too_much_is_refused_in_the_words_of_python(patched: None, name: str) -> None:
+    with socket.socket() as listener:
+        call = getattr(listener, name)
+        with pytest.raises(
+            TypeError, match=rf"^socket\.{name}\(\) takes 1 positional argument but 2"
+        ):
+            call(1)
+        with pytest.raises(TypeError, match="takes 1 positional argument but 21 were given"):
+            call(*range(20))
+        with pytest.raises(TypeError, match="unexpected keyword argument 'odd'"):
+            call(odd=1)
