@@ -131,6 +131,8 @@ def _has_results(instructions: list[Instruction], at: int) -> bool:
     """Whether the statement that runs at number `at` has called something before, and has more on
     the stack than what it is calling now."""
     effect = whole("dis").stack_effect
+    if instructions[at].opname == "PRECALL":  # CPython 3.11, where that may make the call
+        at += 1
     first = at
     while first and not instructions[first - 1].opname.startswith((*_STORES, *_BETWEEN)):
         first -= 1

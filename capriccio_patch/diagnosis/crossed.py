@@ -38,8 +38,8 @@ from ..io import os_threads
 from ..kernel.core import Kernel
 from .holders import claims_of, holder_in
 from .mentions import brings, mentions_of
-from .reach import Closure, Reached, is_library, stack_of_frames
-from .stacks import frame_of
+from .reach import Closure, Reached
+from .stacks import frame_of, is_library, stack_of_frames
 from .story import Bringer, call_of
 from .things import is_future
 from .waiting import IN_CIRCLES, awaited_ends, ended_by, is_stuck_inside, top_records
@@ -87,6 +87,7 @@ class Crossed:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
         self._read: dict[_Key, _Reading] = {}
+        """Never changed: another OS thread may be at it."""
         self._judged: dict[frozenset[_Key], tuple[float, float]] = {}
         """By circle: when it may be looked at again, and the time between."""
 
@@ -119,11 +120,12 @@ class Crossed:
 
     def _read_stacks(self, stuck: list[Thread]) -> None:
         waits = {_key(thread): thread for thread in stuck}
-        self._read = {key: read for key, read in self._read.items() if key in waits}
-        self._judged = {keys: when for keys, when in self._judged.items() if keys <= waits.keys()}
-        new = [thread for key, thread in waits.items() if key not in self._read][:_MOST]
-        for thread in new:
-            self._read[_key(thread)] = _Reading(self._kernel, thread)
+        judged = list(self._judged.items())
+        self._judged = {keys: when for keys, when in judged if keys <= waits.keys()}
+        read = {key: reading for key, reading in self._read.items() if key in waits}
+        for thread in [thread for key, thread in waits.items() if key not in read][:_MOST]:
+            read[_key(thread)] = _Reading(self._kernel, thread)
+        self._read = read
 
     def _graph(self) -> dict[int, list[Bringer]]:
         """By the id of a record: who could end its wait, but for who waits for the same."""
@@ -162,7 +164,8 @@ class Crossed:
         kernel = self._kernel
         records = {id(each): each for each in top_records(kernel)}
         stuck = [each for each in records.values() if is_stuck_inside(each)]
-        closure = Closure([(each, frame_of(kernel, each)) for each in stuck])
+        stacks = {id(each.greenlet): frame_of(kernel, each) for each in records.values()}
+        closure = Closure([(each, stacks[id(each.greenlet)]) for each in stuck], stacks)
         try:
             self._close(circle, closure, records)
         except Reached:

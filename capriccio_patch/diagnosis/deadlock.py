@@ -227,7 +227,8 @@ class Deadlocks:
                 if not began <= self._told:
                     self._tell_of_some([thread for thread, _ in pool], began, pool_story)
         used: float = originals.thread_time() - began_at
-        if 1 < len(waiting) != len(stuck):
+        # The idle workers of one queue are no circle, and nothing need be imported for them.
+        if len(waiting) != len(stuck) and len({id(each.object) for each in waiting}) > 1:
             self._look_at_crossed(latest)
         elif self._crossed is not None:
             self._crossed = None

@@ -25,7 +25,7 @@ from __future__ import annotations
 import _weakref
 import gc
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import (
     AsyncGeneratorType,
     BuiltinMethodType,
@@ -44,12 +44,13 @@ from ..cpython import frames
 from ..cpython.ahead import BY_TEXT, imported_in, names_in
 from ..cpython.collector import of_kinds, referents
 from ..cpython.modules import imported
+from .stacks import is_library, stack_of_frames
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["STARTED_WITH", "Closure", "Reached", "is_library", "stack_of_frames"]
+__all__ = ["STARTED_WITH", "Closure", "Reached"]
 
 MOST = 3000
 _BATCH = 32
@@ -67,19 +68,6 @@ class Reached(Exception):
     """Something that may act can reach a thing, or it is not known that nothing can."""
 
 
-def stack_of_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of a stack, from the innermost on, but those of this search."""
-    while frame is not None:
-        if not str(frame.f_globals.get("__name__")).startswith(f"{frames.PACKAGE}.diagnosis."):
-            yield frame
-        frame = frame.f_back
-
-
-def is_library(file: str) -> bool:
-    """Whether code of that file is neither the program's own, the standard library's nor ours."""
-    return "site-packages" in file or "dist-packages" in file
-
-
 class Closure:
     """All through which some things can be reached, and what is known of it."""
 
@@ -93,6 +81,7 @@ class Closure:
         "_known",
         "_names",
         "_records",
+        "_stacks",
         "_threads",
         "_todo",
         "found",
@@ -100,9 +89,16 @@ class Closure:
         "words",
     )
 
-    def __init__(self, suspects: Iterable[tuple[Thread, FrameType | None]]) -> None:
+    def __init__(
+        self,
+        suspects: Iterable[tuple[Thread, FrameType | None]],
+        stacks: dict[int, FrameType | None],
+    ) -> None:
         """`suspects` are threads that wait, with their innermost frames: what their stacks hold
-        does not count as held by something unknown."""
+        does not count as held by something unknown.  `stacks` are the innermost frames of all
+        threads, by the id of the greenlet."""
+        self._stacks = stacks
+        self._cut = {id(stacks)}
         self.found: dict[int, Any] = {}
         self.wanted: dict[int, set[str]] = {}
         """By the id of a namespace: the names that lead to the things."""
@@ -121,7 +117,7 @@ class Closure:
         self._threads: set[int] = set()
         threading = imported("threading")
         active = {} if threading is None else threading._active
-        self._cut = {id(active), id(sys.modules), id(self)}
+        self._cut |= {id(active), id(sys.modules), id(self)}
         for held in (self.found, self._doubtful, self._todo, self._known):
             self._cut.add(id(held))
         for thread, frame in suspects:
@@ -226,6 +222,8 @@ class Closure:
             raise Reached
         if kind.__module__.startswith(f"{frames.PACKAGE}.diagnosis."):
             return
+        if id(other) in self._stacks and self._are_of(self._stacks[id(other)], keys):
+            return  # what that stack may still use is asked of its frames
         if kind is dict:
             if id(other) in self._threads and _names_of(other, keys) <= {*STARTED_WITH}:
                 return
@@ -238,6 +236,15 @@ class Closure:
         elif isinstance(other, ModuleType):
             raise Reached  # what its C code keeps
         self._add(other)
+
+    def _are_of(self, frame: FrameType | None, keys: list[int]) -> bool:
+        """Whether what has these ids is what the frames of a stack run, or their namespaces: from
+        CPython 3.14 on a greenlet shows them."""
+        stack = [*stack_of_frames(frame)]
+        codes = {id(each.f_code) for each in stack}
+        namespaces = {id(each.f_globals) for each in stack}
+        functions = [self.found[key] for key in keys if key not in namespaces]
+        return all(type(each) is FunctionType and id(each.__code__) in codes for each in functions)
 
     # -- names -------------------------------------------------------------------------------
 

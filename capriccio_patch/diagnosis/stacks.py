@@ -10,6 +10,7 @@ Any OS thread that has the GIL: the answers about a thread that runs meanwhile m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -23,11 +24,13 @@ __all__ = [
     "Call",
     "Place",
     "frame_of",
+    "is_library",
     "line_of",
     "name_of",
     "place_of",
     "program_stack",
     "stack_of",
+    "stack_of_frames",
     "waits_in",
 ]
 
@@ -140,3 +143,16 @@ def name_of(ident: int) -> str:
     thread = None if threading is None else threading._active.get(ident)
     name = getattr(thread, "_name", None)
     return str(name) if name else f"thread {ident:#x}"
+
+
+def stack_of_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The frames of a stack, from the innermost on, but those of this package's room."""
+    while frame is not None:
+        if not str(frame.f_globals.get("__name__")).startswith(f"{frames.PACKAGE}.diagnosis."):
+            yield frame
+        frame = frame.f_back
+
+
+def is_library(file: str) -> bool:
+    """Whether code of that file is neither the program's own, the standard library's nor ours."""
+    return "site-packages" in file or "dist-packages" in file
