@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from ..contracts.thread import Thread
+from ..cpython import originals
 from ..cpython.expressions import Moment, called
 from ..cpython.frames import innermost, is_ours, wait_kind
 from ..cpython.libraries import library_of
@@ -34,6 +35,8 @@ _FRAMES = 12
 AGAIN = 10.0
 """Seconds after which a place is reported again; then twice as many each time."""
 _SHOWN = 10
+_STOP_LIMIT = 1.0
+"""Seconds for which the exit waits for a report."""
 _PLACES = 1000
 """How many places are remembered: a program that makes up code may have any number of them."""
 
@@ -80,6 +83,7 @@ class Blocked:
         "_raise_soon",
         "_raises",
         "_times",
+        "_turn",
     )
 
     def __init__(
@@ -91,13 +95,26 @@ class Blocked:
         self._raise_soon = raise_soon
         self._kept: list[tuple[Seen, float, bool, bool]] = []
         """What to report once that can be done."""
+        self._turn: Any = None
+        """A lock, held by the OS thread that reports."""
         self._places: dict[tuple[str, int], _Place] = {}
         self._libraries: dict[tuple[int, int], str] = {}
         """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
         and only words."""
-        self._loading = Loading(import_for_reports, self._report_kept)
+        self.forked()
         self._times = 0
         self._longest = 0.0
+
+    def forked(self) -> None:
+        """In a forked child: whoever was about to report has stayed in the parent."""
+        self._kept.clear()
+        self._loading = Loading(import_for_reports, self._report_kept)
+        self._turn = originals.allocate_lock()
+
+    def stop(self) -> None:
+        """Report no more; waits for a report that is being written.  Scheduler's OS thread."""
+        self._kept.clear()
+        originals.lock_acquire(self._turn, True, _STOP_LIMIT)
 
     def look(self) -> Seen | None:
         """What the current thread is at.  Watchdog's OS thread, which lets nobody else run
@@ -160,14 +177,15 @@ class Blocked:
             seen.call = None
 
     def _report_kept(self) -> None:
-        while self._kept:
+        # Another OS thread may be at it, which looks again when it is done.
+        while self._kept and originals.lock_acquire(self._turn, False):
             try:
-                kept = self._kept.pop(0)
-            except IndexError:
-                return  # another OS thread has it
-            error = self._reported(*kept)
-            if error is not None:
-                self._raise_soon(kept[0].thread, error)
+                kept = self._kept.pop(0) if self._kept else None
+                error = None if kept is None else self._reported(*kept)
+                if kept is not None and error is not None:
+                    self._raise_soon(kept[0].thread, error)
+            finally:
+                originals.lock_release(self._turn)
 
     def _reported(self, seen: Seen, seconds: float, sure: bool, goes_on: bool) -> Exception | None:
         """Warn, if that is due; returns what is to be raised in the thread instead, or None."""

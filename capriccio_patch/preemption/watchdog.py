@@ -28,6 +28,7 @@ that is reported (`Blocked`).
 from __future__ import annotations
 
 import _thread
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -162,6 +163,7 @@ class Watchdog:
     def stop(self) -> None:
         """Stop watching, for good."""
         self._end_os_thread()
+        self._blocked.stop()
         forget()
         self.preemption.stop()
         originals.setswitchinterval(self._interval)
@@ -212,6 +214,7 @@ class Watchdog:
 
     def _forked(self) -> None:
         self._os_thread = None
+        self._blocked.forked()
         forget()
         self._native_id = _thread.get_native_id()
         self.preemption.forked()
@@ -258,8 +261,8 @@ class Watchdog:
             if self._limit and ran + lateness.elapsed() >= self._limit and not polling:
                 seen_at = self._blocked.look()
             step = lateness.since_last(pause, self._gil_interval)
-            if self.look_around is not None and kernel.clock() >= self._next_look:
-                self._next_look = kernel.clock() + self.look_around()
+            if kernel.clock() >= self._next_look:
+                self._look_around()
             moved = state != seen
             alone = (asked if moved else alone) and kernel.is_alone()
             asked = False
@@ -323,6 +326,15 @@ class Watchdog:
             return min(period, max(self._slice - ran, period / 8))
         return period
 
+    def _look_around(self) -> None:
+        if self.look_around is None:
+            return
+        try:
+            self._next_look = self._kernel.clock() + self.look_around()
+        except Exception:  # a fault of ours: there is still somebody to be watched
+            self.look_around = None
+            sys.excepthook(*sys.exc_info())
+
     def _wait(self, me: Sleeper, pause: float, lateness: Lateness) -> tuple[float, bool]:
         """Sleep until it is time to look; as `Sleeper.pause`."""
         until = self._kernel.clock() + _LONGEST_UNSEEN
@@ -378,7 +390,7 @@ class Watchdog:
         if idle and self.look_around is not None and len(kernel.threads) > 1:
             is_woken = me.sleep(_TO_SETTLE)
             if not is_woken:
-                self._next_look = kernel.clock() + self.look_around()
+                self._look_around()
         if not is_woken and (idle or len(kernel.threads) == 1):
             me.sleep()
         if not me.stopping:

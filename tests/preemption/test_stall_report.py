@@ -325,6 +325,24 @@ assert len(shown) == 1 and "in with_the_gil" in shown[0], shown
     )
 
 
+def test_the_exit_waits_for_a_report_that_is_written(run_script: Any) -> None:
+    """It would find the lock of standard error taken."""
+    done = run_script(
+        BLOCKED
+        + """
+def show(message, *rest):
+    sys.stderr.write("a report")
+    time.sleep(0.4)
+    print(" is over", file=sys.stderr, flush=True)
+warnings.showwarning = show
+again(with_the_gil, lambda: capriccio_patch.status()["blocked"]["calls"])
+"""
+        + END,
+        "0.1",
+    )
+    assert done.stderr == "a report is over\n"
+
+
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("scheduler", capriccio_patch.known_schedulers())
 @pytest.mark.parametrize("pause", [0.002, 0.5], ids=["busy", "idle before"])

@@ -285,3 +285,23 @@ assert over == ["begun", "through"], over
 holder.join(10)
 """
     )
+
+
+def test_a_look_that_fails_is_told_once_and_ends_nothing(run_script: Any) -> None:
+    done = run_script(
+        """
+        import threading, time
+        import capriccio_patch
+        from tests.inside import applied
+        capriccio_patch.patch_all(deadlock="off")
+        def look():
+            raise ValueError("a fault of ours")
+        watchdog = applied().watchdog
+        watchdog.look_around, watchdog._next_look = look, 0.0
+        over = []
+        threading.Thread(target=lambda: (time.sleep(0.2), over.append(True))).start()
+        while not over:
+            pass
+        """
+    )
+    assert done.stderr.count("ValueError: a fault of ours") == 1
