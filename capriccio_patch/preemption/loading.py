@@ -6,6 +6,7 @@ takes the watchdog.  So it is made on an OS thread of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from ..cpython import originals
@@ -25,7 +26,7 @@ _TO_LOAD = 0.1
 class Loading:
     """Imports that are made when they are asked for first."""
 
-    __slots__ = ("_done", "_later", "_load", "_was_missed", "is_over")
+    __slots__ = ("_done", "_later", "_load", "_pid", "_was_missed", "is_over")
 
     def __init__(
         self, load: Callable[[], object], later: Callable[[], object] | None = None
@@ -35,6 +36,8 @@ class Loading:
         self._load = load
         self._later = later
         self._done: Any = None
+        self._pid = 0
+        """Of the process whose OS thread imports: a forked child has none."""
         self._was_missed = False
         self.is_over = False
         """Whether all is imported, for who must not wait."""
@@ -56,14 +59,17 @@ class Loading:
 
     def _begin(self) -> bool:
         """Whether it is under way."""
-        if self._done is None:
+        if self.is_over:
+            return False
+        if self._done is None or self._pid != os.getpid():
+            self._pid = os.getpid()
             self._done = originals.allocate_lock()
             originals.lock_acquire(self._done)
             try:
                 os_threads.start(self._run, ())
             except RuntimeError:  # the system has no more: try again next time
                 self._done = None
-        return self._done is not None and not self.is_over
+        return self._done is not None
 
     def _run(self) -> None:
         try:

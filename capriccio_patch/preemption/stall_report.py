@@ -95,20 +95,19 @@ class Blocked:
         self._raise_soon = raise_soon
         self._kept: list[tuple[Seen, float, bool, bool]] = []
         """What to report once that can be done."""
-        self._turn: Any = None
-        """A lock, held by the OS thread that reports."""
+        self._turn: Any = originals.allocate_lock()
+        """Held by the OS thread that reports."""
         self._places: dict[tuple[str, int], _Place] = {}
         self._libraries: dict[tuple[int, int], str] = {}
         """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
         and only words."""
-        self.forked()
+        self._loading = Loading(import_for_reports, self._report_kept)
         self._times = 0
         self._longest = 0.0
 
     def forked(self) -> None:
         """In a forked child: whoever was about to report has stayed in the parent."""
         self._kept.clear()
-        self._loading = Loading(import_for_reports, self._report_kept)
         self._turn = originals.allocate_lock()
 
     def stop(self) -> None:

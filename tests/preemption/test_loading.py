@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
+
+import pytest
 
 from capriccio_patch.preemption.loading import Loading
 
@@ -48,3 +51,23 @@ def test_threads_are_preempted_while_one_keeps_the_import_lock(run_script: Any) 
         """
     )
     assert done.stdout == "[True]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_was_forked_meanwhile_imports_anew(run_script: Any) -> None:
+    run_script(
+        """
+        import os, time
+        from capriccio_patch.preemption.loading import Loading
+        loading = Loading(lambda: time.sleep(0.3))
+        assert not loading.is_done_now()
+        pid = os.fork()
+        limit = time.monotonic() + 20
+        while not loading.is_done():
+            assert time.monotonic() < limit
+        if not pid:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        """,
+        options=("-W", "ignore"),
+    )
