@@ -8,21 +8,12 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 import capriccio_patch
 
-
-@pytest.fixture(autouse=True)
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pytest.importorskip("capriccio_patch.core._core")
-    monkeypatch.setenv("CAPRICCIO_CORE", "compiled")
-    capriccio_patch.patch_all()
-    yield
-    capriccio_patch.unpatch_all()
-
+pytestmark = pytest.mark.usefixtures("in_c")
 
 HOSTS = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 

@@ -13,16 +13,7 @@ from typing import Any
 
 import pytest
 
-import capriccio_patch
-
-
-@pytest.fixture(autouse=True)
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pytest.importorskip("capriccio_patch.core._core")
-    monkeypatch.setenv("CAPRICCIO_CORE", "compiled")
-    capriccio_patch.patch_all()
-    yield
-    capriccio_patch.unpatch_all()
+pytestmark = pytest.mark.usefixtures("in_c")
 
 
 @contextmanager
