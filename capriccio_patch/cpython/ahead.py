@@ -29,6 +29,8 @@ from .expressions import (
     exception_table,
     instructions_of,
     is_subscription,
+    line_at,
+    number_at,
     value_of,
 )
 from .modules import whole
@@ -91,7 +93,7 @@ class _Place:
 @lru_cache(1000)
 def _ahead(place: _Place) -> Ahead:
     instructions = instructions_of(place.code)
-    at = max(sum(each.offset <= place.at for each in instructions) - 1, 0)
+    at = max(number_at(instructions, place.at), 0)
     reached = _reached(instructions, place.code, _start_of_statement(instructions, at))
     variables: set[str] = set()
     names: set[str] = set()
@@ -212,7 +214,7 @@ def values_in(frame: Any, offsets: frozenset[int] | None) -> Iterator[tuple[int,
         if offsets is not None and first.offset not in offsets:
             continue
         if first.opname in PAIRS:
-            yield _line(first), frame.f_locals.get(first.argval[0], UNKNOWN), ""
+            yield line_at(first), frame.f_locals.get(first.argval[0], UNKNOWN), ""
         yield from _chain(frame, instructions, number)
 
 
@@ -232,23 +234,19 @@ def _chain(
             return
         each = instructions[at]
         if each.opname in ATTRIBUTES:
-            yield _line(each), value, each.argval
+            yield line_at(each), value, each.argval
             owner = value
         elif each.opname in CONSTANTS and is_subscription(instructions[at + 1]):
-            yield _line(each), value, "[]"
+            yield line_at(each), value, "[]"
             chain.append(each)
             at += 1
             each, owner = instructions[at], UNKNOWN
         elif each.opname not in NOTHING:
             is_entered = each.opname in ("BEFORE_WITH", "COPY")
-            yield _line(chain[0]), value, "with" if is_entered else ""
+            yield line_at(chain[0]), value, "with" if is_entered else ""
             return
         chain.append(each)
         at += 1
-
-
-def _line(each: Instruction) -> int:
-    return (each.positions and each.positions.lineno) or 0
 
 
 def _nested(code: CodeType) -> Iterator[CodeType]:

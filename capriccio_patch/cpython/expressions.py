@@ -19,7 +19,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator
 from functools import lru_cache
-from types import CodeType, FrameType, MemberDescriptorType
+from types import CellType, CodeType, FrameType, MemberDescriptorType
 
 from .modules import whole
 
@@ -39,11 +39,14 @@ __all__ = [
     "acquired",
     "attribute",
     "called",
+    "content_of",
     "entered",
     "exception_table",
     "has_entered_more",
     "instructions_of",
     "is_subscription",
+    "line_at",
+    "number_at",
     "released",
     "value_of",
 ]
@@ -147,8 +150,7 @@ def released(frame: FrameType) -> Iterator[Any]:
 def called(frame: FrameType | Moment) -> Any:
     """What `frame` is calling, of a method its function; `UNKNOWN` if that can't be read."""
     instructions = instructions_of(frame.f_code)
-    # The caches of an instruction count as its end.
-    at = sum(each.offset <= frame.f_lasti for each in instructions) - 1
+    at = number_at(instructions, frame.f_lasti)
     if instructions[at].opname not in _CALLS:
         return UNKNOWN
     place = _start(instructions[at])
@@ -169,6 +171,14 @@ def called(frame: FrameType | Moment) -> Any:
             break
         chain.append(each)
     return value_of(frame, tuple(chain))
+
+
+def content_of(cell: CellType) -> Any:
+    """What a cell holds; `UNKNOWN` if it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return UNKNOWN
 
 
 def attribute(owner: Any, name: str) -> Any:
@@ -234,7 +244,7 @@ def _blocks(code: CodeType) -> _Blocks:
             # What is jumped to has more than one value: `with a or b`.
             if any(each.is_jump_target for each in entering):
                 expression = ()
-            line = _line(expression[0]) if expression else 0
+            line = line_at(expression[0]) if expression else 0
             entries[target] = _Entry(line, expression)
     return spans, entries
 
@@ -262,7 +272,7 @@ def _lock_calls(code: CodeType) -> tuple[tuple[str, int, _Entry], ...]:
             expression = _expression(instructions, number)
             behind = _behind_call(instructions, number)
             if expression and behind is not None and behind < len(instructions):
-                entry = _Entry(_line(each), expression)
+                entry = _Entry(line_at(each), expression)
                 calls.append((each.argval, instructions[behind].offset, entry))
     return tuple(calls)
 
@@ -302,7 +312,13 @@ def is_subscription(each: Instruction) -> bool:
     )
 
 
-def _line(each: Instruction) -> int:
+def number_at(instructions: list[Instruction], offset: int) -> int:
+    """The number of the instruction at an offset, of which its caches are the end; -1: none."""
+    return sum(each.offset <= offset for each in instructions) - 1
+
+
+def line_at(each: Instruction) -> int:
+    """The line of an instruction; 0 if it has none."""
     return (each.positions and each.positions.lineno) or 0
 
 

@@ -39,29 +39,32 @@ from ..kernel.core import Kernel
 from .holders import claims_of, holder_in
 from .mentions import brings, mentions_of
 from .reach import Closure, Reached
-from .stacks import frame_of, is_library, stack_of_frames
+from .stacks import frame_of, is_library, stack_of_frames, variables_of
 from .story import Bringer, call_of
 from .things import is_future
-from .waiting import IN_CIRCLES, awaited_ends, ended_by, is_stuck_inside, top_records
+from .waiting import (
+    IN_CIRCLES,
+    MOST,
+    SHARE,
+    WaitId,
+    awaited_ends,
+    ended_by,
+    is_stuck_inside,
+    top_records,
+    wait_id,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SHARE", "Crossed"]
+__all__ = ["Crossed"]
 
-SHARE = 1000
-"""A search takes no more of the time than one part of so many."""
 _AGAIN = 5.0
 _LONGEST = 600.0
-_MOST = 200
-"""Threads whose stacks are read in one look."""
 _MOST_IN_ONE = 50
 _PROMPTS = ("/code.py", "/pdb.py", "/bdb.py", "/cmd.py", "/multiprocessing/")
 """Of the standard library: what calls what a person or another process names."""
-
-_Key = tuple[int, float]
-"""The id of a thread's record, and since when it waits."""
 
 
 class _Reading:
@@ -86,12 +89,12 @@ class Crossed:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self._read: dict[_Key, _Reading] = {}
+        self._read: dict[WaitId, _Reading] = {}
         """Never changed: another OS thread may be at it."""
-        self._judged: dict[frozenset[_Key], tuple[float, float]] = {}
+        self._judged: dict[frozenset[WaitId], tuple[float, float]] = {}
         """By circle: when it may be looked at again, and the time between."""
 
-    def look(self, latest: float, is_told: Callable[[set[_Key]], bool]) -> list[Thread]:
+    def look(self, latest: float, is_told: Callable[[set[WaitId]], bool]) -> list[Thread]:
         """A circle of threads that have waited since `latest` or before, and that may be closed;
         empty if there is none that it is time to ask that of."""
         stuck = [each for each in top_records(self._kernel) if is_stuck_inside(each)]
@@ -101,7 +104,7 @@ class Crossed:
             return []
         graph = self._graph()
         for circle in _circles(graph):
-            keys = frozenset(map(_key, circle))
+            keys = frozenset(map(wait_id, circle))
             due, pause = self._judged.get(keys, (0.0, _AGAIN))
             now = self._kernel.clock()
             if now >= due and not is_told({*keys}):
@@ -119,12 +122,12 @@ class Crossed:
         return found
 
     def _read_stacks(self, stuck: list[Thread]) -> None:
-        waits = {_key(thread): thread for thread in stuck}
+        waits = {wait_id(thread): thread for thread in stuck}
         judged = list(self._judged.items())
         self._judged = {keys: when for keys, when in judged if keys <= waits.keys()}
         read = {key: reading for key, reading in self._read.items() if key in waits}
-        for thread in [thread for key, thread in waits.items() if key not in read][:_MOST]:
-            read[_key(thread)] = _Reading(self._kernel, thread)
+        for thread in [thread for key, thread in waits.items() if key not in read][:MOST]:
+            read[wait_id(thread)] = _Reading(self._kernel, thread)
         self._read = read
 
     def _graph(self) -> dict[int, list[Bringer]]:
@@ -173,7 +176,7 @@ class Crossed:
         finally:
             closure.forget()
             used: float = originals.thread_time() - began_at
-            keys = frozenset(map(_key, circle))
+            keys = frozenset(map(wait_id, circle))
             due, pause = self._judged.get(keys, (0.0, _AGAIN))
             self._judged[keys] = max(due, kernel.clock() + SHARE * used), pause
         return True
@@ -194,7 +197,7 @@ class Crossed:
                     raise Reached
                 lost[id(each)] = each
                 found = readings.get(id(each))
-                if found is None or _key(each) not in self._read:
+                if found is None or wait_id(each) not in self._read:
                     raise Reached
                 others = self._only_by(found)
                 if others is None:
@@ -278,8 +281,8 @@ def _may_use(frame: FrameType, closure: Closure, is_parked: bool) -> bool:
     file = code.co_filename
     is_ours = frames.is_ours(frame)
     ahead = None
-    if code.co_flags & 1:  # CO_OPTIMIZED: of a function
-        variables = frame.f_locals
+    variables = variables_of(frame)
+    if variables is not None:
         if type(variables) is dict:  # until CPython 3.12, and the frame keeps it
             closure.explain(variables)
         for name, value in list(variables.items()):
@@ -347,7 +350,3 @@ def _is_waitable(value: Any) -> bool:
     if queue is not None and issubclass(kind, (queue.Queue, queue.SimpleQueue)):
         return True
     return is_future(value)
-
-
-def _key(thread: Thread) -> _Key:
-    return id(thread), thread.since

@@ -42,11 +42,15 @@ from .pools import stopped_pools, waiting_pools
 from .waiting import (
     FROM_INSIDE,
     IN_CIRCLES,
+    MOST,
+    SHARE,
+    WaitId,
     awaited_ends,
     ended_by,
     find_circle,
     is_stuck_inside,
     top_records,
+    wait_id,
 )
 
 TYPE_CHECKING = False
@@ -59,18 +63,11 @@ __all__ = ["PATIENCE", "QUIET", "Deadlocks"]
 
 QUIET = 0.1
 PATIENCE = 1.0
-_SHARE = 1000
-"""The search for circles takes no more of the time than one part of so many."""
 _TRIES = 3
 """How often it is asked whether other OS threads are left before circles are searched: one of the
 runtime's may be ending."""
 _MOST_DOUBLED = 15
 """How often the time between two such questions doubles."""
-_MOST = 200
-"""Threads whose stacks are read in one look."""
-
-_Wait = tuple[int, float]
-"""A wait: the id of its thread's record, and when it began."""
 
 
 def _load() -> None:
@@ -107,10 +104,10 @@ class Deadlocks:
         self._idle_since: tuple[float, int] | None = None
         self._is_judged = False
         self._tries = 0
-        self._held: dict[_Wait, list[Claim]] = {}
-        self._judged: set[_Wait] = set()
+        self._held: dict[WaitId, list[Claim]] = {}
+        self._judged: set[WaitId] = set()
         self._search = Loading(_load, self._look_if_idle)
-        self._told: set[_Wait] = set()
+        self._told: set[WaitId] = set()
 
     # -- of all ------------------------------------------------------------------------------
 
@@ -137,7 +134,7 @@ class Deadlocks:
                 return QUIET * (1 << min(self._tries, _MOST_DOUBLED))
             self._is_judged = True
             if is_over:
-                self._start(self._tell_of_all, set(map(_wait, top_records(kernel))))
+                self._start(self._tell_of_all, set(map(wait_id, top_records(kernel))))
             else:
                 self._look_for_new()
         return None
@@ -152,7 +149,7 @@ class Deadlocks:
     def _look_for_new(self) -> None:
         """Look at threads that may wait in a circle and did not at the last time."""
         waits = {
-            _wait(thread)
+            wait_id(thread)
             for thread in top_records(self._kernel)
             if thread.kind in IN_CIRCLES and is_stuck_inside(thread)
         }
@@ -168,7 +165,7 @@ class Deadlocks:
             return all(map(is_stuck_inside, top_records(kernel)))
         return all(map(is_stuck_inside, list(kernel.threads.values())))
 
-    def _tell_of_all(self, waits: set[_Wait]) -> None:
+    def _tell_of_all(self, waits: set[WaitId]) -> None:
         """Nothing can run: say so, unless something has run since all began to wait so."""
         kernel = self._kernel
         threads = top_records(kernel)
@@ -182,14 +179,14 @@ class Deadlocks:
             self._told = waits
             self._tell(text, place)
 
-    def _last(self, waits: set[_Wait]) -> bool:
+    def _last(self, waits: set[WaitId]) -> bool:
         """Whether all threads have waited since then, and there are no others."""
         kernel = self._kernel
         threads = top_records(kernel)
         return (
             kernel.blocking
             and all(thread.parked for thread in threads)
-            and set(map(_wait, threads)) == waits
+            and set(map(wait_id, threads)) == waits
         )
 
     # -- of some -----------------------------------------------------------------------------
@@ -214,13 +211,13 @@ class Deadlocks:
         is_loaded = bool(stuck or pools) and self._search.is_done()
         stopped = stopped_pools(kernel, pools) if is_loaded else []
         if self._told:
-            self._told.intersection_update(map(_wait, top_records(kernel)))
+            self._told.intersection_update(map(wait_id, top_records(kernel)))
         if not stuck and not stopped:
             self._held.clear()
         elif is_loaded:
             from .story import circle_story, pool_story
 
-            began = {_wait(thread) for thread in stuck}
+            began = {wait_id(thread) for thread in stuck}
             self._tell_of_some(self._circle(stuck), began, circle_story)
             for pool in stopped:
                 began = {(id(thread), since) for thread, since in pool}
@@ -232,7 +229,7 @@ class Deadlocks:
             self._look_at_crossed(latest)
         elif self._crossed is not None:
             self._crossed = None
-        return max(PATIENCE, _SHARE * used)
+        return max(PATIENCE, SHARE * used)
 
     def _look_at_crossed(self, latest: float) -> None:
         """Search for circles through what others may reach, if it is time to."""
@@ -246,13 +243,13 @@ class Deadlocks:
             self._crossed = Crossed(kernel)
         circle = self._crossed.look(latest, self._told.issuperset)
         if circle:
-            kernel.call_soon(self._confirm, self._crossed, circle, set(map(_wait, circle)))
+            kernel.call_soon(self._confirm, self._crossed, circle, set(map(wait_id, circle)))
         used: float = originals.thread_time() - began_at
-        self._crossed_at = kernel.clock() + _SHARE * used
+        self._crossed_at = kernel.clock() + SHARE * used
 
     @frames.wait("search")
-    def _confirm(self, crossed: Crossed, circle: list[Thread], began: set[_Wait]) -> None:
-        if self._told.issuperset(began) or began != {_wait(e) for e in circle if e.parked}:
+    def _confirm(self, crossed: Crossed, circle: list[Thread], began: set[WaitId]) -> None:
+        if self._told.issuperset(began) or began != {wait_id(e) for e in circle if e.parked}:
             return
         if crossed.is_closed(circle):
             self._told |= began
@@ -267,12 +264,12 @@ class Deadlocks:
     def _tell_of_some(
         self,
         found: list[Thread],
-        began: set[_Wait],
+        began: set[WaitId],
         story: Callable[[Kernel, list[Thread]], tuple[str, tuple[str, int]]],
     ) -> None:
         # Others may have run meanwhile: those that wait still have done so all the time.
-        if found and all(each.parked and _wait(each) in began for each in found):
-            self._told.update(map(_wait, found))
+        if found and all(each.parked and wait_id(each) in began for each in found):
+            self._told.update(map(wait_id, found))
             self._tell(*story(self._kernel, found))
 
     def _look_if_idle(self) -> None:
@@ -285,7 +282,7 @@ class Deadlocks:
         return find_circle(
             stuck,
             lambda thread: waited_for.get(id(thread)),
-            lambda found: not self._told.issuperset(map(_wait, found)),
+            lambda found: not self._told.issuperset(map(wait_id, found)),
         )
 
     def _waited_for(self, stuck: list[Thread]) -> dict[int, Thread]:
@@ -295,7 +292,7 @@ class Deadlocks:
         self._read_stacks(stuck)
         claims: dict[int, list[tuple[Thread, Claim]]] = {}
         for thread in stuck:
-            for claim in self._held.get(_wait(thread), ()):
+            for claim in self._held.get(wait_id(thread), ()):
                 claims.setdefault(claim.key, []).append((thread, claim))
         ends = awaited_ends(self._kernel.threads.values())
         by_ident = {thread.ident: thread for thread in stuck}
@@ -317,9 +314,9 @@ class Deadlocks:
         """Note what those hold of whom it is not known; a part of them, if there are many."""
         from .holders import claims_of
 
-        waits = {_wait(thread): thread for thread in stuck}
+        waits = {wait_id(thread): thread for thread in stuck}
         self._held = {wait: held for wait, held in self._held.items() if wait in waits}
-        for wait in [wait for wait in waits if wait not in self._held][:_MOST]:
+        for wait in [wait for wait in waits if wait not in self._held][:MOST]:
             self._held[wait] = claims_of(self._kernel, waits[wait])
 
     # -- telling -----------------------------------------------------------------------------
@@ -343,10 +340,6 @@ class Deadlocks:
             if thread.ident == ident:
                 kernel.interrupt(thread, partial(_raise, error))
                 return
-
-
-def _wait(thread: Thread) -> _Wait:
-    return id(thread), thread.since
 
 
 def _leading_to(place: tuple[str, int]) -> str:

@@ -42,16 +42,16 @@ from typing import Any, NamedTuple
 from ..contracts.thread import Thread
 from ..cpython import frames
 from ..cpython.collector import referents
+from ..cpython.expressions import content_of
 from ..cpython.modules import imported
 from ..kernel.core import Kernel
 from .snapshot import first_call
-from .stacks import frame_of, name_of, stack_of, waits_in
+from .stacks import frame_of, name_of, stack_of, variables_of, waits_in
 from .things import described
 from .waiting import awaited_ends, ended_by, is_stuck_inside, top_records
 
 __all__ = ["Leak", "leaks_of"]
 
-_OF_A_FUNCTION = 1  # CO_OPTIMIZED
 _METHODS = frozenset({BuiltinMethodType, MethodType, MethodWrapperType})
 _STARTED_WITH = frozenset({"_target", "_args", "_kwargs"})
 
@@ -192,8 +192,9 @@ class _Stack:
         frame = frame_of(kernel, thread)
         while frame is not None:
             self.frames.append(frame)
-            if frame.f_code.co_flags & _OF_A_FUNCTION:
-                self.held += frame.f_locals.values()
+            variables = variables_of(frame)
+            if variables is not None:
+                self.held += variables.values()
             frame = frame.f_back
 
 
@@ -209,8 +210,9 @@ class _Doubtful:
             self._ids.update(map(id, stack.held))
             for frame in stack.frames:
                 self._codes.add(id(frame.f_code))
-                if frame.f_code.co_flags & _OF_A_FUNCTION:
-                    self._ids.add(id(frame.f_locals))  # until CPython 3.12 the frame keeps it
+                variables = variables_of(frame)
+                if variables is not None:
+                    self._ids.add(id(variables))  # until CPython 3.12 the frame keeps it
         for thread in suspects:
             # The call that waits may be one of C, which holds the thing and its parts on no stack.
             for thing in _things(kernel, thread):
@@ -228,10 +230,7 @@ class _Doubtful:
         if kind is FunctionType:
             return id(found.__code__) in self._codes
         if kind is CellType:
-            try:
-                return id(found.cell_contents) in self._ids
-            except ValueError:
-                return False  # empty
+            return id(content_of(found)) in self._ids
         return kind in _METHODS and id(found.__self__) in self._ids
 
 

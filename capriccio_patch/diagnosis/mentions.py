@@ -14,15 +14,15 @@ GIL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CodeType, FrameType, FunctionType, MethodType
 
 from ..contracts.thread import Thread
 from ..cpython import frames
 from ..cpython.ahead import ahead_of, values_in
-from ..cpython.expressions import UNKNOWN
+from ..cpython.expressions import UNKNOWN, content_of
 from ..kernel.core import Kernel
-from .stacks import Place, frame_of
+from .stacks import Place, frame_of, is_foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,17 +70,10 @@ class _Called:
     def __init__(self, function: FunctionType, owner: Any) -> None:
         self.f_code = code = function.__code__
         self.f_globals = function.__globals__
-        self.f_locals = dict(zip(code.co_freevars, _contents(function), strict=False))
+        cells = map(content_of, function.__closure__ or ())
+        self.f_locals = dict(zip(code.co_freevars, cells, strict=False))
         if owner is not UNKNOWN and code.co_argcount:
             self.f_locals[code.co_varnames[0]] = owner
-
-
-def _contents(function: FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:
-            yield UNKNOWN  # empty
 
 
 def mentions_of(
@@ -133,7 +126,4 @@ def _read(
 
 
 def _is_own(function: Any) -> bool:
-    if type(function) is not FunctionType:
-        return False
-    file = function.__code__.co_filename
-    return not frames.is_stdlib(file) and not frames.is_of_the_package(file)
+    return type(function) is FunctionType and not is_foreign(function.__code__.co_filename)

@@ -43,8 +43,9 @@ from ..contracts.thread import Finalizer, Thread
 from ..cpython import frames
 from ..cpython.ahead import BY_TEXT, imported_in, names_in
 from ..cpython.collector import of_kinds, referents
+from ..cpython.expressions import content_of
 from ..cpython.modules import imported
-from .stacks import is_library, stack_of_frames
+from .stacks import is_foreign, is_library, stack_of_frames, variables_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ _FROZEN = 2000
 """Objects that the collector has been told to forget; CPython 3.12 begins with some hundred."""
 STARTED_WITH = ("_target", "_args", "_kwargs")
 """What a `threading.Thread` has for its own start."""
-_OF_A_FUNCTION = 1  # CO_OPTIMIZED
 _CODE = (FunctionType, GeneratorType, CoroutineType, AsyncGeneratorType)
 _WAITING = frozenset({"__enter__", "__exit__", "acquire", "get", "wait"})
 _BY_COMPUTED = frozenset({"getattr"})
@@ -134,8 +134,8 @@ class Closure:
 
     def account_for(self, frame: FrameType) -> None:
         """What the variables of a suspect's frame hold is not held by something unknown."""
-        if frame.f_code.co_flags & _OF_A_FUNCTION:
-            variables = frame.f_locals
+        variables = variables_of(frame)
+        if variables is not None:
             self._held.update(map(id, variables.values()))
             if type(variables) is dict:  # until CPython 3.12, and the frame keeps it
                 self.cut(variables)
@@ -240,7 +240,7 @@ class Closure:
     def _are_of(self, frame: FrameType | None, keys: list[int]) -> bool:
         """Whether what has these ids is what the frames of a stack run, or their namespaces: from
         CPython 3.14 on a greenlet shows them."""
-        stack = [*stack_of_frames(frame)]
+        stack = stack_of_frames(frame)
         codes = {id(each.f_code) for each in stack}
         namespaces = {id(each.f_globals) for each in stack}
         functions = [self.found[key] for key in keys if key not in namespaces]
@@ -308,7 +308,9 @@ class Closure:
         """Functions and what they have made that waits, but those of the standard library."""
         if self._functions is None:
             objects = of_kinds(gc.get_objects, _CODE)
-            self._functions = [each for each in objects if not _is_foreign(_code_of(each))]
+            self._functions = [
+                each for each in objects if not is_foreign(_code_of(each).co_filename)
+            ]
             self.cut(objects)
             self.cut(self._functions)
         return self._functions
@@ -342,10 +344,7 @@ class Closure:
         if kind is FunctionType:
             return id(found.__code__) in self._codes
         if kind is CellType:
-            try:
-                return id(found.cell_contents) in self._held
-            except ValueError:
-                return False  # empty
+            return id(content_of(found)) in self._held
         if kind is MethodType:
             code = getattr(found.__func__, "__code__", None)
             is_called = id(code) in self._codes or found.__name__ in _WAITING
@@ -366,19 +365,9 @@ def _is_own(namespace: Any) -> bool:
     file = namespace.get("__file__")
     if file is None:
         return bool(namespace.get("__name__") == "__main__")
-    return type(file) is str and file.endswith(".py") and not _is_foreign_file(file, True)
-
-
-def _is_foreign(code: CodeType) -> bool:
-    return _is_foreign_file(code.co_filename, False)
-
-
-def _is_foreign_file(file: str, with_libraries: bool) -> bool:
-    if file.startswith("<") and not file.startswith("<frozen"):
+    if type(file) is not str or not file.endswith(".py"):
         return False
-    if frames.is_stdlib(file) or frames.is_of_the_package(file):
-        return True
-    return with_libraries and is_library(file)
+    return not is_foreign(file) and not is_library(file)
 
 
 def _code_of(each: Any) -> Any:

@@ -10,7 +10,6 @@ Any OS thread that has the GIL: the answers about a thread that runs meanwhile m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ __all__ = [
     "Call",
     "Place",
     "frame_of",
+    "is_foreign",
     "is_library",
     "line_of",
     "name_of",
@@ -31,10 +31,12 @@ __all__ = [
     "program_stack",
     "stack_of",
     "stack_of_frames",
+    "variables_of",
     "waits_in",
 ]
 
 MOST_FRAMES = 40
+_CO_OPTIMIZED = 1
 _OUTERMOST = 100
 """Frames that are looked through at most."""
 
@@ -145,12 +147,27 @@ def name_of(ident: int) -> str:
     return str(name) if name else f"thread {ident:#x}"
 
 
-def stack_of_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of a stack, from the innermost on, but those of this package's room."""
+def stack_of_frames(frame: FrameType | None) -> list[FrameType]:
+    """The frames of a stack, from the innermost on, but those of a search that runs on it."""
+    stack: list[FrameType] = []
     while frame is not None:
-        if not str(frame.f_globals.get("__name__")).startswith(f"{frames.PACKAGE}.diagnosis."):
-            yield frame
+        if frames.wait_kind(frame) == "search":
+            stack.clear()
+        else:
+            stack.append(frame)
         frame = frame.f_back
+    return stack
+
+
+def variables_of(frame: FrameType) -> Any:
+    """What a function's frame has as variables, by name; None of a module's or a class's, whose
+    names are in their namespace.  Until CPython 3.12 a dict, which the frame keeps."""
+    return frame.f_locals if frame.f_code.co_flags & _CO_OPTIMIZED else None
+
+
+def is_foreign(file: str) -> bool:
+    """Whether code of that file is the standard library's, or ours."""
+    return frames.is_stdlib(file) or frames.is_of_the_package(file)
 
 
 def is_library(file: str) -> bool:

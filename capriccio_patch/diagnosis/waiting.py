@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FROM_INSIDE",
     "IN_CIRCLES",
+    "MOST",
+    "SHARE",
+    "WaitId",
     "awaited_ends",
     "ended_by",
     "find_circle",
@@ -40,6 +43,13 @@ FROM_INSIDE = frozenset(
 """Kinds of waits that only another thread of the process can end."""
 IN_CIRCLES = frozenset({"lock", "rlock", "join"})
 """Kinds of waits of which it is known who alone ends them."""
+SHARE = 1000
+"""The search for circles takes no more of the time than one part of so many."""
+MOST = 200
+"""Threads whose stacks are read in one look."""
+
+WaitId = tuple[int, float]
+"""A wait: the id of its thread's record, and when it began."""
 
 
 def top_records(kernel: Kernel) -> list[Thread]:
@@ -71,6 +81,11 @@ def is_stuck_inside(thread: Thread) -> bool:
         and thread.object is not None
         and thread.interrupt is None
     )
+
+
+def wait_id(thread: Thread) -> WaitId:
+    """The wait that a parked thread is in."""
+    return id(thread), thread.since
 
 
 def awaited_ends(threads: Iterable[Thread]) -> dict[int, Thread]:
