@@ -88,13 +88,21 @@ int tell(const struct epoll_event *event)
     return failed;
 }
 
-/* epoll_wait(2) with a time in nanoseconds.  It looks for signals, as epoll.poll() does. */
+#define AT_ONCE 2e-5 /* seconds; below what another OS thread needs to wake up and take the GIL */
+
+/* epoll_wait(2) with a time in nanoseconds.  It looks for signals, as epoll.poll() does.
+ *
+ * While something is there each time, the GIL is kept.  Who waits for it is woken by each release
+ * that is too short to be used, and begins to wait anew: it would never come to ask for it. */
 static int wait_for_events(int epoll, struct epoll_event *found, int most, double timeout)
 {
-    static int has_pwait2 = 1;
+    static int has_pwait2 = 1, comes_at_once = 0; /* only a hint, in a forked child too */
     int count = -1, error;
-    if (timeout == 0.0)
-        return epoll_wait(epoll, found, most, 0); /* EINTR is not possible */
+    if (timeout == 0.0 || comes_at_once) {
+        count = epoll_wait(epoll, found, most, 0); /* EINTR is not possible */
+        if (timeout == 0.0 || count != 0) return count;
+    }
+    double began = now_s();
     struct timespec limit = timespec_of(timeout);
     struct timespec *within = timeout < 0.0 ? NULL : &limit;
     Py_BEGIN_ALLOW_THREADS
@@ -112,6 +120,7 @@ static int wait_for_events(int epoll, struct epoll_event *found, int most, doubl
         if (count > 0) count = epoll_wait(epoll, found, most, 0);
     }
     error = errno;
+    comes_at_once = count > 0 && now_s() - began < AT_ONCE;
     Py_END_ALLOW_THREADS
     errno = error;
     return count;
