@@ -36,6 +36,7 @@ from ..cpython.expressions import entered, has_entered_more
 from ..cpython.modules import imported
 from ..io import os_threads
 from ..kernel.core import Kernel
+from .allowance import SHARE
 from .holders import claims_of, holder_in
 from .mentions import brings, mentions_of
 from .reach import Closure, Reached
@@ -45,7 +46,6 @@ from .things import is_future
 from .waiting import (
     IN_CIRCLES,
     MOST,
-    SHARE,
     WaitId,
     awaited_ends,
     ended_by,
@@ -160,7 +160,7 @@ class Crossed:
 
     # -- is it closed ------------------------------------------------------------------------
 
-    @frames.wait("search")
+    @frames.search
     def is_closed(self, circle: list[Thread]) -> bool:
         """Whether nothing but threads that wait like these can end the waits of `circle`."""
         began_at: float = originals.thread_time()

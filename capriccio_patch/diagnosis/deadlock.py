@@ -12,7 +12,7 @@ for `QUIET` seconds: a busy program never gets there.
 holds or for the end of another, in a circle; or for queues and the like that nobody else can reach
 (`crossed`); or all threads of a pool, for calls that it has yet to make (`pools`).  What goes on
 beside them does not matter.  It is made now and then by the watchdog, over the threads that wait:
-each part no longer than a thousandth of the time.
+each part no longer than a thousandth of the time (`allowance`).
 
 1. What was told is not told again while the same threads wait for the same things.
 2. A signal handler that the program has set may do anything, so with one there is no deadlock of
@@ -37,13 +37,13 @@ from ..io import os_threads
 from ..kernel.core import Kernel
 from ..preemption.loading import Loading
 from ..preemption.stall_report import import_for_reports, warn
+from .allowance import Allowance
 from .outsiders import could_wake
 from .pools import stopped_pools, waiting_pools
 from .waiting import (
     FROM_INSIDE,
     IN_CIRCLES,
     MOST,
-    SHARE,
     WaitId,
     awaited_ends,
     ended_by,
@@ -81,7 +81,9 @@ class Deadlocks:
     """The search for the deadlocks of a kernel's threads."""
 
     __slots__ = (
+        "_allowance",
         "_crossed",
+        "_crossed_allowance",
         "_crossed_at",
         "_search",
         "_idle_since",
@@ -99,6 +101,8 @@ class Deadlocks:
         self._kernel = kernel
         self._raises = mode == "raise"
         self._crossed: Crossed | None = None
+        self._allowance = Allowance(kernel.clock)
+        self._crossed_allowance = Allowance(kernel.clock)
         self._crossed_at = 0.0
         """When queues and the like are to be looked at again."""
         self._idle_since: tuple[float, int] | None = None
@@ -229,7 +233,7 @@ class Deadlocks:
             self._look_at_crossed(latest)
         elif self._crossed is not None:
             self._crossed = None
-        return max(PATIENCE, SHARE * used)
+        return max(PATIENCE, self._allowance.pause_after(used))
 
     def _look_at_crossed(self, latest: float) -> None:
         """Search for circles through what others may reach, if it is time to."""
@@ -245,9 +249,9 @@ class Deadlocks:
         if circle:
             kernel.call_soon(self._confirm, self._crossed, circle, set(map(wait_id, circle)))
         used: float = originals.thread_time() - began_at
-        self._crossed_at = kernel.clock() + SHARE * used
+        self._crossed_at = kernel.clock() + self._crossed_allowance.pause_after(used)
 
-    @frames.wait("search")
+    @frames.search
     def _confirm(self, crossed: Crossed, circle: list[Thread], began: set[WaitId]) -> None:
         if self._told.issuperset(began) or began != {wait_id(e) for e in circle if e.parked}:
             return

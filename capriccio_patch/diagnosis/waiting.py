@@ -26,7 +26,6 @@ __all__ = [
     "FROM_INSIDE",
     "IN_CIRCLES",
     "MOST",
-    "SHARE",
     "WaitId",
     "awaited_ends",
     "ended_by",
@@ -43,8 +42,6 @@ FROM_INSIDE = frozenset(
 """Kinds of waits that only another thread of the process can end."""
 IN_CIRCLES = frozenset({"lock", "rlock", "join"})
 """Kinds of waits of which it is known who alone ends them."""
-SHARE = 1000
-"""The search for circles takes no more of the time than one part of so many."""
 MOST = 200
 """Threads whose stacks are read in one look."""
 

@@ -406,7 +406,9 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
     threads = [Thread(), Thread()]
     for each in threads:
         each.parked, each.since = True, 1.0
-    kernel: Any = SimpleNamespace(on_top=[], threads=dict(enumerate(threads)), blocking=True)
+    kernel: Any = SimpleNamespace(
+        on_top=[], threads=dict(enumerate(threads)), blocking=True, clock=time.monotonic
+    )
     told: list[str] = []
     monkeypatch.setattr(story, "whole_story", lambda *_: ("text", ("file", 1)))
     monkeypatch.setattr(Deadlocks, "_tell", lambda _, text, place: told.append(text))
