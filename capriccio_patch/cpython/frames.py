@@ -21,6 +21,7 @@ import opcode
 import os
 import sys
 from collections.abc import Callable
+from functools import wraps
 from opcode import opmap
 from types import CodeType, FrameType, FunctionType, TracebackType
 
@@ -45,6 +46,8 @@ __all__ = [
     "make_events",
     "program_part",
     "register",
+    "search",
+    "searches",
     "stand_in",
     "unseen",
     "wait",
@@ -75,6 +78,7 @@ _registered: dict[int, CodeType] = {}
 _entries: set[int] = set()
 _interrupters: set[int] = set()
 _waits: dict[int, str] = {}
+_searches = 0
 
 
 def register(function: F) -> F:
@@ -105,6 +109,27 @@ def wait(kind: str) -> Callable[[F], F]:
         return register(function)
 
     return decorate
+
+
+def search(function: F) -> F:
+    """Register a function that looks at what there is while everybody waits, and have its calls
+    counted."""
+    wait("search")(function)
+
+    @wraps(function)
+    def counted(*args: Any, **named: Any) -> Any:
+        global _searches
+        try:
+            return function(*args, **named)
+        finally:
+            _searches += 1
+
+    return register(counted)  # type: ignore[return-value]
+
+
+def searches() -> int:
+    """How many searches have been made."""
+    return _searches
 
 
 def is_ours(frame: FrameType | None) -> bool:

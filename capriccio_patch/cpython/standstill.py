@@ -16,6 +16,7 @@ import gc
 import sys
 from collections.abc import Callable
 
+from . import frames
 from .audit_hooks import is_audited
 
 TYPE_CHECKING = False
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 
     _T = TypeVar("_T")
 
-__all__ = ["IS_FREE_THREADED", "full_collections", "has_gil", "read_others", "standstill"]
+__all__ = [
+    "IS_FREE_THREADED",
+    "full_collections",
+    "has_gil",
+    "read_others",
+    "standstill",
+    "standstills",
+]
 
 
 IS_FREE_THREADED = "t" in getattr(sys, "abiflags", "")
@@ -99,3 +107,8 @@ def full_collections() -> int:
     if not IS_FREE_THREADED:
         return int(counted[-1]["collections"])  # nothing is made that could begin a collection here
     return sum(each["collections"] for each in counted)
+
+
+def standstills() -> int:
+    """How often something that no thread is to blame for may have kept everybody waiting."""
+    return full_collections() + frames.searches()

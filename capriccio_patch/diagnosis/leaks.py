@@ -97,7 +97,7 @@ def _things(kernel: Kernel, thread: Thread) -> list[Any]:
     return [thread.object] if thing is None else [thread.object, thing]
 
 
-@frames.wait("search")
+@frames.search
 def _left_over(kernel: Kernel, suspects: list[Thread]) -> list[Thread]:
     """Those of `suspects` whose objects nothing that lives can reach."""
     ends = awaited_ends(kernel.threads.values())

@@ -39,7 +39,7 @@ _OF_NOTHING = frozenset({"pause", "sleep"})
 Data = dict[str, "Any"]
 
 
-@frames.wait("search")
+@frames.search
 def snapshot(kernel: Kernel) -> Data:
     """What each thread does."""
     now = kernel.clock()

@@ -20,7 +20,7 @@ that is reported (`Blocked`).
 3. It does not exist while the process forks: the child's memory is whole, and CPython does not
    count it.  Parent and child start their own, when they need one.
 4. Time for which the system did not let the process run is not counted (`Lateness`), and neither is
-   that of a full garbage collection, which may begin anywhere.
+   that of a full garbage collection, which may begin anywhere, or of a search of the runtime's.
 5. It never delays the exit, except by a report that is being written.
 6. A collection may begin on its OS thread, and a finalizer wait there: another one takes over.
 """
@@ -34,7 +34,7 @@ from functools import partial
 
 from ..contracts.descriptor import READ
 from ..cpython import originals
-from ..cpython.standstill import full_collections
+from ..cpython.standstill import standstills
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
 from .lateness import Lateness, forget, keep
@@ -239,7 +239,7 @@ class Watchdog:
         kernel = self._kernel
         lateness = Lateness(kernel.os_ident, self._native_id, self._pread)
         seen: tuple[int, float] | None = None
-        collected = before = full_collections()
+        collected = before = standstills()
         ran = 0.0
         report_at = self._limit
         excused = 0.0  # of that, without a CPU
@@ -266,7 +266,7 @@ class Watchdog:
             moved = state != seen
             alone = (asked if moved else alone) and kernel.is_alone()
             asked = False
-            last, collected = collected, full_collections()
+            last, collected = collected, standstills()
             if not moved:
                 ran += step
                 excused += lateness.excused
@@ -375,9 +375,9 @@ class Watchdog:
 
     def _report_kept_asleep(self, lateness: Lateness) -> None:
         """Report the call that has kept the GIL since the watchdog was woken, if there is one."""
-        before, seen = full_collections(), self._blocked.look()
+        before, seen = standstills(), self._blocked.look()
         kept = min(self._kept_asleep(), lateness.since_last(0.0, self._gil_interval))
-        if seen is not None and full_collections() == before:
+        if seen is not None and standstills() == before:
             self._report(seen, kept, self._limit, lateness.is_sure)
 
     def _sleep(self, me: Sleeper, state: tuple[int, float]) -> None:

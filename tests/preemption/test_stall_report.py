@@ -13,6 +13,7 @@ import pytest
 import capriccio_patch
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.cpython import frames
+from capriccio_patch.cpython.standstill import standstills
 from capriccio_patch.errors import CapriccioWarning
 from capriccio_patch.preemption import stall_report
 from capriccio_patch.preemption.stall_report import Blocked, Seen, _is_asked_for
@@ -510,12 +511,14 @@ def test_nobody_is_named_at_a_jump_unless_it_is_sure() -> None:
 
 
 def test_a_search_that_the_program_has_asked_for_is_not_told() -> None:
-    @frames.wait("search")
+    @frames.search
     def search() -> bool:
         return _is_asked_for(sys._getframe())
 
+    before = standstills()
     assert search()
     assert not _is_asked_for(sys._getframe())
+    assert standstills() > before
 
 
 @pytest.mark.wall_clock
