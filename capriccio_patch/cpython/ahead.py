@@ -50,6 +50,8 @@ BY_TEXT = frozenset(
 """Names that tell that code may use what it does not name."""
 
 _LOOPS = ("JUMP_BACKWARD", "POP_JUMP_BACKWARD_IF_TRUE", "POP_JUMP_BACKWARD_IF_FALSE")
+_LEAVES = ("END_FOR", "POP_TOP", "POP_ITER")
+"""What takes the iterator off the stack where a loop ends."""
 _ENDS = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "INTERPRETER_EXIT")
 _STORES = ("STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "STORE_SUBSCR")
 _BETWEEN = ("RESUME", "POP_TOP", "POP_JUMP", "JUMP", "FOR_ITER", "POP_EXCEPT")
@@ -114,16 +116,24 @@ def _ahead(place: _Place) -> Ahead:
 def _start_of_statement(instructions: list[Instruction], at: int) -> int:
     """The number of an instruction at which the stack has nothing of what runs at number `at`."""
     loops = {each.argval for each in instructions if each.opname in _LOOPS}
+    ends = {each.argval for each in instructions if each.opname == "FOR_ITER"}
     for number in range(at, 0, -1):
         name, before = instructions[number].opname, instructions[number - 1].opname
         if instructions[number].offset in loops and name != "FOR_ITER":
             return number  # of a statement: within an expression it is that of a comprehension
+        if instructions[number].offset in ends:
+            first = number
+            while instructions[first].opname in _LEAVES:
+                first += 1
+            if first <= at and instructions[first].opname != "SWAP":  # likewise
+                return first
+            continue
         if number == at:
             continue
         if name == "RESUME":
             return number + 1
-        if name.startswith(_STORES) and before != "COPY":  # else it is one within an expression
-            return number + 1
+        if name.startswith(_STORES) and before not in ("COPY", "SWAP"):
+            return number + 1  # else it may be one within an expression
         if name == "POP_TOP" and before.startswith("CALL"):
             return number + 1
     return 0

@@ -25,6 +25,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Collection, Iterator
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 from greenlet import greenlet
 
@@ -206,14 +207,16 @@ class Crossed:
                 else:
                     todo += others
             if grown:
+                places: dict[Any, _Place] = {}
                 todo += [
                     each
                     for each in records.values()
-                    if id(each) not in lost and self._touches(each, closure, codes)
+                    if id(each) not in lost and self._touches(each, closure, codes, places)
                 ]
+        places = {}
         for innermost in self._others(records.values()):
             for frame in stack_of_frames(innermost):
-                if not frames.is_ours(frame) and _may_use(frame, closure, False):
+                if not frames.is_ours(frame) and _may_use(frame, closure, False, places):
                     raise Reached
         closure.check(codes.values())
         # Last: an OS thread that has ended meanwhile may have left something there.
@@ -252,13 +255,19 @@ class Crossed:
             return [thread for thread, _ in claims]
         return None
 
-    def _touches(self, thread: Thread, closure: Closure, codes: dict[int, CodeType]) -> bool:
+    def _touches(
+        self,
+        thread: Thread,
+        closure: Closure,
+        codes: dict[int, CodeType],
+        places: dict[Any, _Place],
+    ) -> bool:
         """Whether what a thread has yet to do may use what leads to the things; `Reached` if it is
         one that may go on."""
         found = False
         for frame in stack_of_frames(frame_of(self._kernel, thread)):
             codes[id(frame.f_code)] = frame.f_code
-            found = found or _may_use(frame, closure, True)
+            found = found or _may_use(frame, closure, True, places)
         if found and not is_stuck_inside(thread):
             raise Reached
         return found
@@ -275,39 +284,71 @@ class Crossed:
                 yield each.gr_frame
 
 
-def _may_use(frame: FrameType, closure: Closure, is_parked: bool) -> bool:
-    """Whether `frame` may yet use what leads to the things; notes which variables it has."""
+class _Place(NamedTuple):
+    """What is the same for all frames that are at one place."""
+
+    is_ours: bool
+    may_use: bool
+    """Whether the code may use what leads to the things, whatever its variables are."""
+    is_in_block: bool
+    """Whether it is inside a ``with`` block."""
+
+
+def _place_of(frame: FrameType, closure: Closure, is_parked: bool) -> _Place:
+    if frames.is_ours(frame):
+        return _Place(True, False, False)
+    may_use = _is_to_use(frame, closure, is_parked)
+    return _Place(False, may_use, any(True for _ in entered(frame)) or has_entered_more(frame))
+
+
+def _is_to_use(frame: FrameType, closure: Closure, is_parked: bool) -> bool:
     code = frame.f_code
     file = code.co_filename
-    is_ours = frames.is_ours(frame)
-    ahead = None
+    is_stdlib = frames.is_stdlib(file)
+    if not is_stdlib and ahead_of(frame).has_results:
+        return True
+    if not closure.wanted:
+        return False
+    if is_library(file):
+        return True
+    if is_stdlib:
+        return any(part in file for part in _PROMPTS)
+    names = ahead_of(frame).names if is_parked else closure.names(code)
+    return not BY_TEXT.isdisjoint(names) or closure.uses(names, frame.f_globals)
+
+
+def _may_use(
+    frame: FrameType, closure: Closure, is_parked: bool, places: dict[Any, _Place]
+) -> bool:
+    """Whether `frame` may yet use what leads to the things; notes which variables it has.
+
+    `places` are those that were asked of since the things were known that lead there: most threads
+    wait at few.
+    """
+    code = frame.f_code
+    key = id(code), frame.f_lasti, id(frame.f_globals)
+    place = places.get(key)
+    if place is None:
+        place = places[key] = _place_of(frame, closure, is_parked)
     variables = variables_of(frame)
     if variables is not None:
         if type(variables) is dict:  # until CPython 3.12, and the frame keeps it
             closure.explain(variables)
-        for name, value in list(variables.items()):
-            if id(value) in closure.found:
+        if not closure.found.keys().isdisjoint(map(id, variables.values())):
+            for name, value in list(variables.items()):
+                if id(value) not in closure.found:
+                    continue
                 closure.explain(value)
-                if not is_ours:
-                    ahead = ahead or ahead_of(frame)
-                    if not is_parked or name in ahead.variables or closure.has_finalizers():
-                        return True
-                    if code.co_name.startswith("__"):
-                        return True  # who makes or enters something has it when this returns
-    if is_ours:
-        return False
-    if not frames.is_stdlib(file) and (ahead or ahead_of(frame)).has_results:
+                if place.is_ours:
+                    continue
+                if not is_parked or name in ahead_of(frame).variables or closure.has_finalizers():
+                    return True
+                if code.co_name.startswith("__"):
+                    return True  # who makes or enters something has it when this returns
+    if place.may_use:
         return True
-    if closure.wanted:
-        if is_library(file):
-            return True
-        if frames.is_stdlib(file):
-            if any(part in file for part in _PROMPTS):
-                return True
-        else:
-            names = ahead_of(frame).names if is_parked else closure.names(code)
-            if not BY_TEXT.isdisjoint(names) or closure.uses(names, frame.f_globals):
-                return True
+    if not place.is_in_block:
+        return False
     if any(id(value) in closure.found for value, _ in entered(frame)):
         return True
     return has_entered_more(frame) and any(

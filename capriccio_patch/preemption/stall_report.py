@@ -16,7 +16,7 @@ from types import FrameType
 from ..contracts.thread import Thread
 from ..cpython import originals
 from ..cpython.expressions import Moment, called
-from ..cpython.frames import innermost, is_ours, wait_kind
+from ..cpython.frames import innermost, is_ours, is_stdlib, wait_kind
 from ..cpython.libraries import library_of
 from ..cpython.modules import standard, whole
 from ..cpython.thread_names import thread_name
@@ -238,8 +238,8 @@ def warn(text: str, place: tuple[str, int]) -> None:
 
 
 def _is_asked_for(frame: FrameType | None) -> bool:
-    """Whether the program has asked the runtime for something that takes long."""
-    while frame is not None and is_ours(frame):
+    """Whether the runtime is at a search, which may use the standard library."""
+    while frame is not None and (is_ours(frame) or is_stdlib(frame.f_code.co_filename)):
         if wait_kind(frame) == "search":
             return True
         frame = frame.f_back

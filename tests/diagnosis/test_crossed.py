@@ -64,6 +64,12 @@ def told(run_script: RunScript, program: str, seconds: float = 20.0) -> str:
 
 CLOSED = {
     "globals of a script": TWO + "start(first, second)",
+    "main has started them in a loop, and goes on after it": TWO
+    + """
+        for function in (first, second):
+            threading.Thread(target=function, daemon=True).start()
+        threading.Event().wait(60)
+    """,
     "variables of a function that does not use them any more": """
         def work(mine, other):
             other.put(mine.get())
@@ -241,6 +247,20 @@ OPEN = {
         one.put(
             ask()
         )
+    """,
+    "a call for which there is a list of them already": TWO
+    + """
+        def put(queues, _):
+            queues[0].put(1)
+
+        def ask():
+            while time.monotonic() < end:
+                time.sleep(0.01)
+            silent()
+
+        start(first, second)
+        queues = [one, two]
+        put([each for each in queues], ask())
     """,
     "a function that main calls": TWO
     + """

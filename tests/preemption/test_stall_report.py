@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import ExitStack
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -513,6 +514,17 @@ def test_nobody_is_named_at_a_jump_unless_it_is_sure() -> None:
 def test_a_search_that_the_program_has_asked_for_is_not_told() -> None:
     @frames.search
     def search() -> bool:
+        found = [asked()]
+        with ExitStack() as stack:  # of the standard library, and written in Python
+            stack.callback(append, found)
+        return all(found)
+
+    @frames.register
+    def append(found: list[bool]) -> None:
+        found.append(asked())
+
+    @frames.register
+    def asked() -> bool:
         return _is_asked_for(sys._getframe())
 
     before = standstills()
