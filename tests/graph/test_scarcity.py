@@ -54,27 +54,33 @@ def test_a_limit_of_the_process_counts(run_script: Any) -> None:
     assert after < before
 
 
-def test_memory_is_read_on_an_os_thread(run_script: Any) -> None:
+def test_memory_is_read_as_psutil_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scarcity.resource, "getrlimit", lambda _: (1 << 40, 1 << 40))
+    monkeypatch.setattr(scarcity, "_group_left", lambda: None)
+    here = scarcity.memory_left()
+    monkeypatch.setattr(scarcity, "_HAS_PROC", False)
+    assert here == pytest.approx(scarcity.memory_left(), abs=0.02)
+
+
+def test_memory_is_looked_at_in_place(run_script: Any) -> None:
+    """Another OS thread that waits for the GIL would get it before the watchdog."""
     done = run_script(
         """
-        import threading, time
+        import time
         import capriccio_patch
         from capriccio_patch.graph import scarcity
-        idents = []
-        def memory_left():
-            idents.append(capriccio_patch.original("_thread.get_ident")())
-            return 0.05
-        scarcity.memory_left = memory_left
+        from capriccio_patch.io import os_threads
         scarcity.EVERY = 0.0
+        scarcity.memory_left = lambda: 0.05
         capriccio_patch.patch_all(scheduler="graph")
         from tests.inside import applied
         scheduler = applied().runtime.kernel.scheduler
         while not scheduler.scarcity.memory:
             time.sleep(0.001)
-        print(scheduler.scarcity.memory.name, threading.get_ident() in idents)
+        print(scheduler.scarcity.memory.name, os_threads.count())
         """
     )
-    assert done.stdout == "LITTLE False\n"
+    assert done.stdout == "LITTLE 0\n"
 
 
 def test_nothing_is_imported_when_it_looks(run_script: Any) -> None:
