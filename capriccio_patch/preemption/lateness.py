@@ -114,9 +114,18 @@ class Lateness:
     )
 
     def __init__(
-        self, ident: int, native_id: int, pread: Callable[..., bytes] = originals.pread
+        self,
+        ident: int,
+        native_id: int,
+        pread: Callable[..., bytes] = originals.pread,
+        born: float | None = None,
+        delay: float | None = None,
     ) -> None:
-        """`ident` and `native_id` are the scheduler's OS thread's; `pread` as of `cpu_delay`."""
+        """`ident` and `native_id` are the scheduler's OS thread's; `pread` as of `cpu_delay`.
+
+        If `born` is given, it counts as the last look: the time when the caller's OS thread was
+        asked for, and `delay` what `cpu_delay` told then.
+        """
         self._native_id = native_id
         self._pread = pread
         self._clock: int | None = None
@@ -125,6 +134,8 @@ class Lateness:
         self.excused = 0.0
         """Seconds, of what `since_last` has returned last, for which the thread had no CPU."""
         self.reset()
+        if born is not None:
+            self._looked, self._waits, self._delay = born, 0, delay
 
     @property
     def is_sure(self) -> bool:

@@ -37,7 +37,7 @@ from ..cpython import originals
 from ..cpython.standstill import standstills
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
-from .lateness import Lateness, forget, keep
+from .lateness import Lateness, cpu_delay, forget, keep
 from .sleeper import Pulse, Sleeper
 from .stall_report import AGAIN, Blocked, Seen
 from .tick import Preemption
@@ -116,8 +116,8 @@ class Watchdog:
         that it returns: what looks at all threads."""
         self.preemption = Preemption(kernel)
         self._blocked = Blocked(kernel, mode == "raise", self.preemption.raise_soon)
-        self._woken: tuple[float, int, float] | None = None
-        """When it was woken last, and what `Kernel.budget` and `Kernel.now` were then."""
+        self._woken: float | None = None
+        """When it was woken or started last, by the kernel's clock."""
 
     def blocked(self) -> dict[str, Any]:
         """What ``status()["blocked"]`` tells of calls that have stopped all threads."""
@@ -174,8 +174,8 @@ class Watchdog:
         if len(kernel.threads) == 1 or kernel.wake_watchdog is None:
             return
         kernel.wake_watchdog = None
+        self._woken = kernel.clock()
         if self._os_thread is not None:
-            self._woken = kernel.clock(), kernel.budget, kernel.now
             self._os_thread.wake()
             return
         keep(self._native_id)
@@ -183,8 +183,9 @@ class Watchdog:
 
     def _start_os_thread(self) -> None:
         self._os_thread = os_thread = Sleeper(self._pulse)
+        born = originals.monotonic(), cpu_delay(self._native_id, self._pread)
         try:
-            os_threads.start(self._run, (os_thread,))
+            os_threads.start(self._run, (os_thread, *born))
         except RuntimeError:  # the system has no more: try again next time
             self._os_thread = None
             self._kernel.wake_watchdog = self._wake
@@ -221,10 +222,10 @@ class Watchdog:
 
     # -- the OS thread -----------------------------------------------------------------------
 
-    def _run(self, me: Sleeper) -> None:
+    def _run(self, me: Sleeper, *born: Any) -> None:
         os_threads.replaced_by(partial(self._replace, me))
         try:
-            self._watch(me)
+            self._watch(me, Lateness(self._kernel.os_ident, self._native_id, self._pread, *born))
         finally:
             originals.lock_release(me.ended)
 
@@ -233,11 +234,12 @@ class Watchdog:
         thread from running that the finalizer waits for."""
         if self._os_thread is me:
             me.stopping = True
+            self._woken = None
             self._start_os_thread()
 
-    def _watch(self, me: Sleeper) -> None:
+    def _watch(self, me: Sleeper, lateness: Lateness) -> None:
         kernel = self._kernel
-        lateness = Lateness(kernel.os_ident, self._native_id, self._pread)
+        self._report_if_kept(lateness)
         seen: tuple[int, float] | None = None
         collected = before = standstills()
         ran = 0.0
@@ -281,9 +283,7 @@ class Watchdog:
             if len(kernel.threads) == 1 or is_idle:
                 seen_at = None
                 self._sleep(me, state)
-                if self._limit and self._kept_asleep() >= self._limit:
-                    self._report_kept_asleep(lateness)
-                lateness.reset()
+                self._report_if_kept(lateness)
                 state, ran = (0, 0.0), 0.0
             elif polling:
                 ran = 0.0
@@ -366,19 +366,21 @@ class Watchdog:
         return limit, not found
 
     def _kept_asleep(self) -> float:
-        """For how many seconds one thread has run since the watchdog was woken."""
+        """For how many seconds one thread has run since the watchdog was woken, if it is known."""
         kernel = self._kernel
-        if self._woken is None:
+        if self._woken is None or kernel.blocking or kernel.budget < TURN - 1:
             return 0.0
-        since, budget, turn = self._woken
-        return 0.0 if kernel.now != turn or budget - kernel.budget > 1 else kernel.clock() - since
+        return kernel.clock() - max(self._woken, kernel.now)
 
-    def _report_kept_asleep(self, lateness: Lateness) -> None:
+    def _report_if_kept(self, lateness: Lateness) -> None:
         """Report the call that has kept the GIL since the watchdog was woken, if there is one."""
-        before, seen = standstills(), self._blocked.look()
-        kept = min(self._kept_asleep(), lateness.since_last(0.0, self._gil_interval))
-        if seen is not None and standstills() == before:
-            self._report(seen, kept, self._limit, lateness.is_sure)
+        kept = self._kept_asleep()  # before what lets go of the GIL
+        if self._limit and kept >= self._limit:
+            before, seen = standstills(), self._blocked.look()
+            kept = min(kept, lateness.since_last(0.0, self._gil_interval))
+            if seen is not None and standstills() == before:
+                self._report(seen, kept, self._limit, lateness.is_sure)
+        lateness.reset()
 
     def _sleep(self, me: Sleeper, state: tuple[int, float]) -> None:
         """Sleep until there may be something to watch; before, look around if nothing moves."""
