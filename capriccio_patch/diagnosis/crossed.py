@@ -351,9 +351,10 @@ def _may_use(
         return False
     if any(id(value) in closure.found for value, _ in entered(frame)):
         return True
-    return has_entered_more(frame) and any(
-        hasattr(type(each), "__exit__") for each in closure.found.values()
-    )
+    # To leave a condition's block wakes nobody that waits for it.
+    condition = getattr(imported("threading"), "Condition", None)
+    kinds = {*map(type, closure.found.values())} - {condition}
+    return has_entered_more(frame) and any(hasattr(kind, "__exit__") for kind in kinds)
 
 
 def _circles(graph: dict[int, list[Bringer]]) -> Iterator[list[Thread]]:

@@ -70,6 +70,13 @@ CLOSED = {
             threading.Thread(target=function, daemon=True).start()
         threading.Event().wait(60)
     """,
+    "main is in a block that a call has made": TWO
+    + """
+        start(first, second)
+        with open(os.devnull):
+            while True:
+                rest()
+    """,
     "variables of a function that does not use them any more": """
         def work(mine, other):
             other.put(mine.get())
