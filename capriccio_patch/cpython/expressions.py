@@ -44,6 +44,7 @@ __all__ = [
     "exception_table",
     "has_entered_more",
     "instructions_of",
+    "is_inside_block",
     "is_subscription",
     "line_at",
     "number_at",
@@ -99,6 +100,11 @@ def entered(frame: FrameType) -> Iterator[tuple[Any, int]]:
     for value, line in _entered(frame):
         if value is not UNKNOWN:
             yield value, line
+
+
+def is_inside_block(frame: FrameType) -> bool:
+    """Whether `frame` is inside a ``with`` block, whatever that has entered."""
+    return any(True for _ in _entered(frame))
 
 
 def has_entered_more(frame: FrameType) -> bool:

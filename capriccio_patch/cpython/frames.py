@@ -27,9 +27,11 @@ from types import CodeType, FrameType, FunctionType, TracebackType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
+    from typing import Any, ParamSpec, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 __all__ = [
     "entry",
@@ -111,20 +113,20 @@ def wait(kind: str) -> Callable[[F], F]:
     return decorate
 
 
-def search(function: F) -> F:
+def search(function: Callable[P, T]) -> Callable[P, T]:
     """Register a function that looks at what there is while everybody waits, and have its calls
     counted."""
     wait("search")(function)
 
     @wraps(function)
-    def counted(*args: Any, **named: Any) -> Any:
+    def counted(*args: P.args, **named: P.kwargs) -> T:
         global _searches
         try:
             return function(*args, **named)
         finally:
             _searches += 1
 
-    return register(counted)  # type: ignore[return-value]
+    return register(counted)
 
 
 def searches() -> int:

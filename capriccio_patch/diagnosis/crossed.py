@@ -33,7 +33,7 @@ from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from ..cpython.ahead import BY_TEXT, ahead_of
 from ..cpython.collector import of_kinds
-from ..cpython.expressions import entered, has_entered_more
+from ..cpython.expressions import entered, has_entered_more, is_inside_block
 from ..cpython.modules import imported
 from ..io import os_threads
 from ..kernel.core import Kernel
@@ -297,8 +297,7 @@ class _Place(NamedTuple):
 def _place_of(frame: FrameType, closure: Closure, is_parked: bool) -> _Place:
     if frames.is_ours(frame):
         return _Place(True, False, False)
-    may_use = _is_to_use(frame, closure, is_parked)
-    return _Place(False, may_use, any(True for _ in entered(frame)) or has_entered_more(frame))
+    return _Place(False, _is_to_use(frame, closure, is_parked), is_inside_block(frame))
 
 
 def _is_to_use(frame: FrameType, closure: Closure, is_parked: bool) -> bool:

@@ -2,7 +2,7 @@
 
 1. Descriptors are counted where they are asked for: a system call of 1 us.
 2. Memory is read from the files of /proc and of the control group, which takes some 30 us, or by
-   psutil, which does it in C, where there is no /proc.  The answer is at most `EVERY` old when it
+   psutil, which does it in C, elsewhere than on Linux.  The answer is at most `EVERY` old when it
    is asked for often.  The limit is the nearest of the machine's, the control group's and the
    process's (RLIMIT_AS).
 3. CPU time is scarce when the scheduler's OS thread has used all of a window and has left a queue.
@@ -12,8 +12,8 @@ Scheduler's OS thread only.
 
 from __future__ import annotations
 
-import os
 import resource
+import sys
 from enum import IntEnum
 
 import psutil
@@ -28,7 +28,7 @@ EVERY = 0.25
 _MEMORY_LITTLE, _MEMORY_NONE = 0.10, 0.03  # shares of the limit that are left
 _BUSY = 0.95
 _QUEUE = 64
-_HAS_PROC = os.path.exists("/proc/meminfo")
+_IS_LINUX = sys.platform == "linux"
 
 
 class Level(IntEnum):
@@ -117,7 +117,7 @@ def memory_left() -> float:
 
 
 def _machine_left() -> float:
-    if not _HAS_PROC:
+    if not _IS_LINUX:
         machine = psutil.virtual_memory()
         return float(machine.available / machine.total)
     lines = dict(line.split(":") for line in _read("/proc/meminfo").splitlines())
@@ -127,7 +127,7 @@ def _machine_left() -> float:
 
 def _size() -> int:
     """Of this process's address space, in bytes."""
-    if not _HAS_PROC:
+    if not _IS_LINUX:
         return int(psutil.Process().memory_info().vms)
     return int(_read("/proc/self/statm").split()[0]) * resource.getpagesize()
 

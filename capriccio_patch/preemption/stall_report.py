@@ -122,7 +122,7 @@ class Blocked:
 
     def _at(self, running: FrameType) -> Seen | None:
         frame = innermost(running)
-        if frame is None or _is_asked_for(running):
+        if frame is None or _is_at_search(running):
             return None
         thread, at_jump = self._kernel.current, is_jump(running)
         stack: list[tuple[str, int, str]] = []
@@ -237,7 +237,7 @@ def warn(text: str, place: tuple[str, int]) -> None:
     standard("warnings").warn_explicit(text, CapriccioWarning, *place)
 
 
-def _is_asked_for(frame: FrameType | None) -> bool:
+def _is_at_search(frame: FrameType | None) -> bool:
     """Whether the runtime is at a search, which may use the standard library."""
     while frame is not None and (is_ours(frame) or is_stdlib(frame.f_code.co_filename)):
         if wait_kind(frame) == "search":

@@ -23,7 +23,7 @@ from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.cpython import frames
 from capriccio_patch.diagnosis import snapshot
 from capriccio_patch.errors import ConfigError, PatchError
-from capriccio_patch.preemption.stall_report import _is_asked_for
+from capriccio_patch.preemption.stall_report import _is_at_search
 from tests.conftest import RunScript
 from tests.inside import applied
 
@@ -331,7 +331,7 @@ def test_a_dump_is_no_call_that_blocks(patched: None, monkeypatch: pytest.Monkey
     found = []
 
     def top_records(_: object) -> list[Any]:
-        found.append(_is_asked_for(sys._getframe(1)))
+        found.append(_is_at_search(sys._getframe(1)))
         return []
 
     monkeypatch.setattr(snapshot, "top_records", top_records)

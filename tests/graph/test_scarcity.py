@@ -58,7 +58,7 @@ def test_memory_is_read_as_psutil_reads_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(scarcity.resource, "getrlimit", lambda _: (1 << 40, 1 << 40))
     monkeypatch.setattr(scarcity, "_group_left", lambda: None)
     here = scarcity.memory_left()
-    monkeypatch.setattr(scarcity, "_HAS_PROC", False)
+    monkeypatch.setattr(scarcity, "_IS_LINUX", False)
     assert here == pytest.approx(scarcity.memory_left(), abs=0.02)
 
 

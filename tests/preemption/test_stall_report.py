@@ -17,7 +17,7 @@ from capriccio_patch.cpython import frames
 from capriccio_patch.cpython.standstill import standstills
 from capriccio_patch.errors import CapriccioWarning
 from capriccio_patch.preemption import stall_report
-from capriccio_patch.preemption.stall_report import Blocked, Seen, _is_asked_for
+from capriccio_patch.preemption.stall_report import Blocked, Seen, _is_at_search
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "SIGRTMAX") and not hasattr(signal, "SIGEMT"),
@@ -525,11 +525,11 @@ def test_a_search_that_the_program_has_asked_for_is_not_told() -> None:
 
     @frames.register
     def asked() -> bool:
-        return _is_asked_for(sys._getframe())
+        return _is_at_search(sys._getframe())
 
     before = standstills()
     assert search()
-    assert not _is_asked_for(sys._getframe())
+    assert not _is_at_search(sys._getframe())
     assert standstills() > before
 
 
