@@ -25,7 +25,7 @@ from collections.abc import Callable
 from ..cpython import originals
 from ..io.reserved import Own, above_others
 
-__all__ = ["Lateness", "cpu_delay", "forget", "keep", "kept"]
+__all__ = ["Lateness", "cpu_delay", "forget", "forget_all", "keep", "kept"]
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _LONGEST = 100
@@ -65,10 +65,17 @@ def kept(native_id: int) -> int:
     return -1 if own is None else own.fd
 
 
-def forget() -> None:
-    """Close what is kept open, which is the parent's after a fork.  Scheduler's OS thread."""
-    while _kept:
-        originals.close(_kept.popitem()[1].release())
+def forget(native_id: int) -> None:
+    """Close what is kept open for an OS thread.  Scheduler's OS thread."""
+    own = _kept.pop(native_id, None)
+    if own is not None:
+        originals.close(own.release())
+
+
+def forget_all() -> None:
+    """In a forked child: close what is kept open, which tells of the parent's OS threads."""
+    for native_id in list(_kept):
+        forget(native_id)
 
 
 def cpu_delay(native_id: int, pread: Callable[..., bytes] = originals.pread) -> float | None:

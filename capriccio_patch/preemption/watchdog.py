@@ -37,7 +37,8 @@ from ..cpython import originals
 from ..cpython.standstill import standstills
 from ..io import os_threads
 from ..kernel.core import TURN, Kernel
-from .lateness import Lateness, cpu_delay, forget, keep
+from . import gil_interval
+from .lateness import Lateness, cpu_delay, forget, forget_all, keep
 from .sleeper import Pulse, Sleeper
 from .stall_report import AGAIN, Blocked, Seen
 from .tick import Preemption
@@ -70,8 +71,6 @@ class Watchdog:
 
     __slots__ = (
         "_blocked",
-        "_gil_interval",
-        "_interval",
         "_kernel",
         "_limit",
         "_native_id",
@@ -106,8 +105,6 @@ class Watchdog:
         self._slice = slice_
         self._limit = limit
         self._period = 0.0
-        self._interval: float = originals.getswitchinterval()
-        self._gil_interval = self._interval
         self._os_thread: Sleeper | None = None
         self._next_look = kernel.clock() + _TO_SETTLE
         self._native_id = _thread.get_native_id()
@@ -128,25 +125,24 @@ class Watchdog:
     @property
     def interval(self) -> float:
         """What ``sys.getswitchinterval`` tells: the slice; CPython's where nothing is preempted."""
-        return self._slice or self._interval
+        return self._slice or gil_interval.programs()
 
     def set_interval(self, seconds: float) -> None:
         """What ``sys.setswitchinterval`` sets, in `seconds`.  Any OS thread."""
-        self._interval = seconds
+        gil_interval.program_sets(seconds)
         if self._slice:
             self._slice = seconds
         self._set_period()
 
     def _set_period(self) -> None:
-        interval = self._interval
+        interval = gil_interval.programs()
         if self._slice:
             slice_ = max(self._slice, _SHORTEST)
             self._period = min(slice_, self._limit / _LOOKS_IN_LIMIT or slice_)
-            interval = min(interval, max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL))
+            interval = max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL)
         else:
             self._period = self._limit / 2
-        self._gil_interval = interval
-        originals.setswitchinterval(interval)
+        gil_interval.ask(self, interval)
 
     # -- on and off: scheduler's OS thread ---------------------------------------------------
 
@@ -164,9 +160,9 @@ class Watchdog:
         """Stop watching, for good."""
         self._end_os_thread()
         self._blocked.stop()
-        forget()
+        forget(self._native_id)
         self.preemption.stop()
-        originals.setswitchinterval(self._interval)
+        gil_interval.take_back(self)
 
     def _wake(self) -> None:
         """There may be something to watch: what ``Kernel.wake_watchdog`` is, unless awake."""
@@ -216,7 +212,8 @@ class Watchdog:
     def _forked(self) -> None:
         self._os_thread = None
         self._blocked.forked()
-        forget()
+        forget_all()
+        gil_interval.keep_only(self)
         self._native_id = _thread.get_native_id()
         self.preemption.forked()
 
@@ -262,7 +259,7 @@ class Watchdog:
             state, polling = (kernel.budget, kernel.now), kernel.blocking
             if self._limit and ran + lateness.elapsed() >= self._limit and not polling:
                 seen_at = self._blocked.look()
-            step = lateness.since_last(pause, self._gil_interval)
+            step = lateness.since_last(pause, gil_interval.current())
             if kernel.clock() >= self._next_look:
                 self._look_around()
             moved = state != seen
@@ -377,7 +374,7 @@ class Watchdog:
         kept = self._kept_asleep()  # before what lets go of the GIL
         if self._limit and kept >= self._limit:
             before, seen = standstills(), self._blocked.look()
-            kept = min(kept, lateness.since_last(0.0, self._gil_interval))
+            kept = min(kept, lateness.since_last(0.0, gil_interval.current()))
             if seen is not None and standstills() == before:
                 self._report(seen, kept, self._limit, lateness.is_sure)
         lateness.reset()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from capriccio_patch.cpython import originals
+from capriccio_patch.io import os_threads
 from capriccio_patch.preemption import lateness
 from capriccio_patch.preemption.lateness import Lateness
 
@@ -72,3 +74,33 @@ def test_where_the_system_does_not_tell_of_delays(system: System) -> None:
     assert not measure.is_sure
     system.now, system.waits, system.forced, system.cpu = 0.41, 400, 2, 0.05
     assert measure.since_last(PAUSE, INTERVAL) == pytest.approx(PAUSE + 0.05)
+
+
+def test_each_watchdog_closes_its_own_file() -> None:
+    if not os.path.exists("/proc/self/task"):
+        pytest.skip("the system tells nothing of threads")
+    ended = originals.allocate_lock()
+    other: list[int] = []
+
+    def run() -> None:
+        other.append(originals.get_native_id())
+        lateness.keep(other[0])
+        started.release()
+        ended.acquire()
+
+    started = originals.allocate_lock()
+    ended.acquire()
+    started.acquire()
+    os_threads.start(run, ())
+    started.acquire()
+    mine = originals.get_native_id()
+    lateness.keep(mine)
+    try:
+        lateness.forget(mine)
+        assert lateness.kept(mine) == -1
+        assert lateness.kept(other[0]) >= 0
+        lateness.forget(mine)
+    finally:
+        lateness.forget_all()
+        ended.release()
+    assert lateness.kept(other[0]) == -1
