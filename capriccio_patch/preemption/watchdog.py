@@ -93,11 +93,13 @@ class Watchdog:
         mode: str,
         pread: Callable[..., bytes] = originals.pread,
         pulse: Pulse | None = None,
+        preemption: Callable[[Kernel], Preemption] = Preemption,
     ) -> None:
         """`slice_` and `limit` in seconds; 0.0 turns off preemption, and the report in `mode`.
 
         `pread` reads a few bytes of a file that answers at once.  One that keeps the GIL saves each
-        look a wait for it.  `pulse` is the compiled core's, if there is one.
+        look a wait for it.  `pulse` is the compiled core's, if there is one; it tells of its one
+        kernel.  `preemption` makes what has threads step aside.  Kernel's OS thread.
         """
         self._kernel = kernel
         self._pread = pread
@@ -111,7 +113,7 @@ class Watchdog:
         self.look_around: Callable[[], float] | None = None
         """Called now and then on the watchdog's OS thread, not more often than once in the seconds
         that it returns: what looks at all threads."""
-        self.preemption = Preemption(kernel)
+        self.preemption = preemption(kernel)
         self._blocked = Blocked(kernel, mode == "raise", self.preemption.raise_soon)
         self._woken: float | None = None
         """When it was woken or started last, by the kernel's clock."""
@@ -206,8 +208,8 @@ class Watchdog:
             if len(kernel.threads) > 1:
                 # CPython is yet to look for OS threads.  After that the forking thread either goes
                 # on, and takes the tick, or lets others run, and the kernel makes the call first.
-                self.preemption.request()
                 kernel.call_next(self._wake)
+                self.preemption.request()
 
     def _forked(self) -> None:
         self._os_thread = None
