@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import opcode
 from opcode import opmap
-from types import FrameType
+from types import CodeType, FrameType
 
 from ..contracts.choice import Choice
 from ..cpython.frames import is_entry, is_interrupter, is_ours
 from ..cpython.modules import is_standard
 
-__all__ = ["Point", "is_jump", "may_yield", "point"]
+__all__ = ["Point", "follows_call", "is_await", "is_jump", "may_yield", "point"]
 
 _DELICATE = frozenset(
     {
@@ -46,6 +46,16 @@ _JUMPS = frozenset(
 _COMPARE = opmap["COMPARE_OP"]
 _FUSED = frozenset(opmap[name] for name in opmap if name.startswith("POP_JUMP_BACKWARD"))
 _BEHIND = 2 + 2 * opcode._inline_cache_entries[_COMPARE] if _FUSED else 2  # type: ignore[attr-defined]
+
+_CALLS = frozenset(
+    number
+    for name, number in opmap.items()
+    if name.startswith("CALL") and not name.startswith("CALL_INTRINSIC")
+)
+_CACHE = opmap["CACHE"]
+_PLACE = 3
+"""Of the argument of RESUME: what comes before it."""
+_AFTER_YIELD_FROM = 2
 
 _FRAMES = 64
 """How far down a wrapper is looked for: each frame costs 0.1 us."""
@@ -88,6 +98,26 @@ def is_jump(frame: FrameType | None) -> bool:
     code = frame.f_code.co_code
     at = frame.f_lasti
     return code[at] in _JUMPS or (code[at] == _COMPARE and code[at + _BEHIND] in _FUSED)
+
+
+def is_await(code: CodeType, at: int) -> bool:
+    """Whether `code` goes on there, at a RESUME, after an ``await`` or ``yield from``: the
+    interpreter looks for no signal between two coroutines."""
+    return code.co_code[at + 1] & _PLACE >= _AFTER_YIELD_FROM
+
+
+def follows_call(frame: FrameType) -> int | None:
+    """Where `frame` goes on once the call that it is in has returned; None if it is in none."""
+    code = frame.f_code.co_code
+    at = frame.f_lasti
+    while at > 0 and code[at] == _CACHE:
+        at -= 2  # CPython 3.12 notes of a call of Python where it ends
+    if at < 0 or code[at] not in _CALLS:
+        return None
+    at += 2
+    while code[at] == _CACHE:
+        at += 2
+    return at
 
 
 def _is_delicate(frame: FrameType) -> bool:

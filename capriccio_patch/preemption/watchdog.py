@@ -99,7 +99,8 @@ class Watchdog:
 
         `pread` reads a few bytes of a file that answers at once.  One that keeps the GIL saves each
         look a wait for it.  `pulse` is the compiled core's, if there is one; it tells of its one
-        kernel.  `preemption` makes what has threads step aside.  Kernel's OS thread.
+        kernel.  `preemption` is `Elsewhere` for one that is not on the main OS thread.  Kernel's OS
+        thread.
         """
         self._kernel = kernel
         self._pread = pread

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dis
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch.preemption.safe_point import Point, point
+from capriccio_patch.preemption.safe_point import Point, follows_call, is_await, point
 from tests.preemption.conftest import started
 
 TORTURE = Path(__file__).resolve().parent.parent / "isolated" / "torture.py"
@@ -178,3 +179,50 @@ def test_every_kind_of_code_survives_many_preemptions(run_script: Any, scheduler
     done = run_script(TORTURE, "2", "0.0002", env={"CAPRICCIO_SCHEDULER": scheduler})
     preemptions = int(done.stdout.split()[0])
     assert preemptions > 100
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no events to ask it at")
+def test_where_a_call_returns_to() -> None:
+    found: list[tuple[int | None, int]] = []
+
+    def callee(*_: Any, **named: Any) -> None:
+        frame = sys._getframe(1)
+        found.append((follows_call(frame), frame.f_lasti))
+
+    def caller() -> None:
+        callee()
+        callee(*found)
+        callee(1, named=2)
+        sorted([1], key=callee)
+
+    caller()
+    starts = [each.offset for each in dis.get_instructions(caller)]
+    behind = [next(each for each in starts if each > at) for _, at in found]
+    assert [place for place, _ in found] == behind
+    assert len(set(behind)) == 4
+
+    def in_none() -> FrameType:
+        return sys._getframe()
+
+    assert follows_call(in_none()) is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no events to ask it at")
+def test_what_goes_on_after_an_await() -> None:
+    async def waits(other: Any) -> None:
+        await other
+
+    def delegates(other: Any) -> Iterator[int]:
+        yield from other
+
+    def yields() -> Iterator[int]:
+        yield 1
+
+    def found(function: Any) -> list[bool]:
+        code = function.__code__
+        resumes = [each.offset for each in dis.get_instructions(code) if each.opname == "RESUME"]
+        return [is_await(code, at) for at in resumes]
+
+    assert found(waits) == [False, True]
+    assert found(delegates) == [False, True]
+    assert found(yields) == [False, False]
