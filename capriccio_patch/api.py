@@ -183,7 +183,7 @@ def patch_all(
     if _applied is not None:
         return
     settings = Settings.load(**arguments)
-    if (refusal := checks.unsafe_now() or checks.refusal()) is not None:
+    if (refusal := checks.unsafe_now(os_threads.resting) or checks.refusal()) is not None:
         raise PatchError(f"this Python can't be patched: {refusal}")
     try:
         with Importing():

@@ -15,7 +15,7 @@ import atexit
 import gc
 import sys
 from _operator import neg
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from types import FrameType, MethodType
 
 from . import interpose, originals, standstill, thread_state
@@ -34,6 +34,8 @@ _passed: set[str] = set()
 
 _HAVE_GC = 1 << 14
 _MUTEX = 1
+_SETTLING = 0.1
+"""Seconds."""
 
 
 def refusal() -> str | None:
@@ -54,14 +56,21 @@ def refusal() -> str | None:
     return None
 
 
-def unsafe_now() -> str | None:
+def unsafe_now(resting: Sized) -> str | None:
     """Why nothing may be taken over at this moment; None if it may.
 
-    What exists is found and changed one by one.  With the GIL nobody sees half of it.
+    What exists is found and changed one by one.  With the GIL nobody sees half of it; nor do the
+    OS threads in `resting`, which use nothing that is taken over.  One that has just done its
+    work, or is about to end, is waited for.
     """
-    if standstill.has_gil() or not (others := originals.thread_count()):
+    if standstill.has_gil():
         return None
-    return f"without the GIL it must not be patched while other OS threads run: {others} do"
+    deadline = originals.monotonic() + _SETTLING
+    while (others := -len(resting) + originals.thread_count()) > 0:
+        if originals.monotonic() > deadline:
+            return f"without the GIL it must not be patched while other OS threads run: {others} do"
+        originals.sleep(_SETTLING / 100)
+    return None
 
 
 def _check(name: str) -> Callable[[Callable[[], str | None]], Callable[[], str | None]]:

@@ -12,6 +12,7 @@ its part meanwhile.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # no stub
+from collections import deque
 from collections.abc import Callable
 
 from ..cpython import late_threads, originals
@@ -30,6 +31,7 @@ __all__ = [
     "mask",
     "native_ids",
     "replaced_by",
+    "resting",
     "start",
     "start_hearing",
     "starting",
@@ -56,6 +58,9 @@ _stand_ins: dict[int, Callable[[], None]] = {}
 """By identifier of one that must not wait for the program: starts another in its place."""
 _ended: list[int] = []
 """The system's numbers of those that may still be on their way out."""
+resting: deque[None] = deque()
+"""One for each that waits for something to do, that of an undone patch too; it uses nothing that is
+taken over."""
 
 
 def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -166,3 +171,4 @@ def after_fork() -> None:
     _stand_ins.clear()
     _starting.clear()
     _ended.clear()
+    resting.clear()

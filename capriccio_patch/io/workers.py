@@ -127,6 +127,7 @@ class Workers:
     @staticmethod
     def _work(jobs: Any, idle: deque[None], threads: deque[None]) -> None:
         while True:
+            os_threads.resting.append(None)
             try:
                 job = originals.queue_get(jobs, True, IDLE)
             except originals.QueueEmpty:
@@ -134,6 +135,8 @@ class Workers:
                     threads.pop()
                     return
                 continue  # a job is on its way
+            finally:
+                os_threads.resting.pop()
             job.run()
             del job
             idle.append(None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _thread
 import gc
+import socket
 import sys
 import time
 from typing import Any, Self
@@ -15,6 +16,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.cpython import checks, originals, standstill, thread_state
+from capriccio_patch.io import os_threads
 from tests.conftest import RunScript
 
 free_threaded = pytest.mark.skipif(
@@ -117,7 +119,7 @@ def test_other_os_threads_are_in_the_way_without_the_gil(monkeypatch: pytest.Mon
             capriccio_patch.patch_all()
         assert capriccio_patch.status() == {"patched": False}
         monkeypatch.undo()
-        assert standstill.has_gil() == (checks.unsafe_now() is None)
+        assert standstill.has_gil() == (checks.unsafe_now(()) is None)
     while _thread._count():
         pass
     capriccio_patch.patch_all()
@@ -160,3 +162,14 @@ assert counted == 4000 and sorted(found.get() for _ in threads) == list(range(20
 print("over", sys._is_gil_enabled())
 """)
     assert done.stdout == "over False\n"
+
+
+def test_idle_workers_are_not_in_the_way_without_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standstill, "has_gil", lambda: False)
+    for _ in range(3):
+        capriccio_patch.patch_all()
+        socket.getaddrinfo("localhost", 80)
+        capriccio_patch.unpatch_all()
+        assert _thread._count() >= 1
+    while _thread._count() > len(os_threads.resting):
+        pass
