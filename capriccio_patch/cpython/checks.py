@@ -91,6 +91,8 @@ def _implementation() -> str | None:
 def _standstill() -> str | None:
     if not standstill.IS_FREE_THREADED:
         return None
+    if not standstill.knows_what_is_due():
+        return "what is due on an OS thread can't be read"
     with standstill.standstill:
         stands = not gc.isenabled()
     return None if stands else "other OS threads can't be stopped"

@@ -5,6 +5,9 @@
 2. No collection may begin within: it would wait for the standstill's end, and so for itself.
 3. What the program may run within could wait for an OS thread that stands still.  An audit hook is
    told of the end itself, so where there is one, another OS thread's state is not read.
+4. What was due on the calling OS thread when it had the others stop must not come within: a
+   collection, or a stop that somebody else had asked for before, which would now be its own.
+5. No trace function and no tool is told of what is done within: it may have the others stop itself.
 
 Any OS thread.  What is done within takes microseconds.
 """
@@ -29,6 +32,7 @@ __all__ = [
     "IS_FREE_THREADED",
     "full_collections",
     "has_gil",
+    "knows_what_is_due",
     "read_others",
     "standstill",
     "standstills",
@@ -57,22 +61,62 @@ class _WithGil:
         """Nothing to do."""
 
 
+_BREAKER = 3
+"""Where in a PyThreadState the word of what is due lies (``eval_breaker``), in words."""
+_CALL, _COLLECTION, _STOP, _MERGE = 1 << 2, 1 << 4, 1 << 5, 1 << 6
+"""Bits of it (Include/internal/pycore_ceval.h); the last frees what other OS threads let go of."""
+
+_api = ctypes.pythonapi
+_thread_state = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThreadState_Get", _api))
+_enter_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_EnterTracing", _api))
+_leave_tracing = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(("PyThreadState_LeaveTracing", _api))
+
+
+def _word() -> memoryview[int]:
+    """What is due on the calling OS thread."""
+    place = _thread_state() + _BREAKER * ctypes.sizeof(ctypes.c_size_t)
+    return memoryview((ctypes.c_size_t * 1).from_address(place)).cast("B").cast("P")
+
+
+def knows_what_is_due() -> bool:
+    """Whether a call that is due is seen.  Main OS thread."""
+    later = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    is_true = ctypes.cast(_api.PyObject_IsTrue, ctypes.c_void_p).value
+    word = _word()
+    asking = map(later(("Py_AddPendingCall", _api)), (is_true,), (id(False),))
+    (_,) = asking  # nothing comes before the next call
+    return bool(word[0] & _CALL)
+
+
 class _Standstill:
     """From `__enter__` to `__exit__` (Python/pystate.c, _PyEval_StopTheWorld)."""
 
     __slots__ = ("_collects", "_interpreter", "_start", "_stop")
 
     def __init__(self) -> None:
-        api = ctypes.pythonapi
         call = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
-        self._stop = call(("_PyEval_StopTheWorld", api))
-        self._start = call(("_PyEval_StartTheWorld", api))
-        interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", api))
+        self._stop = call(("_PyEval_StopTheWorld", _api))
+        self._start = call(("_PyEval_StartTheWorld", _api))
+        interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", _api))
         self._interpreter: int = interpreter()
         self._collects = False
 
     def __enter__(self) -> None:
-        self._stop(self._interpreter)
+        # What is due comes after a call and at a jump back: there is neither from the stop to the
+        # look, since unpacking a `map` object is no call, and to jump back is to let it come.
+        word = _word()
+        state = _thread_state()
+        _enter_tracing(state)
+        try:
+            while True:
+                starting = map(self._start, (self._interpreter,))
+                (_,) = map(self._stop, (self._interpreter,))
+                if not word[0] & (_COLLECTION | _STOP | _MERGE):
+                    break
+                (_,) = starting
+        except BaseException:  # of a signal handler: what was due has come
+            _leave_tracing(state)
+            raise
         self._collects = gc.isenabled()
         gc.disable()
 
@@ -80,6 +124,7 @@ class _Standstill:
         if self._collects:
             gc.enable()
         self._start(self._interpreter)
+        _leave_tracing(_thread_state())
 
 
 standstill = _Standstill() if IS_FREE_THREADED else _WithGil()

@@ -68,6 +68,49 @@ def test_others_stand_still() -> None:
             pass
 
 
+@free_threaded
+def test_what_was_due_before_does_not_come_within(run_script: RunScript) -> None:
+    """An OS thread that was asked to stand still, and did so in a wait, is yet to be told."""
+    run_script("""
+import gc
+from capriccio_patch.cpython import standstill
+stop, stops = standstill.standstill._stop, 0
+def stop_late(interpreter):
+    global stops
+    stop(interpreter)
+    stops += 1
+    if stops == 1:
+        word[0] |= standstill._STOP
+    elif stops == 2:
+        word[0] |= standstill._COLLECTION
+word = standstill._word()
+standstill.standstill._stop = stop_late
+with standstill.standstill:
+    assert stops == 3
+assert gc.isenabled()
+""")
+
+
+@free_threaded
+def test_no_tool_is_told_of_what_is_done_within(run_script: RunScript) -> None:
+    """One that wants to hear no more of a place has the others stop."""
+    run_script("""
+import sys
+from capriccio_patch.cpython import standstill
+monitoring = sys.monitoring
+monitoring.use_tool_id(2, "all")
+events = monitoring.events
+wanted = (events.LINE, events.CALL, events.JUMP, events.BRANCH_LEFT, events.BRANCH_RIGHT)
+for event in wanted:
+    monitoring.register_callback(2, event, lambda *_: monitoring.DISABLE)
+monitoring.set_events(2, sum(wanted))
+for _ in range(3):
+    with standstill.standstill:
+        [len(each) for each in ("", "a")]
+monitoring.set_events(2, 0)
+""")
+
+
 def names_of(frame: Any) -> list[str]:
     names = []
     while frame is not None:
