@@ -105,8 +105,8 @@ class Kernel(KernelState):
             thread.greenlet = greenlet(self._run_thread, self._base)
         self.threads[thread.ident] = thread
         self.push(thread)
-        if self.wake_watchdog is not None:
-            self.wake_watchdog()
+        if (wake := self.wake_watchdog) is not None:
+            wake()
         return thread
 
     # -- waiting -----------------------------------------------------------------------------
@@ -292,8 +292,8 @@ class Kernel(KernelState):
                 if self.polling and not below:
                     self.end_polling()
             self.now = self.clock()
-            if timeout != 0.0 and self.wake_watchdog is not None:
-                self.wake_watchdog()
+            if timeout != 0.0 and (wake := self.wake_watchdog) is not None:
+                wake()
             if events:
                 self.dispatch(events)
                 if overtaken >= 0:

@@ -106,7 +106,8 @@ class KernelState:
         """Threads that can run, but after the others: those that were preempted or have stepped
         aside, and those whose disk request is done."""
         self.wake_watchdog: Callable[[], None] | None = None
-        """Called when there may be something to watch; None while the watchdog is awake."""
+        """Called when there may be something to watch; None while the watchdog is awake, which sets
+        it on its own OS thread: who asks asks once."""
         self.blocking = False
         """In a poll that waits: `Backend.notify` ends it.  Any OS thread."""
         self.polling = False

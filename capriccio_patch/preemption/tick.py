@@ -135,9 +135,9 @@ class Preemption:
             return
         in_kernel = type(kernel.current) is Finalizer
         where = Point.SOON if in_kernel or self._tracing.value else point(frame)
-        if kernel.wake_watchdog is not None:  # not its request, then
+        if (wake := kernel.wake_watchdog) is not None:  # not its request, then
             if where is Point.SAFE or not self._postponements:
-                kernel.wake_watchdog()
+                wake()
                 return
             where = Point.SOON  # nobody would ask again
         elif in_kernel:

@@ -6,6 +6,7 @@ import _thread
 import gc
 import sys
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import greenlet
@@ -676,3 +677,20 @@ def test_an_error_of_a_scheduler_with_threads_is_its_own() -> None:
 
     with pytest.raises(IndexError, match="lost"):
         Simulation(Failing()).run([lambda: None])
+
+
+def test_who_wakes_the_watchdog_asks_once(sim: Simulation) -> None:
+    """Without the GIL it may wake up by itself between one look and the next."""
+    woken: list[None] = []
+    answers = cycle((lambda: woken.append(None), None))
+
+    class Fickle(type(sim.kernel)):  # type: ignore[misc]
+        __slots__ = ()
+        wake_watchdog = property(lambda self: next(answers))
+
+    sim.kernel.__class__ = Fickle
+    for _ in range(3):
+        sim.run([lambda: sim.log.append("a")])
+        sim.kernel.sleep_until(sim.clock.now + 1.0)
+    assert sim.log == ["a"] * 3
+    assert woken
