@@ -93,9 +93,8 @@ class RLocks(LentRLocks):
         self._free(lock)
 
     def _take(self, lock: Any, ident: int) -> bool:
-        key = id(lock)
-        owners = self.owners
-        if key in owners and owners[key] != ident and _is_owned(lock):
+        # In one step: without the GIL, an OS thread that has it may take its note away in between.
+        if self.owners.get(id(lock), ident) != ident and _is_owned(lock):
             return False  # another's
         if not _original_acquire(lock, False):
             return False

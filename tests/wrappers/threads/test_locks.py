@@ -16,7 +16,8 @@ import pytest
 
 from capriccio_patch import original
 from capriccio_patch.cpython import originals
-from tests.conftest import Ticker
+from capriccio_patch.cpython.standstill import has_gil
+from tests.conftest import RunScript, Ticker
 
 pytestmark = pytest.mark.usefixtures("patched")
 
@@ -571,3 +572,36 @@ def test_a_note_that_an_os_thread_has_left_is_not_believed() -> None:
     holder.enough = True
     with lock:
         assert lock._is_owned()  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(has_gil(), reason="this interpreter has a GIL: see PYTHONS in the Makefile")
+def test_an_os_thread_that_has_one_may_release_it_at_any_moment(run_script: RunScript) -> None:
+    run_script("""
+        import threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        lock, over, found = threading.RLock(), [], []
+        def take_on_os_thread():
+            while not over:
+                with lock:
+                    pass
+            found.append("ended")
+        capriccio_patch.original("_thread.start_new_thread")(take_on_os_thread, ())
+        end = time.monotonic() + 4
+        def take():
+            try:
+                while time.monotonic() < end and not over:
+                    lock.acquire()
+                    lock.release()
+            except KeyError as error:
+                over.append(error)
+        threads = [threading.Thread(target=take) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not over, over
+        over.append(True)
+        while not found:
+            time.sleep(0.001)
+        """)
