@@ -154,7 +154,7 @@ class Lot:
             kernel.resume(thread)
 
     def waiters(self, thing: Any) -> list[Thread]:
-        """All who wait for `thing`, in order."""
+        """All who wait for `thing`, in order.  Any OS thread."""
         return _listed(self.waiting.get(self._key(thing)))
 
     def first(self, thing: Any) -> Thread | None:
@@ -253,7 +253,13 @@ def _itself(thing: Any) -> Any:
 def _listed(slot: Slot) -> list[Thread]:
     if slot is None:
         return []
-    return list(slot) if type(slot) is WaitQueue else [slot]  # type: ignore[list-item]
+    if type(slot) is not WaitQueue:
+        return [slot]  # type: ignore[list-item]
+    while True:
+        try:
+            return list(slot)
+        except RuntimeError:  # it has changed: another OS thread lists it, without the GIL
+            pass
 
 
 def first_of(queue: WaitQueue) -> Thread | None:

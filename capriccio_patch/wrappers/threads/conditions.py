@@ -6,7 +6,8 @@ rows make it short.
 1. Who waits leaves a `waiters.Waiter` where stock leaves a lock.
 2. Nothing here is preempted, so on the scheduler's OS thread a condition's state is consistent
    without its lock; other OS threads see it only under the lock, so what they rely on is done under
-   it: notifying.
+   it: notifying.  Not under it a thread whose time is over leaves the queue, which without the GIL
+   may be at any moment.
 3. What is not plain (another kind of lock, a subclass, odd arguments, another OS thread) goes the
    way of the standard library, with the condition's own methods.
 
@@ -115,7 +116,9 @@ class _Conditions:
             plain = type(lock) is _Lock and type(self) is _Condition
             if plain and not self._waiters and is_locked(lock):
                 return None
-            if get_ident() != kernel.os_ident or type(n) is not int:
+            if get_ident() != kernel.os_ident:
+                return _notify_elsewhere(self, n)
+            if type(n) is not int:
                 return stock_notify(self, n)
             if not (is_locked(lock) if plain else is_owned(self, lock)):
                 return stock_notify(self, n)  # raises
@@ -132,6 +135,25 @@ class _Conditions:
             return None
 
         return notify
+
+
+def _notify_elsewhere(condition: Any, n: Any) -> None:
+    """On another OS thread: as the standard library, of a queue that may be empty at any moment."""
+    if not condition._is_owned():
+        raise RuntimeError("cannot notify on un-acquired lock")
+    waiters = condition._waiters
+    while n > 0:
+        try:
+            waiter = waiters[0]
+        except IndexError:
+            return
+        try:
+            waiter.release()
+        except RuntimeError:  # an earlier call was interrupted before it could take it out
+            pass
+        else:
+            n -= 1
+        withdraw(waiters, waiter)
 
 
 def _enter(self: Any) -> Any:

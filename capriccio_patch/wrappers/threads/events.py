@@ -6,6 +6,7 @@
    `waiters.Waiter`.
 2. Nothing here is preempted, so on the scheduler's OS thread an event's state is consistent without
    its lock; other OS threads see it only under the lock, so it is set under the lock if it has one.
+   Without the GIL they may make the condition at any moment: it is looked for again behind the set.
 3. What is not plain (a subclass, another condition, odd arguments, another OS thread) goes the way
    of the standard library.
 4. How an event makes its condition stays in place when the patch is undone: there are events that
@@ -172,7 +173,8 @@ class Events:
                 self._flag = True
                 if waiting:
                     wake_all(self)
-                return None
+                if "_cond" not in vars(self):
+                    return None
             condition: Any = self._cond
             if type(condition) is not _Condition:
                 return stock_set(self)

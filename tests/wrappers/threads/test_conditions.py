@@ -261,3 +261,18 @@ def test_a_forked_child_may_notify_what_the_parents_threads_wait_for() -> None:
     event.set()
     for thread in threads:
         thread.join()
+
+
+def test_an_os_thread_that_does_not_own_it_can_t_notify(patched: None) -> None:
+    condition, found = threading.Condition(), []
+
+    def notify() -> None:
+        try:
+            condition.notify()
+        except RuntimeError as error:
+            found.append(str(error))
+
+    os_thread(notify)
+    while not found:
+        time.sleep(0.001)
+    assert found == ["cannot notify on un-acquired lock"]

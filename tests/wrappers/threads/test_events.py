@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from capriccio_patch.cpython.standstill import has_gil
 from tests.conftest import RunScript, forks, green, os_thread
 
 pytestmark = pytest.mark.usefixtures("patched")
@@ -230,3 +231,70 @@ def test_a_wait_goes_on_in_the_child_that_a_signal_handler_forks() -> None:
         signal.signal(signal.SIGUSR1, old)
     assert woken
     assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 0
+
+
+@pytest.mark.skipif(has_gil(), reason="this interpreter has a GIL: see PYTHONS in the Makefile")
+def test_an_os_thread_begins_to_wait_as_it_is_set(run_script: RunScript) -> None:
+    run_script("""
+        import collections, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        made, over, found = collections.deque(maxlen=1), [], []
+        def wait():
+            while not over:
+                if made and not made.pop().wait(2):
+                    found.append("lost")
+            found.append("ended")
+        capriccio_patch.original("_thread.start_new_thread")(wait, ())
+        end = time.monotonic() + 5
+        while time.monotonic() < end and not found:
+            event = threading.Event()
+            made.append(event)
+            for _ in range(8):
+                pass
+            event.set()
+        over.append(True)
+        while "ended" not in found:
+            time.sleep(0.001)
+        assert found == ["ended"]
+        """)
+
+
+@pytest.mark.skipif(has_gil(), reason="this interpreter has a GIL: see PYTHONS in the Makefile")
+@pytest.mark.parametrize("lives", [0.002, 10.0])
+def test_an_os_thread_sets_it_as_waits_for_it_end(run_script: RunScript, lives: float) -> None:
+    run_script(f"""
+        import threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        shared, over, found = [threading.Event()], [], []
+        def set_all():
+            try:
+                while not over:
+                    event = shared[0]
+                    event.set()
+                    event.clear()
+            except Exception as error:
+                over.append(error)
+            found.append("ended")
+        for _ in range(2):
+            capriccio_patch.original("_thread.start_new_thread")(set_all, ())
+        end = time.monotonic() + 5
+        def wait():
+            while time.monotonic() < end and not over:
+                shared[0].wait(0.00005)
+        def renew():
+            while time.monotonic() < end and not over:
+                time.sleep({lives})
+                shared[0] = threading.Event()
+        threads = [threading.Thread(target=wait) for _ in range(6)]
+        threads.append(threading.Thread(target=renew, daemon=True))
+        for thread in threads:
+            thread.start()
+        for thread in threads[:-1]:
+            thread.join()
+        assert not over, over
+        over.append(True)
+        while len(found) < 2:
+            time.sleep(0.001)
+        """)
