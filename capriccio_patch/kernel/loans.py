@@ -73,7 +73,7 @@ class Loan:
         if state.current or state.has_locals:
             state.discard()  # of audit hooks that this OS thread has called by itself
         proxies[ident] = self._ident
-        state.restore(self)
+        state.borrow(self)
         with thread_state.Within(self._context):
             if self.trace is not None:
                 state.restore_trace(self)

@@ -142,17 +142,22 @@ class CState:
         The collector does not run meanwhile: a finalizer that waited would have others run, and the
         state of `holder` would be in two halves.
         """
-        saved = holder.c_state
-        if saved is None:
+        if holder.c_state is None:
             return
         collects = gc.isenabled()
         gc.disable()
         try:
-            holder.c_state = None
-            self._install(saved)
+            self.borrow(holder)
         finally:
             if collects:
                 gc.enable()
+
+    def borrow(self, holder: Holder) -> None:
+        """As `restore`, on the OS thread that works for `holder`: a finalizer has no others run
+        there, and two OS threads that keep the collector away by turns could leave it so."""
+        saved, holder.c_state = holder.c_state, None
+        if saved is not None:
+            self._install(saved)
 
     def _install(self, saved: dict[str, Any]) -> None:
         local = saved.pop(_OUR_LOCAL, None)

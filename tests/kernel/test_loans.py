@@ -20,6 +20,7 @@ import pytest
 
 from capriccio_patch import offload
 from capriccio_patch.cpython import originals
+from capriccio_patch.cpython.standstill import has_gil
 from tests.conftest import RunScript, forks
 
 local = threading.local()
@@ -356,3 +357,27 @@ def test_a_recursive_lock_of_another_thread_s(away: None) -> None:
 
 
 refused: list[bool] = []
+
+
+@pytest.mark.skipif(has_gil(), reason="this interpreter has a GIL: see PYTHONS in the Makefile")
+def test_the_collector_stays_on(run_script: RunScript) -> None:
+    run_script("""
+        import gc, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all(scheduler="priority")
+        local = threading.local()
+        def work(number):
+            local.number = number
+        capriccio_patch.offload("__main__.work")
+        end = time.monotonic() + 3
+        def call(number):
+            while time.monotonic() < end:
+                work(number)
+                assert local.number == number
+        threads = [threading.Thread(target=call, args=(n,)) for n in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert gc.isenabled()
+        """)
