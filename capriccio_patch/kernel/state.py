@@ -23,7 +23,7 @@ from greenlet import getcurrent, greenlet
 from ..contracts.scheduler import Abilities, Scheduler
 from ..contracts.socket_backend import Backend
 from ..contracts.thread import Finalizer, Thread
-from ..cpython import originals
+from ..cpython import frames, originals
 from ..cpython.collector import uncollected
 from .thread_locals import CState
 from .timers import Timers
@@ -36,6 +36,10 @@ __all__ = ["TURN", "KernelState", "let_finalizers_come"]
 
 TURN = 64
 """Switches between two polls at most."""
+
+# The collector calls it, wherever that comes, for a record that was ``on_top``; an exception of a
+# signal handler of the program's would be lost there.
+frames.register(WeakSet()._remove)  # type: ignore[attr-defined]
 
 
 class KernelState:
