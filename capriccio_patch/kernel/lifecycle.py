@@ -123,12 +123,16 @@ def finish(kernel: KernelState, thread: Thread) -> None:
         kernel.c_state.discard()
     thread.run = None  # what goes with it is finalized before the thread can be joined
     if thread.on_exit is not None:
+        if len(kernel.all()) > 1:  # who joins it there goes on at once
+            kernel.threads.pop(thread.ident, None)
         on_exit, thread.on_exit = thread.on_exit, None
         on_exit()
     kernel.finalizer.host = thread
     kernel.current = kernel.finalizer
     kernel.timers.forget(thread)
     kernel.threads.pop(thread.ident, None)
+    if kernel.population:
+        kernel.population -= 1
     thread.greenlet = None
     if thread is kernel.main:
         # Only in a forked child, whose main thread is the one that called fork.

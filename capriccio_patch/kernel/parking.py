@@ -19,13 +19,16 @@ for a thread whose wake-up is addressed to it (a request, a signal, several thin
    the queue is still what it was.
 6. A thread that was woken, and can't run because a finalizer waits on top of it, passes the wake-up
    on as well, and looks again later.
+7. Where there are several kernels (`processors`) each has its lot for a kind of things.  Who wakes
+   one thread wakes one in each kernel, for none knows whether another's will find the thing: who
+   finds it gone waits on, at the head.
 
 Parking is for the scheduler's OS thread; `wake_one`, `wake` and `wake_all` may be called on any.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..contracts.thread import Slot, Thread, WaitQueue
 from ..cpython import originals
@@ -42,7 +45,7 @@ __all__ = ["Lot", "first_of"]
 class Lot:
     """Who waits for the things of one kind."""
 
-    __slots__ = ("_key", "_kernel", "_kind", "_pass_on", "waiting")
+    __slots__ = ("_key", "_kind", "_pass_on", "everywhere", "kernel", "peers", "waiting")
 
     def __init__(
         self,
@@ -58,18 +61,21 @@ class Lot:
         that waits for the thing is woken.  If the things are records that have a field for who
         waits, a `Slot`, its name is `field`, and the lot keeps no entries of its own.
         """
-        self._kernel = kernel
+        self.kernel = kernel
         self._kind = kind
         self._pass_on = self.wake_one if pass_on is None else pass_on
         self._key: Callable[[Any], Any] = _itself if field else id
         self.waiting: dict[Any, Thread | WaitQueue] = _Field(field) if field else {}
-        """By id of a thing: who waits for it.  To be looked at before a call of `wake_one`."""
+        """By id of a thing: who waits for it here."""
+        self.peers: Sequence[Lot] = () if field else kernel.peers(kind, self)
+        self.everywhere: Any = Everywhere(self.peers) if self.peers else self.waiting
+        """What somebody waits for: to be looked at before a call of `wake_one`."""
         kernel.on_fork(self._after_fork)
         kernel.passed_over.append(self._passed_over)
 
     def _after_fork(self) -> None:
         """Nobody waits but the thread that has forked, if a signal handler of its wait has."""
-        alive = self._kernel.threads
+        alive = self.kernel.threads
         slots = list(self.waiting.items())
         left = {key: each for key, slot in slots for each in _listed(slot) if each.ident in alive}
         self.waiting.clear()
@@ -89,7 +95,7 @@ class Lot:
         called once the thread is queued; if it returns something true the thread does not park.
         It must not wait.  Raises what it raises, and what an interrupt of the wait raises.
         """
-        kernel = self._kernel
+        kernel = self.kernel
         me = kernel.begin()
         try:
             key = self._key(thing)
@@ -122,10 +128,31 @@ class Lot:
         """Wake the thread that has waited longest for `thing`; whether there is one, as far as is
         known.  Any OS thread.
         """
-        kernel = self._kernel
-        if originals.get_ident() != kernel.os_ident:
-            kernel.call_soon(self.wake_one, thing)
+        if self.peers:
+            return self._tell_peers(Lot._wake_first, thing)
+        if originals.get_ident() != self.kernel.os_ident:
+            self.kernel.call_soon(self._wake_first, thing)
             return True
+        return self._wake_first(thing)
+
+    def _tell_peers(self, wake: Callable[[Lot, Any], object], thing: Any) -> bool:
+        """Have each kernel make a call in which somebody waits for `thing`; whether there is any.
+        Any OS thread: also that of a kernel whose lot this is not."""
+        key = id(thing)
+        ident = originals.get_ident()
+        told = False
+        for peer in self.peers:
+            if key in peer.waiting:
+                told = True
+                if ident == peer.kernel.os_ident:
+                    wake(peer, thing)
+                else:
+                    peer.kernel.call_soon(wake, peer, thing)
+        return told
+
+    def _wake_first(self, thing: Any) -> bool:
+        """As `wake_one`, of those that wait here.  Scheduler's OS thread."""
+        kernel = self.kernel
         waiting = self.waiting
         key = self._key(thing)
         while key in waiting:
@@ -137,17 +164,24 @@ class Lot:
 
     def wake_all(self, thing: Any) -> None:
         """Wake all who wait for `thing` now, in order.  Any OS thread."""
-        kernel = self._kernel
-        if originals.get_ident() != kernel.os_ident:
-            kernel.call_soon(self.wake_all, thing)
-            return
+        if self.peers:
+            self._tell_peers(Lot._wake_all, thing)
+        elif originals.get_ident() != self.kernel.os_ident:
+            self.kernel.call_soon(self._wake_all, thing)
+        else:
+            self._wake_all(thing)
+
+    def _wake_all(self, thing: Any) -> None:
+        """As `wake_all`, of those that wait here.  Scheduler's OS thread."""
+        kernel = self.kernel
+        kernel = self.kernel
         for thread in self.waiters(thing):
             if self.withdraw(thing, thread):
                 kernel.resume(thread)
 
     def wake(self, thing: Any, thread: Thread) -> None:
-        """Wake `thread`, if it still waits for `thing`.  Any OS thread."""
-        kernel = self._kernel
+        """Wake `thread`, if it still waits for `thing` here.  Any OS thread."""
+        kernel = self.kernel
         if originals.get_ident() != kernel.os_ident:
             kernel.call_soon(self.wake, thing, thread)
         elif self.withdraw(thing, thread):
@@ -244,6 +278,21 @@ class _Field(dict["Any", "Any"]):
 
     def clear(self) -> None:
         """The owner of the records clears them."""
+
+
+class Everywhere:
+    """By id of a thing: whether somebody waits for it, in any of the lots.  Any OS thread."""
+
+    __slots__ = ("_lots",)
+
+    def __init__(self, lots: Sequence[Lot]) -> None:
+        self._lots = lots
+
+    def __bool__(self) -> bool:
+        return any(lot.waiting for lot in self._lots)
+
+    def __contains__(self, key: int) -> bool:
+        return any(key in lot.waiting for lot in self._lots)
 
 
 def _itself(thing: Any) -> Any:

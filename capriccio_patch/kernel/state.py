@@ -14,7 +14,7 @@ Scheduler's OS thread, but where a field says otherwise.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from weakref import WeakSet
 
@@ -78,6 +78,7 @@ class KernelState:
         "passed_over",
         "polled_outside",
         "polling",
+        "population",
         "proxies",
         "push",
         "push_first",
@@ -152,6 +153,8 @@ class KernelState:
         main.greenlet = getcurrent()
         self.current: Thread = main
         self.threads: dict[int, Thread] = {main.ident: main}
+        self.population = 0
+        """How many threads live here, where there are several kernels."""
         self.proxies: dict[int, int] = {}
         """By identifier of an OS thread: that of the thread for which it makes a call (`loans`)."""
         self.dispatch: Callable[[Iterable[tuple[int, int]]], None] = _ignore
@@ -185,6 +188,27 @@ class KernelState:
     def is_mine(self) -> bool:
         """Whether the calling OS thread is the scheduler's.  Any OS thread."""
         return bool(originals.get_ident() == self.os_ident)
+
+    def of(self, thread: Thread) -> Any:
+        """The kernel that runs `thread`: this one, or one beside it (`processors`)."""
+        return self
+
+    def here(self) -> Any:
+        """The kernel of the calling OS thread, or None.  Any OS thread."""
+        return self if self.is_mine() else None
+
+    def all(self) -> Sequence[Any]:
+        """The kernels of this process."""
+        return (self,)
+
+    def shared(self, name: str, made: Any) -> Any:
+        """What all kernels of the process have in common by this name: `made`, if it is new."""
+        return made
+
+    def peers(self, kind: str, member: Any) -> Sequence[Any]:
+        """`member`, and what stands for the same in the kernels beside this one; empty if there
+        are none.  Those that are made later come to it."""
+        return ()
 
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
