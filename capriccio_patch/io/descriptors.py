@@ -20,15 +20,17 @@ to be another file's, and closed.
    record of its own, which is looked at when the number is closed.
 3. Who waits for a number that another file has taken over meanwhile gets EBADF, and nothing of what
    belongs to the other file's readers.
+4. Where there are several kernels (`kernel.processors`) each has records and a scheme of its own;
+   what opens and closes numbers tells all of them.
 
 Scheduler's OS thread only, where nothing else is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..contracts.descriptor import Descriptor
+from ..contracts.descriptor import ERR, Descriptor
 from ..kernel.core import Kernel
 from .identity import identity_if_open
 from .waits import Waits
@@ -45,10 +47,14 @@ __all__ = ["Descriptors"]
 class Descriptors(Waits):
     """The records of all descriptors."""
 
-    __slots__ = ()
+    __slots__ = ("kernel", "known", "peers")
 
     def __init__(self, kernel: Kernel) -> None:
         super().__init__(kernel)
+        self.kernel = kernel
+        self.peers: Sequence[Descriptors] = kernel.peers("descriptors", self)
+        self.known: Any = _Known(self.peers) if self.peers else self.table
+        """The numbers of which there are records."""
         kernel.listens = self.listens
         kernel.on_fork(self.after_fork)
 
@@ -59,6 +65,22 @@ class Descriptors(Waits):
 
     def opened(self, fd: int, *, owned: bool, exact: bool) -> Descriptor:
         """A socket object now stands for `fd`: what was known of the number is void."""
+        for peer in self.peers:
+            if peer is not self and fd in peer.table:
+                peer._opened(fd, owned, exact)
+        return self._opened(fd, owned, exact)
+
+    def found(self, fd: int, *, owned: bool, exact: bool) -> Descriptor:
+        """A socket object that stands for `fd` is used, and there is no record of it here."""
+        for peer in self.peers:
+            known = peer.table.get(fd)
+            if known is not None and known.owned:  # it was opened there
+                descriptor = self.table[fd] = Descriptor(fd, owned, exact)
+                descriptor.private, descriptor.listens = known.private, known.listens
+                return descriptor
+        return self._opened(fd, owned, exact)
+
+    def _opened(self, fd: int, owned: bool, exact: bool) -> Descriptor:
         descriptor = self.table.get(fd)
         if descriptor is None:
             descriptor = self.table[fd] = Descriptor(fd, owned, exact)
@@ -72,6 +94,13 @@ class Descriptors(Waits):
         else:
             self._kernel.call_soon(wake, descriptor)
         return descriptor
+
+    def _identify(self, d: Descriptor) -> None:
+        super()._identify(d)
+        for peer in self.peers:
+            there = peer.table.get(d.fd)
+            if there is not None and there.file not in (None, d.file):
+                peer.kernel.call_soon(peer.check, there)
 
     def check(self, descriptor: Descriptor) -> None:
         """Before a wait that the scheme is not asked for: the number of what we own may have been
@@ -114,7 +143,7 @@ class Descriptors(Waits):
         """A record was made while its number was being closed: for the old file or for the next."""
         file = identity_if_open(newer.fd)
         if file is None:
-            del self.table[newer.fd]
+            self.table.pop(newer.fd, None)  # another OS thread may be faster
             newer.closed = True
         elif newer.file is not None and newer.file != file:
             newer.is_another_file()
@@ -124,11 +153,44 @@ class Descriptors(Waits):
 
     def close(self, fd: int, close: Callable[..., T], *args: Any) -> T:
         """``close(*args)``, which closes `fd`; who waits for it finds out.  Any OS thread."""
+        if self.peers:
+            return self.close_all((fd,), close, *args)
         descriptor = self.closing(fd)
         try:
             return close(*args)
         finally:
             self.closed(descriptor)
+
+    def pass_on_everywhere(self, d: Descriptor) -> None:
+        """As `pass_on`, to the first reader of each kernel."""
+        for peer in self.peers:
+            there = peer.table.get(d.fd)
+            if peer is not self and there is not None:
+                there.can_read = True  # first: who queues meanwhile looks at it
+                if there.readers is not None:
+                    peer.kernel.call_soon(peer.pass_on, there)
+        self.pass_on(d)
+
+    def look_again(self, fd: int) -> None:
+        """Have all who observe `fd`, on any kernel, look for themselves.  Any OS thread."""
+        for each in self.everywhere():
+            d = each.table.get(fd)
+            if d is not None and d.observers:
+                each.kernel.call_soon(each._wake_observers, d, ERR)
+
+    def everywhere(self) -> Sequence[Descriptors]:
+        """These records and those of the kernels beside this one.  Any OS thread."""
+        return self.peers or (self,)
+
+    def close_all(self, numbers: Iterable[int], close: Callable[..., T], *args: Any) -> T:
+        """As `close`, which closes several numbers."""
+        numbers = list(numbers)
+        closing = [(each, each.closing(fd)) for each in self.everywhere() for fd in numbers]
+        try:
+            return close(*args)
+        finally:
+            for each, descriptor in closing:
+                each.closed(descriptor)
 
     def after_fork(self) -> None:
         """In the child: nobody waits, and nothing is registered with its new backend."""
@@ -138,3 +200,18 @@ class Descriptors(Waits):
             d.registration = None
             d.armed = 0
             d.can_read = True
+
+
+class _Known:
+    """The numbers of which any kernel has a record.  Any OS thread."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self, descriptors: Sequence[Descriptors]) -> None:
+        self._all = descriptors
+
+    def __contains__(self, fd: int) -> bool:
+        return any(fd in each.table for each in self._all)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter({fd for each in self._all for fd in list(each.table)})

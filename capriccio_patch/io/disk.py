@@ -47,7 +47,7 @@ class Disk(DiskCalls):
         super().__init__(kernel, backend, mounts)
         self._read_now = backend.read_now
         self._write_now = backend.write_now
-        self.synchronous: set[int] = set()
+        self.synchronous: set[int] = kernel.shared("synchronous", set())
         """Descriptors opened to wait for the device at each operation (O_DIRECT, O_SYNC).  Advice
         only: it may name numbers that were closed since."""
 

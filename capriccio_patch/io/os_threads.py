@@ -26,15 +26,19 @@ if TYPE_CHECKING:
 __all__ = [
     "after_fork",
     "count",
+    "forget_mask",
     "idents",
     "lingering",
     "mask",
     "native_ids",
+    "note_mask",
     "replaced_by",
     "resting",
     "start",
     "start_hearing",
+    "start_process",
     "starting",
+    "take_mask",
     "waits_for_the_program",
     "with_mask",
 ]
@@ -58,6 +62,8 @@ _stand_ins: dict[int, Callable[[], None]] = {}
 """By identifier of one that must not wait for the program: starts another in its place."""
 _ended: list[int] = []
 """The system's numbers of those that may still be on their way out."""
+_noted: Any = None
+"""The main thread's signal mask, where our OS threads run green threads too (`note_mask`)."""
 resting: deque[None] = deque()
 """One for each that waits for something to do, that of an undone patch too; it uses nothing that is
 taken over."""
@@ -70,18 +76,24 @@ def start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     would get it in the program's stead.
     """
     if originals.pthread_sigmask is None:
-        start_hearing(function, args)
+        _start(function, args)
         return
     old = originals.pthread_sigmask(_signal.SIG_BLOCK, _OF_THE_PROCESS)
     try:
-        start_hearing(function, args)
+        _start(function, args)
     finally:
         originals.pthread_sigmask(_signal.SIG_SETMASK, old)
 
 
 def start_hearing(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """As `start`, with the caller's signal mask, which a program that it executes inherits."""
+    """As `start`, with the program's signal mask, which a program that it executes inherits."""
+    if _is_noted():
+        _start(with_mask, (_noted, function, *args))
+    else:
+        _start(function, args)
 
+
+def _start(function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     def run() -> None:
         ident = originals.get_ident()
         number = originals.get_native_id()
@@ -120,9 +132,36 @@ def waits_for_the_program() -> None:
         start_another()
 
 
+def note_mask() -> None:
+    """The signal mask of the calling OS thread is what processes inherit that our OS threads start.
+    The main OS thread."""
+    global _noted
+    if originals.pthread_sigmask is not None:
+        _noted = originals.pthread_sigmask(_signal.SIG_BLOCK, ())
+
+
+def forget_mask() -> None:
+    """From now on it is that of who starts them."""
+    global _noted
+    _noted = None
+
+
+def take_mask() -> None:
+    """In a forked child: its only OS thread has the program's mask from now on."""
+    if _is_noted():
+        originals.pthread_sigmask(_signal.SIG_SETMASK, _noted)
+    forget_mask()
+
+
+def _is_noted() -> bool:
+    return _noted is not None and originals.get_ident() in _alive
+
+
 def mask() -> Any:
-    """The signal mask of the calling OS thread, for `with_mask`."""
+    """The signal mask of the program on the calling OS thread, for `with_mask`."""
     sigmask = originals.pthread_sigmask
+    if _is_noted():
+        return _noted
     return None if sigmask is None else sigmask(_signal.SIG_BLOCK, ())
 
 
@@ -136,6 +175,13 @@ def with_mask(mask: Any, function: Callable[..., T], *args: Any, **kwargs: Any) 
         return function(*args, **kwargs)
     finally:
         sigmask(_signal.SIG_SETMASK, old)
+
+
+def start_process(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """``function(*args, **kwargs)``, with the mask that a process inherits which it starts."""
+    if _is_noted():
+        return with_mask(_noted, function, *args, **kwargs)
+    return function(*args, **kwargs)
 
 
 def count() -> int:

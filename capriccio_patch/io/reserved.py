@@ -33,12 +33,14 @@ _ROOM = 32
 class Own:
     """A descriptor of the runtime's own, from when it was opened until just before it is closed."""
 
-    __slots__ = ("_moved", "fd")
+    __slots__ = ("_moved", "fd", "os_ident")
 
     def __init__(self, fd: int, moved: Callable[[int], None] | None = None) -> None:
         """``moved(old)`` is called when `fd` has become another number, while `old` is open yet."""
         self.fd = fd
         """Its number at present."""
+        self.os_ident = originals.get_ident()
+        """The OS thread that uses it."""
         self._moved = moved
         RESERVED[fd] = self
 

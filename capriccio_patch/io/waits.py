@@ -150,8 +150,16 @@ class Waits:
         if self._kernel.current is not me:
             self._kernel.cancel(me)
 
-    def observe(self, wanted: dict[int, int], deadline: float | None) -> bool:
-        """Park until something happens on one of the descriptors `wanted`: {number: events}."""
+    def observe(
+        self,
+        wanted: dict[int, int],
+        deadline: float | None,
+        ready: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Park until something happens on one of the descriptors `wanted`: {number: events}.
+
+        ``ready()`` is asked once they are observed; if it is true the thread does not park.
+        """
         kernel = self._kernel
         me = kernel.begin()
         me.kind = "select"
@@ -165,6 +173,9 @@ class Waits:
                 d.observers[me] = events
                 watched.append(d)
                 self.arm(d)
+            if ready is not None and ready():
+                kernel.cancel(me)
+                return True
             return kernel.park(me, deadline)
         except BaseException:
             self._failed(me)
@@ -194,7 +205,7 @@ class Waits:
     def arm(self, d: Descriptor) -> None:
         """Have the backend report `d`, even if the state that is waited for is there already."""
         if d.file is None:
-            d.file = identity_if_open(d.fd)
+            self._identify(d)
         events = self._kernel.backend.add_request(d, d.interest())
         if d.reused:  # as schemes of third parties say it
             d.reused = False
@@ -205,8 +216,12 @@ class Waits:
             # The kernel does not multiplex such descriptors (regular files): always ready.
             self._kernel.call_soon(self.dispatch, ((d.fd, events & ~REUSED),))
         if events & REUSED:
-            d.file = identity_if_open(d.fd)
+            self._identify(d)
             self._abandon(d, self._kernel.finalizer.host)
+
+    def _identify(self, d: Descriptor) -> None:
+        """Note for which file its number stands, which is waited for."""
+        d.file = identity_if_open(d.fd)
 
     def _abandon(self, d: Descriptor, newcomer: Thread | None = None) -> None:
         """The number was closed in C and stands for another file now, which `newcomer` waits for.

@@ -22,7 +22,7 @@ from capriccio_patch.cpython import originals
 from capriccio_patch.errors import BackendUnavailable, ConfigError
 from capriccio_patch.io.disk import CHUNK, Disk
 from tests.conftest import forks
-from tests.inside import applied
+from tests.inside import applied, here
 
 AVAILABLE = [n for n, reason in schemes.available_disk_backends().items() if reason is None]
 DATA = os.urandom(2 * CHUNK + 12345)
@@ -116,7 +116,7 @@ def test_appending_writes_at_the_end(disk: Disk, tmp_path: Path) -> None:
     lines = [bytes([65 + i]) * 700 for i in range(20)]
 
     def append(i: int) -> None:
-        assert disk.write(fds[i % 2], lines[i]) == 700
+        assert here().disk.write(fds[i % 2], lines[i]) == 700
 
     threads = [threading.Thread(target=append, args=(i,)) for i in range(len(lines))]
     for thread in threads:
@@ -166,6 +166,7 @@ def test_many_threads_with_their_own_files(disk: Disk, tmp_path: Path) -> None:
     done = []
 
     def work(number: int) -> None:
+        disk = here().disk
         data = bytes([number]) * (1000 + number)
         fd = os.open(tmp_path / str(number), os.O_RDWR | os.O_CREAT)
         assert disk.write(fd, data) == len(data)
@@ -345,14 +346,13 @@ def test_io_uring_denied_falls_back(run_script: Callable[..., Any]) -> None:
 def test_io_uring_takes_more_requests_than_it_has_room_for(tmp_path: Path) -> None:
     capriccio_patch.patch_all(diskio="io_uring")
     try:
-        disk = applied().runtime.disk
         path = tmp_path / "file"
         path.write_bytes(DATA[:100_000])
         fd = os.open(path, os.O_RDONLY)
         got: list[bool] = []
 
         def read(at: int) -> None:
-            got.append(disk.pread(fd, 100, at) == DATA[at : at + 100])
+            got.append(here().disk.pread(fd, 100, at) == DATA[at : at + 100])
 
         threads = [threading.Thread(target=read, args=(i,)) for i in range(3 * io_uring._ENTRIES)]
         for thread in threads:
