@@ -25,6 +25,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.io import os_threads
+from tests.inside import applied
 from tests.simulation import Simulation
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,9 @@ SCHEMES = [name for name, reason in capriccio_patch.available_backends().items()
 if "kqueue" not in SCHEMES:
     SCHEMES.append("kqueue")
 
+
+SEVERAL = os.environ.get("CAPRICCIO_PROCESSORS", "1") != "1"
+"""Whether the tests are to run with several kernels."""
 
 forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 """A test that forks the test process, which may have OS threads: the package's, and others'."""
@@ -54,6 +58,7 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_FORM = ("CAPRICCIO_CORE", "CAPRICCIO_PROCESSORS")
 _NEWEST = [ROOT / "tests" / name for name in ("bench", "docs", "structure", "test_wheel.py")]
 """Where all tests are marked `newest`."""
 
@@ -63,6 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if not {item.path, *item.path.parents}.isdisjoint(_NEWEST):
             item.add_marker(pytest.mark.newest)
+        if SEVERAL and item.get_closest_marker("one_processor"):
+            item.add_marker(pytest.mark.skip("is about one kernel"))
     if config.pluginmanager.has_plugin("rerunfailures"):
         for item in items:
             if item.get_closest_marker("wall_clock"):
@@ -86,10 +93,39 @@ def kept() -> Iterator[None]:
 @pytest.fixture
 def environ() -> dict[str, str]:
     """An environment for child interpreters: this tree importable, and of CAPRICCIO_* only set
-    which form of the core is tested."""
+    which form of the core is tested, with how many kernels."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("CAPRICCIO_", "PYTHON"))}
-    form = {k: v for k, v in os.environ.items() if k == "CAPRICCIO_CORE"}
+    form = {k: v for k, v in os.environ.items() if k in _FORM}
     return environ | form | {"PYTHONPATH": str(ROOT)}
+
+
+def in_order(served: list[Any]) -> list[Any]:
+    """What was served, as it came; several kernels have an order each, and none among them."""
+    return sorted(served, key=lambda each: (repr(type(each)), each)) if SEVERAL else served
+
+
+def wait_until(so: Callable[[], object], limit: float = 10.0) -> None:
+    """Let others run until ``so()`` is true; the test fails if that takes `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not so():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.001)
+
+
+def let_others_park() -> None:
+    """Let the other green threads run until each of them waits."""
+    time.sleep(0)
+    if SEVERAL:
+        wait_until(_others_wait)
+
+
+def _others_wait() -> bool:
+    for kernel in applied().runtime.kernel.all():
+        if kernel._inbox or kernel.fresh or kernel.ready or kernel.deferred:
+            return False
+        if not kernel.blocking and not kernel.is_mine():
+            return False
+    return True
 
 
 @pytest.fixture

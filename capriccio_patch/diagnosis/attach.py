@@ -37,7 +37,8 @@ def attach(kernel: Kernel, watchdog: Watchdog, settings: Settings) -> Callable[[
     ConfigError if the socket for `ps` can't be opened, or the signal can't be had.
     """
     global _kernel, _service
-    if settings.deadlock != "off":
+    # The search knows the threads of one kernel.
+    if settings.deadlock != "off" and len(kernel.all()) == 1:
         deadlocks = Deadlocks(kernel, settings.deadlock)
         kernel.idle = deadlocks.idle
         watchdog.look_around = deadlocks.look

@@ -67,6 +67,7 @@ def frame_of(kernel: Kernel, thread: Thread) -> FrameType | None:
     if not thread.started or not (kernel.is_mine() or has_gil()):
         return None
     frame: FrameType | None = getattr(thread.greenlet, "gr_frame", None)
+    kernel = kernel.of(thread)
     if frame is None and thread.ident == kernel.current.ident:
         frame = kernel.c_state.read_frame(lambda found: found)
     return frame

@@ -296,6 +296,14 @@ class Signals:
         self.wakeup.follow(self._kernel.backend)
         return self._release
 
+    def take_over(self, other: Signals) -> Callable[[], None] | None:
+        """In a forked child: as `adopt`, from those of a kernel that is no more."""
+        if not other.is_in_force:
+            return None
+        other._release()
+        self.restarting |= other.restarting
+        return self.adopt()
+
     def _release(self) -> None:
         self.is_in_force = False
         for signum, handler in list(self.handlers.items()):

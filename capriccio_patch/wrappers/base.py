@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from types import FunctionType
 
 from ..cpython import originals
 from ..cpython.modules import standard
@@ -163,7 +164,9 @@ def name_as(function: Any, cls: type, name: str, found: Any) -> None:
     function.__qualname__ = f"{cls.__qualname__}.{name}"
     function.__doc__ = found.__doc__
     function.__module__ = cls.__module__  # where pickle looks for it
-    function.__annotations__ = {}  # `help` and `signature` show none of C's methods
+    while type(function) is FunctionType:
+        function.__annotations__ = {}  # `help` and `signature` show none of C's methods
+        function = getattr(function, "__wrapped__", None)
 
 
 def is_path(value: Any) -> bool:

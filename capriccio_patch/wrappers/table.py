@@ -97,7 +97,8 @@ class Table:
         waits = Waits(runtime.kernel)
         happenings = events.Events(runtime.kernel, waits)
         simple = SimpleQueues(runtime)
-        signals = Signals(runtime.kernel, watchdog.preemption)
+        self.signals = signals = Signals(runtime.kernel, watchdog.preemption)
+        """Its handlers; of several kernels the main one's are in force."""
         look_ups = names.pool_of(runtime.kernel)
         self.mode = mode = SocketMode(runtime)
         """What sockets are to the program."""
@@ -140,7 +141,7 @@ class Table:
             *sys_.patches(runtime),
             *tracing.patches(),
             *uncaught.patches(),
-            *switchinterval.patches(watchdog),
+            *switchinterval.patches(runtime, watchdog),
             *greenlets.patches(runtime),
             *async_exc.patches(runtime),
             *simple.rows(),
@@ -159,6 +160,21 @@ class Table:
             *(row for late in self.late if imported(late.module) for row in late.rows(failed)),
         ]
         """The rows of everything that is there now."""
+
+    @classmethod
+    def made(cls, *args: Any) -> Table:
+        """``Table(*args)``; SystemError if CPython lacks a name that it needs."""
+        try:
+            return cls(*args)
+        except (AttributeError, KeyError) as error:
+            raise SystemError(f"names: {error!r}") from error
+
+    def offloader(self, cls: type | None) -> Offloader:
+        """How a method of `cls` is offloaded, or a function."""
+        offloaded: Offloader = self.offloaded
+        for each in () if cls is None else cls.__mro__:
+            offloaded = self.offloaders.get(each, offloaded)
+        return offloaded
 
     def again(self, rows: list[Patch], module: Any) -> list[Patch]:
         """The rows for another module of the name of one whose `rows` have been applied."""

@@ -226,6 +226,7 @@ CLOSED = {
 }
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_closed_circle_is_told(run_script: RunScript, name: str) -> None:
     text = told(run_script, CLOSED[name])
@@ -445,6 +446,7 @@ OPEN = {
 }
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("name", OPEN)
 def test_one_that_others_can_reach_is_not(run_script: RunScript, name: str) -> None:
     assert told(run_script, OPEN[name], 1.0) == "silent\n"

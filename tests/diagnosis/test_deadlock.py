@@ -69,6 +69,7 @@ threads = start(transfer, refund)
 JOINED = "for thread in threads: thread.join()"
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("second", ["Lock", "RLock", "Condition"])
 @pytest.mark.parametrize(
     ("beside", "scope"),
@@ -91,6 +92,7 @@ def test_two_locks_that_are_taken_crosswise(
     assert "with first:  # and here" in text
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize(
     ("main", "expected"),
     [
@@ -260,6 +262,7 @@ def test_the_text_names_the_line_to_mend(
         assert each in text, text
 
 
+@pytest.mark.one_processor
 def test_it_is_a_warning_unless_asked_otherwise(run_script: RunScript) -> None:
     main = """
     import warnings
@@ -309,8 +312,8 @@ def test_it_is_a_warning_unless_asked_otherwise(run_script: RunScript) -> None:
             with lock:
                 os.read(r, 1)
         start(hold)
-        os.posix_spawn("/bin/sh", ["sh", "-c", f"sleep 0.4; echo >&{w}"], os.environ,
-                       file_actions=[(os.POSIX_SPAWN_DUP2, w, w)])
+        os.posix_spawn("/bin/sh", ["sh", "-c", "sleep 0.4; echo >&3"], os.environ,
+                       file_actions=[(os.POSIX_SPAWN_DUP2, w, 3)])
         lock.acquire()
         """,
     ],
@@ -320,6 +323,7 @@ def test_there_is_none_where_something_can_come(run_script: RunScript, main: str
     assert told(run_script, main) == "no deadlock\n"
 
 
+@pytest.mark.one_processor
 def test_one_is_told_when_the_last_os_thread_has_ended(run_script: RunScript) -> None:
     main = """
     capriccio_patch.original("_thread.start_new_thread")(
@@ -378,6 +382,7 @@ def test_the_search_waits_for_no_import(run_script: RunScript) -> None:
     assert told(run_script, main) == "no deadlock\n"
 
 
+@pytest.mark.one_processor
 def test_a_circle_is_told_although_the_search_is_imported_slowly(run_script: RunScript) -> None:
     done = run_script(
         """
@@ -442,6 +447,7 @@ def test_what_an_os_thread_leaves_as_it_ends_is_seen(monkeypatch: pytest.MonkeyP
     assert outsiders.could_wake(kernel)
 
 
+@pytest.mark.one_processor
 def test_random_programs_without_one_give_no_report() -> None:
     """`tests/diagnosis/without_deadlock.py`, which runs as many as one asks for."""
     script = Path(__file__).with_name("without_deadlock.py")

@@ -10,7 +10,7 @@ from typing import Any, Self
 import pytest
 
 from capriccio_patch.diagnosis.holders import claims_of, holders_of, owner_of
-from tests.conftest import os_thread
+from tests.conftest import let_others_park, os_thread
 from tests.inside import applied
 
 pytestmark = pytest.mark.usefixtures("patched")
@@ -25,7 +25,7 @@ class Holding:
 
     def __enter__(self) -> Self:
         self.thread.start()
-        time.sleep(0)
+        let_others_park()
         return self
 
     def __exit__(self, *args: object) -> None:
@@ -75,7 +75,7 @@ def test_the_lock_of_a_condition_is_not_held_by_who_waits_for_it() -> None:
         lock = condition._lock  # type: ignore[attr-defined]
         assert holding.found(lock) == [(True, True)]
         holding.over.set()
-        time.sleep(0)
+        let_others_park()
         assert holding.found(lock) == []
         with condition:
             condition.notify()
@@ -103,7 +103,7 @@ def test_nor_by_who_has_been_notified_and_wants_it_back(made: Any) -> None:
         if made is threading.Semaphore:
             waited_for._value = 1
         condition.notify()
-        time.sleep(0)
+        let_others_park()
         kernel = applied().runtime.kernel
         record = kernel.threads[holding.thread.ident or 0]
         assert record.object is condition._lock

@@ -13,6 +13,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.errors import PatchError
+from tests.conftest import let_others_park
 
 pytestmark = pytest.mark.usefixtures("patched_without_reports")
 
@@ -33,7 +34,7 @@ def start(patched_without_reports: None) -> Iterator[Callable[..., threading.Thr
     def start(function: Callable[..., Any], *args: Any, name: str = "waits") -> threading.Thread:
         thread = threading.Thread(target=function, args=args, name=name, daemon=True)
         thread.start()
-        time.sleep(0)
+        let_others_park()
         ident = thread.ident
         ends.append(lambda: _end(ident))
         return thread
@@ -52,7 +53,8 @@ def _end(ident: int | None) -> None:
     kernel = applied().runtime.kernel
     thread = kernel.threads.get(ident)
     if thread is not None:
-        kernel.interrupt(thread, _leave)
+        home = kernel.of(thread)
+        home.call_soon(home.interrupt, thread, _leave)
         while ident in kernel.threads:
             time.sleep(0.001)
 

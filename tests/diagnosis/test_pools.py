@@ -106,6 +106,7 @@ def test_a_future_that_is_in_no_queue(stopped: Callable[..., int]) -> None:
     other.shutdown()
 
 
+@pytest.mark.one_processor
 def test_it_is_told_once_and_goes_on_when_a_call_is_cancelled(run_script: RunScript) -> None:
     done = run_script(
         """

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from tests.conftest import wait_until
+from tests.inside import is_parked
 from tests.signals.conftest import USR1, USR2, Stop, send, stop
 
 pytestmark = [
@@ -96,6 +98,7 @@ def test_sigwait_takes_a_signal_that_is_not_blocked(ticker: Any, handler: Any) -
 
 
 @needs_sigwait
+@pytest.mark.one_processor  # two that another OS thread sends may come as one
 def test_a_signal_that_nobody_has_waited_for_is_not_swallowed(run_script: Any) -> None:
     run_script(
         """
@@ -148,6 +151,28 @@ def test_a_wait_for_signals_that_is_given_up_has_taken_none(patched: None, ticke
         assert info.si_signo == USR1
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {USR1})
+
+
+@needs_sigtimedwait
+def test_a_wait_of_another_thread_that_is_interrupted_has_taken_none(blocked: None) -> None:
+    ended: list[int] = []
+
+    def wait() -> None:
+        with pytest.raises(Stop):
+            signal.sigwait({USR1})
+        ended.append(threading.get_ident())
+
+    threads = [threading.Thread(target=wait) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        wait_until(lambda thread=thread: is_parked(thread))
+        capriccio_patch.interrupt(thread, Stop())
+        thread.join()
+    send()
+    info = signal.sigtimedwait({USR1}, 60)
+    assert info is not None
+    assert len(ended) == 5
 
 
 @needs_sigwait

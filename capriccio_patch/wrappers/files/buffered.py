@@ -13,6 +13,8 @@ that finds nobody inside costs one Python call more, and no lock or record of ou
    queue if it was overtaken.
 2. From before a try until its end the object is in `contended`, so no leaving goes unnoticed.
 3. A call on another OS thread takes the C lock itself, and waits for it there.
+4. Where there are several kernels their green threads have several owners, and C would keep the
+   whole kernel waiting: a record says that somebody is inside, whom others wait for before C.
 
 Cost: a lock held by another OS thread is waited for on the scheduler's OS thread.
 """
@@ -51,7 +53,7 @@ _OTHERS = ("seek", "flush", "close")
 
 def patches(runtime: Runtime) -> list[Patch]:
     """The rows of this module."""
-    turns = _Turns(runtime)
+    turns = _Turns(runtime) if len(runtime.kernel.all()) == 1 else _TurnsOfAll(runtime)
     rows = []
     for cls in (_io.BufferedReader, _io.BufferedWriter, _io.BufferedRandom):
         methods = vars(cls)
@@ -71,7 +73,7 @@ class _Turns:
 
     def __init__(self, runtime: Runtime) -> None:
         self._kernel = runtime.kernel
-        self._lot = Lot(runtime.kernel, "file", pass_on=self._left)
+        self._lot = Lot(runtime.kernel, "file", pass_on=self._pass_on)
         self._contended: set[int] = set()
         """The ids of the objects that somebody waits for, or tries again."""
         self._codes: set[CodeType] = set()
@@ -161,14 +163,17 @@ class _Turns:
             or not str(error).startswith(_REFUSAL)
         ):
             return False
-        frame: FrameType | None = sys._getframe(depth)
+        return not self._is_below(file, sys._getframe(depth))
+
+    def _is_below(self, file: Any, frame: FrameType | None) -> bool:
+        """Whether this thread is in a call of `file`, in `frame` or one below it."""
         while frame is not None:
             if frame.f_code in self._codes:
                 names = frame.f_locals
                 if (names["self"] if "self" in names else names["args"][0]) is file:
-                    return False
+                    return True
             frame = frame.f_back
-        return True
+        return False
 
     def _call_later(self, original: Any, args: tuple[Any, ...]) -> Any:
         """Call `original` when it is this thread's turn."""
@@ -201,6 +206,10 @@ class _Turns:
                 self._contended.discard(id(file))
             raise
 
+    def _pass_on(self, file: Any) -> None:
+        """Who was woken does not go in."""
+        self._left(file)
+
     def _left(self, file: Any) -> None:
         """The calling thread is not inside `file` any more: the first waiter's turn."""
         if originals.get_ident() != self._kernel.os_ident:
@@ -210,3 +219,53 @@ class _Turns:
             self._leaves += 1
             if not self._lot.wake_one(file):
                 self._contended.discard(id(file))
+
+
+class _TurnsOfAll(_Turns):
+    """The same where there are several kernels."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__(runtime)
+        self._inside: dict[int, object] = runtime.kernel.shared("inside buffers", {})
+        """By id of an object that a green thread is inside: that call."""
+        runtime.kernel.on_fork(self._inside.clear)
+
+    def method(self, original: Any) -> Any:
+        kernel, inside, enter = self._kernel, self._inside, self._enter
+        waiting, wake = self._lot.everywhere, self._lot.wake_one
+
+        def method(*args: Any) -> Any:
+            if not args or originals.get_ident() != kernel.os_ident:
+                return original(*args)
+            file = args[0]
+            call = object()
+            if inside.setdefault(id(file), call) is not call and not enter(file, call):
+                return original(*args)  # which refuses
+            try:
+                return original(*args)
+            finally:
+                inside.pop(id(file), None)
+                if waiting and id(file) in waiting:
+                    wake(file)
+
+        self._codes.add(method.__code__)
+        return method
+
+    def _pass_on(self, file: Any) -> None:
+        self._lot.wake_one(file)
+
+    def with_argument(self, original: Any, default: Any) -> Any:
+        return self.method(original)
+
+    def next(self, cls: type, original: Any, readline: Any) -> Any:
+        return self.method(original)
+
+    def _enter(self, file: Any, call: object) -> bool:
+        """Wait until nobody is inside; False if this very thread is."""
+        if self._is_below(file, sys._getframe(2)):
+            return False
+        again = False
+        while self._inside.setdefault(id(file), call) is not call:
+            self._lot.park(file, first=again, ready=lambda _: id(file) not in self._inside)
+            again = True
+        return True

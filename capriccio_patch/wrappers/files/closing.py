@@ -17,6 +17,7 @@ from operator import index
 
 from ...cpython import originals
 from ...io.reserved import RESERVED
+from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ def patches(runtime: Runtime) -> list[Patch]:
 
 def _make_close(runtime: Runtime) -> Callable[[Any], None]:
     descriptors = runtime.descriptors
-    table = descriptors.table
+    table = descriptors.known
     original = originals.close
     disk = runtime.disk
     alone = disk.alone
@@ -83,10 +84,8 @@ class _Closing:
     def _close_range(self, low: int, high: int) -> None:
         """Where no number is reserved."""
         descriptors = self._descriptors
-        closing = [descriptors.closing(fd) for fd in list(descriptors.table) if low <= fd < high]
-        originals.closerange(low, high)
-        for descriptor in closing:
-            descriptors.closed(descriptor)
+        numbers = [fd for fd in list(descriptors.known) if low <= fd < high]
+        descriptors.close_all(numbers, originals.closerange, low, high)
 
     def dup2(self, fd: Any, fd2: Any, inheritable: Any) -> Any:
         """As ``os.dup2``."""
@@ -94,23 +93,33 @@ class _Closing:
             made = self._take_over(fd, index(fd2), inheritable)
         else:
             made = originals.dup2(fd, fd2, inheritable)
-        if made in self._descriptors.table and made != index(fd):
+        if made in self._descriptors.known and made != index(fd):
             self._descriptors.close(made, _nothing)
         return made
 
     def _take_over(self, fd: Any, fd2: int, inheritable: Any) -> Any:
         """``os.dup2`` onto a number that the runtime has to leave."""
-        if self._kernel.is_mine():
+        kernel = self._kernel_that_uses(fd2)
+        if kernel.is_mine():
             RESERVED[fd2].move()
         else:
-            self._have_moved(fd2)
+            self._have_moved(kernel, fd2)
         try:
             return originals.dup2(fd, fd2, inheritable)
         except BaseException:
             originals.close(fd2)
             raise
 
-    def _have_moved(self, fd: int) -> None:
+    def _kernel_that_uses(self, fd: int) -> Kernel:
+        """This one, if no other does."""
+        ident = RESERVED[fd].os_ident
+        kernel: Kernel
+        for kernel in self._kernel.all():
+            if kernel.os_ident == ident:
+                return kernel
+        return self._kernel
+
+    def _have_moved(self, kernel: Kernel, fd: int) -> None:
         """Have it moved by the scheduler; EBUSY, which dup2(2) knows, if that does not do it."""
         over = originals.allocate_lock()
         originals.lock_acquire(over)
@@ -123,7 +132,7 @@ class _Closing:
             finally:
                 originals.lock_release(over)
 
-        self._kernel.call_soon(move)
+        kernel.call_soon(move)
         originals.lock_acquire(over, True, _PATIENCE)
         if fd in RESERVED:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))

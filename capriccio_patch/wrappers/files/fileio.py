@@ -312,7 +312,7 @@ def _make_init(runtime: Runtime) -> Any:
 
 def _make_close(runtime: Runtime) -> Any:
     descriptors = runtime.descriptors
-    table = descriptors.table
+    table = descriptors.known
     fileno = originals.fileio_fileno
     is_closed = originals.fileio_closed
     closes = originals.fileio_closefd

@@ -125,11 +125,11 @@ class _Connections:
         self.word = interpose.word_finder(scratch, originals.get_ident())
         """Where C keeps which OS thread a connection belongs to."""
         scratch.close()
-        self.owners: dict[int, int] = {}
+        self.owners: dict[int, int] = kernel.shared("owners of connections", {})
         """Who has made it, of those that check their threads."""
-        self.private: set[int] = set()
+        self.private: set[int] = kernel.shared("private connections", set())
         """Those whose databases are all in memory."""
-        self.turns: dict[int, Any] = {}
+        self.turns: dict[int, Any] = kernel.shared("turns of connections", {})
         """Recursive locks, of those that threads share."""
         self._borrowed: dict[int, list[tuple[Any, int]]] = {}
         """By OS thread that calls a method: the words of other connections that it uses."""
@@ -137,6 +137,7 @@ class _Connections:
     def make_init(self) -> Callable[..., None]:
         """What takes the place of ``Connection.__init__``."""
         original = self._sqlite.Connection.__dict__["__init__"]
+        kernel = self._kernel
 
         def init(connection: Any, *args: Any, **kwargs: Any) -> None:
             as_caller(original, connection, *args, **kwargs)
@@ -144,8 +145,9 @@ class _Connections:
             if _argument(args, kwargs, 4, "check_same_thread", True):
                 self.owners[key] = self._me()
                 self.turns.pop(key, None)
-                if originals.get_ident() in self._kernel.proxies:
-                    self._word_of(connection).value = self._kernel.os_ident
+                lender = kernel.threads.get(kernel.proxies.get(originals.get_ident(), 0))
+                if lender is not None:
+                    self._word_of(connection).value = kernel.of(lender).os_ident
             else:
                 self.owners.pop(key, None)
                 self.turns[key] = _thread.RLock()

@@ -53,6 +53,7 @@ def patches(runtime: Runtime) -> list[Patch]:
 
 def _fork(runtime: Runtime, name: str, original: Callable[[], Any]) -> Callable[[], Any]:
     kernel = runtime.kernel
+    level = 2 if len(kernel.all()) == 1 else 3  # what finds the kernel is in between
 
     def fork() -> Any:
         before = originals.getpid()
@@ -69,7 +70,7 @@ def _fork(runtime: Runtime, name: str, original: Callable[[], Any]) -> Callable[
             _changed()
         if originals.getpid() == before and _count(len(kernel.threads)) > 1:
             text = _TEXT.format(pid=before, name=name)
-            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            warnings.warn(text, DeprecationWarning, stacklevel=level)
         return result
 
     fork.__name__ = fork.__qualname__ = name

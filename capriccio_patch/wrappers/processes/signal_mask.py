@@ -8,7 +8,8 @@ the main thread whichever that is.  So what matters is who does *not* block a si
    for the process.  (``multiprocessing`` blocks everything in a thread that serves descriptors.)
 3. What it unblocks can be delivered from then on: it is unblocked for the OS thread.
 
-A child process inherits the main thread's mask, whoever starts it.
+A child process inherits the main thread's mask, whoever starts it.  The OS threads of other kernels
+block all signals; what starts a process there sets that mask first (`io.os_threads`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from weakref import WeakKeyDictionary
 
 from ...contracts.thread import Thread
 from ...cpython import originals
+from ...io import os_threads
+from ...io.on_main import OnMain
 from ..base import Patch, Runtime
 
 TYPE_CHECKING = False
@@ -36,25 +39,41 @@ def patches(runtime: Runtime) -> list[Patch]:
     kernel = runtime.kernel
     original = originals.pthread_sigmask
     masks: WeakKeyDictionary[Thread, set[int]] = WeakKeyDictionary()
+    note = os_threads.note_mask if len(kernel.all()) > 1 else _nothing
 
     def pthread_sigmask(how: Any, mask: Iterable[Any], /) -> Any:
-        ident = kernel.current.ident
-        if not kernel.is_mine() or ident == kernel.main.ident:
+        home = kernel.here()
+        if home is None:
             return original(how, mask)
+        ident = home.current.ident
+        if ident == kernel.main.ident:
+            old = original(how, mask)
+            note()
+            return old
         given = list(mask)
         if not _is_valid(how, given):
             return original(how, given)  # raises
         me = kernel.threads[ident]
         old = masks.get(me)
         if old is None:
-            old = original(_signal.SIG_BLOCK, ())
+            old = os_threads.mask()
         masks[me] = new = _changed(old, how, {operator.index(each) for each in given})
         unblocked = old - new
-        if unblocked:
-            original(_signal.SIG_UNBLOCK, unblocked)
+        if unblocked and home is kernel:
+            unblock(unblocked)
+        elif unblocked:
+            OnMain(kernel, home, unblock, unblocked).make("signal")
         return set(old)
 
+    def unblock(signums: set[int]) -> None:
+        original(_signal.SIG_UNBLOCK, signums)
+        note()
+
     return [Patch("signal", "_signal", "pthread_sigmask", pthread_sigmask)]
+
+
+def _nothing() -> None:
+    """The main OS thread is the only one that runs green threads."""
 
 
 def _is_valid(how: Any, given: list[Any]) -> bool:

@@ -186,7 +186,7 @@ def _make_wait(runtime: Runtime) -> Wait:
     descriptors = runtime.descriptors
     watches = _Watches(kernel)
     pidfd_open: Any = originals.pidfd_open
-    opened: set[Own] = set()
+    opened: set[Own] = kernel.shared("descriptors of children", set())
 
     def wait(attempt: Callable[[], Any], change: _Change, block: Callable[[], Any]) -> Any:
         found = None

@@ -6,7 +6,8 @@ private (`sharing`) is made non-blocking.  Any other is connected on an OS threa
 A connect(2) to a listener of this machine is complete when it returns, and what it came to is
 looked at before anybody else runs: the listener may accept and reset the connection, which is for
 the next call to tell.  A listener of this process has yet to run, and its queue is short: so those
-whom descriptors wake run before the next one connects (`Kernel.poll_before_next`).
+whom descriptors wake run before the next one connects (`Kernel.poll_before_next`).  One that is
+another kernel's may have reset it by then: TCP tells whether the peer has ever answered.
 
 Names are resolved on worker threads, because the C methods would do it themselves and block.
 """
@@ -15,12 +16,13 @@ from __future__ import annotations
 
 import _socket
 import errno
+import sys
 from collections.abc import Callable
 from os import strerror
 
-from ...contracts.descriptor import WRITE, Descriptor
+from ...contracts.descriptor import ERR, WRITE, Descriptor
 from ...cpython import originals
-from ...io.wait_ready import wait_ready
+from ...io.wait_ready import events_of, wait_ready
 from ..base import Patch, Runtime
 from .mode import SocketMode
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["patches"]
+
+_TCP_INFO = getattr(_socket, "TCP_INFO", -1) if sys.platform == "linux" else -1
+_ANSWERED = slice(120, 128)
+"""``tcpi_bytes_acked`` of Linux: how much the peer has acknowledged, of which the SYN is one."""
 
 
 class Connector:
@@ -42,6 +48,7 @@ class Connector:
         self._resolve = resolve
         self._call_alone = runtime.workers.call_alone
         self._descriptors = runtime.descriptors
+        self._is_only = len(runtime.kernel.all()) == 1
 
     def connect(self, sock: Any, address: Any) -> None:
         """As the method ``connect``."""
@@ -93,7 +100,7 @@ class Connector:
         mode = self._mode
         original = originals.socket_connect_ex
         timeout = mode.timeout(sock)
-        d = self._descriptors.get(originals.socket_fileno(sock)) or mode.opened(sock)
+        d = self._descriptors.get(originals.socket_fileno(sock)) or mode.found(sock)
         if d is None or not mode.sharing.is_private(d):
             error = int(self._call_alone(mode.with_timeout, sock, original, address))
             if error == errno.EWOULDBLOCK and timeout is not None:
@@ -119,6 +126,8 @@ class Connector:
 
     def _outcome(self, sock: Any, address: Any) -> int:
         """The error number of a connect that is over."""
+        if not self._is_only and _was_made(sock):
+            return 0
         error = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         if not error and self._mode.timeout(sock) is None:
             # The second call of an asynchronous connect makes the state that of a blocking one.
@@ -142,6 +151,18 @@ class Connector:
             if wait_ready(fd, WRITE, 0):
                 descriptors.pass_on_write(d)
                 return True
+
+
+def _was_made(sock: Any) -> bool:
+    """Whether a connection has been reset that was made: its error is not asked for, which would
+    take it from the next call."""
+    if not events_of(originals.socket_fileno(sock), WRITE) & ERR:
+        return False
+    try:
+        told = sock.getsockopt(_socket.IPPROTO_TCP, _TCP_INFO, _ANSWERED.stop)
+    except OSError:
+        return False
+    return any(told[_ANSWERED])
 
 
 def patches(runtime: Runtime, mode: SocketMode, resolve: Callable[[Any, Any], Any]) -> list[Patch]:

@@ -43,12 +43,13 @@ class SocketMode:
     def __init__(self, runtime: Runtime) -> None:
         self._kernel = runtime.kernel
         self._descriptors = runtime.descriptors
-        self.timeouts: dict[int, float | None] = {}
+        self.timeouts: dict[int, float | None] = runtime.kernel.shared("timeouts", {})
         """By id of a socket whose C timeout is 0: the program's (None: it blocks)."""
         self.sharing = Sharing(runtime)
         self.accepted = -1
         """The descriptor that was accepted last, about which nothing is unknown."""
-        self.kernel_timeouts = KernelTimeouts()
+        self.kernel_timeouts: KernelTimeouts
+        self.kernel_timeouts = runtime.kernel.shared("kernel timeouts", KernelTimeouts())
         runtime.descriptors.limit_of = self.kernel_timeouts.of_number
 
     def timeout(self, sock: Any) -> float | None:
@@ -101,7 +102,14 @@ class SocketMode:
             originals.socket_settimeout(sock, timeout)
 
     def opened(self, sock: Any) -> Descriptor | None:
-        """The record of a socket whose descriptor is new to us; None for a closed one."""
+        """The record of a socket that is made; None for a closed one."""
+        return self._record(sock, self._descriptors.opened)
+
+    def found(self, sock: Any) -> Descriptor | None:
+        """The record of a socket whose descriptor is new to this kernel; None for a closed one."""
+        return self._record(sock, self._descriptors.found)
+
+    def _record(self, sock: Any, made: Callable[..., Descriptor]) -> Descriptor | None:
         fd = originals.socket_fileno(sock)
         if fd < 0:
             return None
@@ -110,7 +118,7 @@ class SocketMode:
             and originals.socket_type(sock) == _socket.SOCK_STREAM
             and originals.socket_proto(sock) in _TCP
         )
-        return self._descriptors.opened(fd, owned=True, exact=exact)
+        return made(fd, owned=True, exact=exact)
 
     def outside(
         self, sock: Any, call: Callable[..., Any], args: tuple[Any, ...], event: int

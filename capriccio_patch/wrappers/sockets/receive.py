@@ -54,7 +54,7 @@ class Receiver:
         mode = self._mode
         if not self._kernel.is_mine():
             return mode.outside(sock, call, (*args, flags), READ)
-        d = self._record_of(originals.socket_fileno(sock)) or mode.opened(sock)
+        d = self._record_of(originals.socket_fileno(sock)) or mode.found(sock)
         if d is None or flags & IMMEDIATE:
             try:
                 return call(*args, flags)

@@ -52,7 +52,7 @@ class Sender:
         mode = self._mode
         if not self._kernel.is_mine():
             return mode.outside(sock, call, args, WRITE)
-        d = self._record_of(originals.socket_fileno(sock)) or mode.opened(sock)
+        d = self._record_of(originals.socket_fileno(sock)) or mode.found(sock)
         if d is None or flags & IMMEDIATE:
             return self._send_now(call, args)
         args = _without_waiting(call, args, flags)
@@ -174,7 +174,7 @@ def _make_sendall(runtime: Runtime, mode: SocketMode, sender: Sender) -> Callabl
     def sendall(self: Any, data: Any, flags: Any = 0, /) -> None:
         if get_ident() != kernel.os_ident:
             return sender.sendall_outside(self, data, flags)
-        d = record_of(fileno(self)) or mode.opened(self)
+        d = record_of(fileno(self)) or mode.found(self)
         if d is None:
             return original_sendall(self, data, flags)  # type: ignore[no-any-return]
         sent = 0

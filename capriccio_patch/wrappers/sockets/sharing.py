@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable
 
 from ...contracts.descriptor import Descriptor
 from ...cpython import originals
+from ...io import os_threads
 from ...io.descriptors import Descriptors
 from ...io.identity import identity_if_open
 from ..base import Patch, Runtime
@@ -69,20 +70,24 @@ class Sharing:
     def share(self, numbers: Iterable[Any]) -> None:
         """Another process gets these descriptors."""
         for fd in numbers:
-            d = self._descriptors.get(fd)
-            if d is not None:
-                d.private = False
+            for each in self._descriptors.everywhere():
+                d = each.get(fd)
+                if d is not None:
+                    d.private = False
 
     def share_listener(self, fd: int) -> None:
         """An OS thread accepts from `fd`, which may be a copy: nobody else is alone with the
         listener from now on.  Any OS thread."""
         file = identity_if_open(fd)
-        for d in list(self._descriptors.table.values()):
+        for d in self._records():
             if d.private and (d.fd == fd or (file and identity_if_open(d.fd) == file)):
                 d.private = False
 
+    def _records(self) -> list[Descriptor]:
+        return [d for each in self._descriptors.everywhere() for d in list(each.table.values())]
+
     def _forks(self) -> None:
-        for d in list(self._descriptors.table.values()):
+        for d in self._records():
             d.private = False
 
 
@@ -100,7 +105,7 @@ def _make_fork_exec(sharing: Sharing) -> Callable[..., Any]:
     def fork_exec(*args: Any) -> Any:
         if len(args) > _STANDARD.stop:
             sharing.share((*args[_PASSED], *args[_STANDARD]))
-        return originals.fork_exec(*args)
+        return os_threads.start_process(originals.fork_exec, *args)
 
     return fork_exec
 
@@ -111,7 +116,7 @@ def _make_spawn(sharing: Sharing, original: Callable[..., Any]) -> Callable[...,
             for action in file_actions:
                 if isinstance(action, tuple) and action[:1] == (posix.POSIX_SPAWN_DUP2,):
                     sharing.share(action[1:2])
-        return original(*args, file_actions=file_actions, **named)
+        return os_threads.start_process(original, *args, file_actions=file_actions, **named)
 
     posix_spawn.__name__ = posix_spawn.__qualname__ = original.__name__
     return posix_spawn

@@ -12,8 +12,11 @@ descriptor has to be non-blocking.
    itself at each event (`Descriptors.observe`): a handshake may be completed by another thread's
    read.  A parked reader holds up no writer.
 3. What a write has begun OpenSSL wants finished with the same data: other writers wait until it is
-   (`_Turns`).
-4. Objects over a ``MemoryBIO`` never wait and are left alone.  They are told by their ``owner``,
+   (`tls_turns`).
+4. Where there are several kernels one thread at a time is in OpenSSL with an object (`tls_turns`),
+   which is no thread's before 3.13.1; writers queue before they try, and what a read has left
+   decrypted is for the readers of all kernels.
+5. Objects over a ``MemoryBIO`` never wait and are left alone.  They are told by their ``owner``,
    which is no socket.
 """
 
@@ -25,10 +28,9 @@ from os import strerror
 
 from ...contracts.descriptor import READ, WRITE, Descriptor
 from ...cpython import originals
-from ...kernel.core import Kernel
-from ...kernel.parking import Lot
 from ..base import Patch, Runtime
 from .mode import SocketMode
+from .tls_turns import Alone, Turns, TurnsOfAll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +48,10 @@ class Tls:
 
     def __init__(self, runtime: Runtime, mode: SocketMode, module: Any) -> None:
         """`module` is ``_ssl``."""
-        self.turns = _Turns(runtime.kernel)
+        kernel = runtime.kernel
+        several = len(kernel.all()) > 1
+        self.turns = TurnsOfAll(kernel) if several else Turns(kernel)
+        self.alone = Alone(runtime, module) if several else None
         self.want_read: type[Exception] = module.SSLWantReadError
         self.want_write: type[Exception] = module.SSLWantWriteError
         self._kernel = runtime.kernel
@@ -74,7 +79,7 @@ class Tls:
 
         OpenSSL knows the number alone, which may be somebody else's by now.
         """
-        d = self._record_of(originals.socket_fileno(sock)) or self._mode.opened(sock)
+        d = self._record_of(originals.socket_fileno(sock)) or self._mode.found(sock)
         if d is None:
             raise OSError(errno.EBADF, strerror(errno.EBADF))
         return d
@@ -101,7 +106,10 @@ class Tls:
                     self._kernel.yield_after_calls()
         if deadline is _MISSING:
             deadline = self._mode.deadline(timeout)
+        ready = None
         while True:
+            if self.alone is not None:
+                ready = self.alone.progress(args[0])
             try:
                 return call(*args)
             except self.want_read:
@@ -110,7 +118,7 @@ class Tls:
                 wanted = WRITE
             fd = self.record(sock).fd
             if mine:
-                happened = self._observe({fd: wanted}, deadline)
+                happened = self._observe({fd: wanted}, deadline, ready)
             else:
                 happened = self._mode.wait_outside(sock, wanted, deadline)
             if not happened:
@@ -126,14 +134,15 @@ def patches(runtime: Runtime, mode: SocketMode) -> list[Patch]:
     tls = Tls(runtime, mode, _ssl)
     methods = vars(_ssl)["_SSLSocket"].__dict__
     owner_of = methods["owner"].__get__
+    of = _itself if tls.alone is None else tls.alone.call
     rows = [
-        _make_handshake(tls, owner_of, methods["do_handshake"]),
-        _make_read(runtime, mode, tls, owner_of, methods["read"]),
-        _make_write(runtime, mode, tls, owner_of, methods["write"]),
-        _make_shutdown(mode, tls, owner_of, methods["shutdown"]),
+        _make_handshake(tls, owner_of, of(methods["do_handshake"])),
+        _make_read(runtime, mode, tls, owner_of, of(methods["read"])),
+        _make_write(runtime, mode, tls, owner_of, of(methods["write"])),
+        _make_shutdown(mode, tls, owner_of, of(methods["shutdown"])),
     ]
     if "sendfile" in methods:
-        rows.append(_make_sendfile(mode, tls, owner_of, methods["sendfile"]))
+        rows.append(_make_sendfile(mode, tls, owner_of, of(methods["sendfile"])))
     return [Patch("ssl", "_ssl", f"_SSLSocket.{row.__name__}", row) for row in rows]
 
 
@@ -171,7 +180,9 @@ def _make_read(
     kernel = runtime.kernel
     get_ident = originals.get_ident
     wait_read = runtime.descriptors.wait_read
-    pass_on = runtime.descriptors.pass_on
+    pass_on = runtime.descriptors.pass_on_everywhere
+    if len(kernel.all()) == 1:
+        pass_on = runtime.descriptors.pass_on
     SocketType = originals.SocketType
     timeout_of = tls.timeout
     record = tls.record
@@ -290,28 +301,8 @@ def _make_shutdown(
     return shutdown
 
 
-class _Turns:
-    """Who may write to a TLS object while one write to it is not finished."""
-
-    __slots__ = ("_lot", "taken")
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.taken: set[int] = set()
-        """Ids of the TLS objects, which their writers keep alive, that have a turn under way."""
-        self._lot = Lot(kernel, "write", self.give)
-        kernel.on_fork(self.taken.clear)
-
-    def take(self, tls: Any, deadline: float | None) -> bool:
-        """Have the turn, parking until the others have had theirs; False when `deadline` passed."""
-        if id(tls) in self.taken:
-            return self._lot.park(tls, deadline)
-        self.taken.add(id(tls))
-        return True
-
-    def give(self, tls: Any) -> None:
-        """The turn is over: it is the next one's who waits, or nobody's."""
-        if not self._lot.wake_one(tls):
-            self.taken.discard(id(tls))
+def _itself(method: Any) -> Any:
+    return method
 
 
 def _expired(event: int) -> None:

@@ -80,10 +80,11 @@ class _Pointers:
             return False
         if isinstance(error, ctypes.py_object):
             error = error.value if error else None
-        if not kernel.is_mine():
-            kernel.call_soon(kernel.throw, thread, error)
-        elif thread is not kernel.current:
-            kernel.throw(thread, error)
+        home = kernel.of(thread)
+        if not home.is_mine():
+            home.call_soon(home.throw, thread, error)
+        elif thread is not home.current:
+            home.throw(thread, error)
         elif error is not None:
             raise error  # stock does so at the end of this call
         return True

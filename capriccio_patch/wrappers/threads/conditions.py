@@ -122,16 +122,23 @@ class _Conditions:
                 return stock_notify(self, n)
             if not (is_locked(lock) if plain else is_owned(self, lock)):
                 return stock_notify(self, n)  # raises
-            waiters = self._waiters
-            while waiters and n > 0:
-                waiter = waiters[0]
+            pop = self._waiters.popleft
+            while n > 0:
+                try:
+                    waiter = pop()
+                except IndexError:
+                    break
                 if type(waiter) is not Waiter:
-                    return stock_notify(self, n)
-                waiters.popleft()
-                if not waiter.released:
+                    try:
+                        waiter.release()
+                    except RuntimeError:  # a call was interrupted before it could take it out
+                        continue
+                elif waiter.released:
+                    continue
+                else:
                     waiter.released = True
                     resume(waiter)
-                    n -= 1
+                n -= 1
             return None
 
         return notify

@@ -71,8 +71,9 @@ class _LaterCondition:
         with made:  # nobody notifies before all are in the queue
             found = vars(event).setdefault("_cond", made)
             if found is made and self.lot is not None:
-                parked = self.lot.waiters(event)
-                made._waiters.extend(_Parked(self.lot, event, each) for each in parked)
+                for lot in self.lot.peers or (self.lot,):
+                    parked = lot.waiters(event)
+                    made._waiters.extend(_Parked(lot, event, each) for each in parked)
         return found
 
 
@@ -161,7 +162,7 @@ class Events:
         kernel = self._waits.kernel
         resume = self._waits.resume
         wake_all = self.lot.wake_all
-        waiting = self.lot.waiting
+        waiting = self.lot.everywhere
         get_ident = originals.get_ident
         try_lock = originals.lock_acquire
         stock_set = _Event.set
@@ -186,8 +187,14 @@ class Events:
                 if waiting:
                     wake_all(self)
                 waiters = condition._waiters
-                while waiters and type(waiters[0]) is Waiter:
-                    waiter = waiters.popleft()
+                while waiters:
+                    try:
+                        waiter = waiters.popleft()
+                    except IndexError:  # its time was over, on another OS thread
+                        break
+                    if type(waiter) is not Waiter:
+                        waiters.appendleft(waiter)
+                        break
                     if not waiter.released:
                         waiter.released = True
                         resume(waiter)

@@ -11,10 +11,12 @@ from functools import partial
 from types import FrameType
 
 from ...contracts.thread import Thread
+from ...cpython import originals
 from ...cpython.frames import innermost
 from ...cpython.interpose import clone
 from ...cpython.thread_state import is_only_interpreter
 from ...io import os_threads
+from ...kernel.core import Kernel
 from ..base import Patch, Runtime
 from .tracing import of_the_program
 
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["current_frames", "patches"]
+
+_PATIENCE = 1.0
+"""Seconds for which a thread's answer is waited for where its kernel is another, which may be in a
+call of C."""
+_PAUSE = 0.0005
+"""Seconds from one look for answers of other kernels to the next."""
 
 
 def patches(runtime: Runtime) -> list[Patch]:
@@ -65,12 +73,13 @@ def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
         frames: dict[int, FrameType] = {}
         if is_only_interpreter():
             frames = _of_the_program(original())
-            frames.pop(kernel.os_ident, None)
-        found = kernel.c_state.read_frame(
-            lambda frame: (kernel.current.ident, innermost(frame) or frame)
-        )
-        if found is not None:
-            frames[found[0]] = found[1]
+        for each in kernel.all():
+            frames.pop(each.os_ident, None)
+            found = each.c_state.read_frame(partial(_running, each))
+            if found is not None:
+                frames[found[0]] = found[1]
+        for ident in os_threads.idents():
+            frames.pop(ident, None)  # where another kernel has no thread of the program's
         for thread in _parked(runtime):
             frame = thread.greenlet.gr_frame if thread.greenlet is not None else None
             if frame is not None:
@@ -78,6 +87,11 @@ def current_frames(runtime: Runtime) -> Callable[[], dict[int, FrameType]]:
         return frames
 
     return frames_of_all
+
+
+def _running(kernel: Kernel, frame: FrameType) -> tuple[int, FrameType]:
+    """Whose innermost frame `frame` is, and where the program is in it."""
+    return kernel.current.ident, innermost(frame) or frame
 
 
 def _of_the_program(found: dict[int, Any]) -> dict[int, Any]:
@@ -101,18 +115,25 @@ def _current_exceptions(runtime: Runtime) -> Callable[[], dict[int, Any]]:
 
         def ask(thread: Thread) -> Callable[[], None]:
             def tell() -> None:
-                exceptions[thread.ident] = answer()
+                exceptions[thread.ident] = original()[originals.get_ident()]
 
             return tell
 
         for thread in asked:
-            kernel.interrupt(thread, ask(thread))
+            home = kernel.of(thread)
+            if home is kernel:
+                kernel.interrupt(thread, ask(thread))
+            else:
+                home.call_soon(home.interrupt, thread, ask(thread))
+        end = kernel.clock() + _PATIENCE
         while any(each.ident not in exceptions and each.ident in kernel.threads for each in asked):
-            kernel.yield_()
+            if len(kernel.all()) == 1:
+                kernel.yield_()
+            elif kernel.clock() < end:
+                kernel.sleep_until(kernel.clock() + _PAUSE)
+            else:
+                break
         return found | exceptions
-
-    def answer() -> Any:
-        return original()[kernel.os_ident]
 
     return current_exceptions
 
@@ -126,8 +147,15 @@ def _for_all(
 
     def set_others(function: Any) -> None:
         for thread in list(kernel.threads.values()):
-            if thread is not kernel.current:
-                kernel.interrupt(thread, partial(set_own, function))
+            home = kernel.of(thread)
+            if home is not kernel:
+                home.call_soon(interrupt_other, home, thread, partial(set_own, function))
+            else:
+                interrupt_other(home, thread, partial(set_own, function))
+
+    def interrupt_other(home: Kernel, thread: Thread, action: Callable[[], None]) -> None:
+        if thread is not home.current:
+            home.interrupt(thread, action)
 
     def set_all(function: Any, /) -> None:
         function = made(function)

@@ -25,7 +25,7 @@ class LentRLocks:
     waits: LockWaits
 
     def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
         self._borrowed: dict[tuple[int, int], int] = {}
         """How often an OS thread has taken a lock again that the thread it works for owns."""
 
@@ -38,7 +38,7 @@ class LentRLocks:
         raise NotImplementedError
 
     def _acquire(self, lock: Any, blocking: Any, timeout: Any) -> Any:
-        kernel, ident = self._kernel, originals.get_ident()
+        kernel, ident = self.kernel, originals.get_ident()
         if ident != kernel.os_ident:
             if kernel.proxies and self._is_lenders(lock):
                 key = id(lock), ident

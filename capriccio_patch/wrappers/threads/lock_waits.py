@@ -16,6 +16,8 @@ A wait may begin in a finalizer in the middle of anything: nothing is imported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...contracts.thread import Thread
 from ...cpython import originals
 from ...kernel.core import Kernel
@@ -49,15 +51,23 @@ class LockOperations(Protocol):
 class LockWaits:
     """The waits for the locks of one type; `kind` is what the records of its waiters say."""
 
-    __slots__ = ("_kernel", "_lot", "_operations", "given", "kind", "starving", "waiting")
+    __slots__ = (
+        *("_lot", "_operations", "_peers", "_told", "everywhere", "given", "kernel", "kind"),
+        *("starving", "waiting"),
+    )
 
     def __init__(self, kernel: Kernel, kind: str, operations: LockOperations) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
         self._operations = operations
         self._lot = Lot(kernel, kind, pass_on=self.wake)
         self.kind = kind
         self.waiting = self._lot.waiting
-        """By id of a lock: who waits for it.  A release looks here before it calls `wake`."""
+        """By id of a lock: who waits for it here."""
+        self.everywhere = self._lot.everywhere
+        """A release looks here before it calls `wake`."""
+        self._peers: Sequence[LockWaits] = kernel.peers(f"waits for a {kind}", self)
+        self._told: set[int] = set()
+        """The locks, by id, of whose release this kernel has yet to hear."""
         self.starving: set[Thread] = set()
         self.given: dict[Thread, Any] = {}
         """Those who starved and have been given their lock, which they have yet to find out."""
@@ -68,7 +78,7 @@ class LockWaits:
         """Park until the lock is taken; False when `deadline`, of the kernel's clock, has passed.
         Scheduler's OS thread."""
         try_acquire = self._operations.try_acquire
-        lot, kernel, given = self._lot, self._kernel, self.given
+        lot, kernel, given = self._lot, self.kernel, self.given
         again = False
         while True:
             me = kernel.begin()
@@ -97,10 +107,22 @@ class LockWaits:
 
     def wake(self, lock: Any) -> None:
         """It was released.  Any OS thread."""
-        kernel = self._kernel
-        if originals.get_ident() != kernel.os_ident:
-            kernel.call_soon(self.wake, lock)
-        elif id(lock) in self.waiting:
+        ident = originals.get_ident()
+        for peer in self._peers or (self,):
+            if ident == peer.kernel.os_ident:
+                peer._wake(lock)
+            elif id(lock) in peer.waiting and id(lock) not in peer._told:
+                peer._told.add(id(lock))
+                peer.kernel.call_soon(peer._hear, lock)
+
+    def _hear(self, lock: Any) -> None:
+        """It was released elsewhere."""
+        self._told.discard(id(lock))
+        self._wake(lock)
+
+    def _wake(self, lock: Any) -> None:
+        if id(lock) in self.waiting:
+            kernel = self.kernel
             unfinished = kernel.unfinished
             unfinished[lock] = self._wake_first
             self._wake_first(lock)
@@ -126,7 +148,7 @@ class LockWaits:
             if starves:
                 self.given[thread] = lock
                 self.starving.discard(thread)
-            self._kernel.resume(thread)
+            self.kernel.resume(thread)
             return
 
     def _leave(self, lock: Any, me: Thread) -> bool:
@@ -140,7 +162,7 @@ class LockWaits:
         self._leave(lock, me)
         if self.given.get(me) is lock:  # as well
             self._give_back(lock, me)
-        self._kernel.cancel(me)
+        self.kernel.cancel(me)
 
     def _give_back(self, lock: Any, me: Thread) -> None:
         self.given.pop(me, None)
@@ -154,3 +176,4 @@ class LockWaits:
     def _after_fork(self) -> None:
         self.starving.clear()
         self.given.clear()
+        self._told.clear()

@@ -107,7 +107,7 @@ class Locks:
 
     def _releaser(self) -> Callable[[Any], None]:
         original_release = self.drop
-        waiting, wake = self.waits.waiting, self.waits.wake
+        waiting, wake = self.waits.everywhere, self.waits.wake
 
         def release(self: Any) -> None:
             original_release(self)

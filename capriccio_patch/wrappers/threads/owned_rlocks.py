@@ -76,7 +76,7 @@ class OwnedRLocks(LentRLocks):
 
     def _is_lenders(self, lock: Any) -> bool:
         """Whether the thread that this other OS thread works for owns it."""
-        lender = self._kernel.proxies.get(originals.get_ident())
+        lender = self.kernel.proxies.get(originals.get_ident())
         return lender is not None and self._core.rlock_owner(lock) == lender
 
     def _release_borrowed(self, lock: Any, *args: Any) -> None:

@@ -17,7 +17,7 @@ Where the core is compiled the owner lies in the C lock itself: `owned_rlocks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...contracts.thread import Thread
 from ...cpython import originals
@@ -49,6 +49,7 @@ class RLocks(LentRLocks):
         self.deeper: dict[int, int] = {}
         """How often the owner has taken it again; not 0.  Only locks that have an owner."""
         self.waits = LockWaits(runtime.kernel, "rlock", self)
+        self._peers: Sequence[RLocks] = runtime.kernel.peers("recursive locks", self)
         self.existing = Existing(originals.RLockType, self._adopt)
         self.release = self._releaser()
         runtime.kernel.on_fork(self._after_fork)
@@ -74,13 +75,13 @@ class RLocks(LentRLocks):
 
     def held(self, lock: Any) -> bool:
         """Whether the current green thread owns it."""
-        return self.owners.get(id(lock)) == self._kernel.current.ident and bool(_is_owned(lock))
+        return self.owners.get(id(lock)) == self.kernel.current.ident and bool(_is_owned(lock))
 
     # -- what the waits need -----------------------------------------------------------------
 
     def try_acquire(self, lock: Any, blocking: bool, /) -> bool:
         """As C's, for the current green thread; `blocking` is False."""
-        return self._take(lock, self._kernel.current.ident)
+        return self._take(lock, self.kernel.current.ident)
 
     def take_for(self, lock: Any, thread: Thread, /) -> bool:
         """As `try_acquire`, for another green thread."""
@@ -142,7 +143,7 @@ class RLocks(LentRLocks):
     # Identifiers are compared as objects: it is the owner's own that is noted.
 
     def _acquirer(self) -> Callable[..., Any]:
-        kernel, owners = self._kernel, self.owners
+        kernel, owners = self.kernel, self.owners
         original_acquire = _original_acquire
         acquired_again, acquire_slowly = self._acquired_again, self._acquire
 
@@ -160,10 +161,10 @@ class RLocks(LentRLocks):
 
     def _acquired_again(self, lock: Any, blocking: bool) -> Any:
         """C has given the lock to this OS thread, and somebody is noted as its owner."""
-        if originals.get_ident() != self._kernel.os_ident:
+        if originals.get_ident() != self.kernel.os_ident:
             return True
         key = id(lock)
-        ident = self._kernel.current.ident
+        ident = self.kernel.current.ident
         if key in self.owners and self.owners[key] is ident and self._note(lock, ident):
             return True
         _original_release(lock)
@@ -171,16 +172,16 @@ class RLocks(LentRLocks):
 
     def _is_lenders(self, lock: Any) -> bool:
         """Whether the thread that this other OS thread works for owns it, as C says too."""
-        kernel = self._kernel
+        kernel = self.kernel
         is_noted = self.owners.get(id(lock)) == kernel.proxies.get(originals.get_ident(), -1)
         return is_noted and f"owner={kernel.os_ident} " in _original_repr(lock)
 
     # -- releasing ---------------------------------------------------------------------------
 
     def _releaser(self) -> Callable[[Any], None]:
-        kernel, owners, is_owned = self._kernel, self.owners, _is_owned
+        kernel, owners, is_owned = self.kernel, self.owners, _is_owned
         free, release_elsewhere = self._free, self._release_elsewhere
-        waiting, wake = self.waits.waiting, self.waits.wake
+        waiting, wake = self.waits.everywhere, self.waits.wake
 
         def release(self: Any) -> None:
             key = id(self)
@@ -193,7 +194,7 @@ class RLocks(LentRLocks):
 
     def _release_elsewhere(self, lock: Any) -> None:
         """By a thread that does not own it, or that is not of this OS thread."""
-        if originals.get_ident() == self._kernel.os_ident:
+        if originals.get_ident() == self.kernel.os_ident:
             refuse(lock)
         if self._give_back(lock):
             return
@@ -209,29 +210,29 @@ class RLocks(LentRLocks):
             self.owners.pop(key, None)
 
     def _wake(self, lock: Any) -> None:
-        if id(lock) in self.waits.waiting:
+        if id(lock) in self.waits.everywhere:
             self.waits.wake(lock)
 
     # -- the others --------------------------------------------------------------------------
 
     def _owned(self, lock: Any) -> bool:
-        if originals.get_ident() != self._kernel.os_ident:
-            return bool(_is_owned(lock)) or (bool(self._kernel.proxies) and self._is_lenders(lock))
+        if originals.get_ident() != self.kernel.os_ident:
+            return bool(_is_owned(lock)) or (bool(self.kernel.proxies) and self._is_lenders(lock))
         return self.held(lock)
 
     def _recursion_count(self, lock: Any) -> int:
-        if originals.get_ident() != self._kernel.os_ident:
+        if originals.get_ident() != self.kernel.os_ident:
             return int(_original_count(lock))
         return 1 + self.deeper.get(id(lock), 0) if self.held(lock) else 0
 
     def _release_save(self, lock: Any) -> Any:
-        if originals.get_ident() != self._kernel.os_ident:
+        if originals.get_ident() != self.kernel.os_ident:
             self._forget_foreign(lock)
             state = originals.rlock_release_save(lock)
         else:
             # Not by C's own function, which would release what others have asked C for as well.
             key = id(lock)
-            ident = self._kernel.current.ident
+            ident = self.kernel.current.ident
             owners, deeper = self.owners, self.deeper
             if not _is_owned(lock) or key not in owners or owners[key] != ident:
                 refuse(lock)
@@ -248,7 +249,7 @@ class RLocks(LentRLocks):
         return state
 
     def _acquire_restore(self, lock: Any, state: Any, /) -> None:
-        if originals.get_ident() != self._kernel.os_ident:
+        if originals.get_ident() != self.kernel.os_ident:
             originals.rlock_acquire_restore(lock, state)
             return
         count, _ = state
@@ -256,13 +257,14 @@ class RLocks(LentRLocks):
             self.waits.wait(lock, None)
         for _ in range(count - 1):
             _original_acquire(lock, False)
-            self._note(lock, self._kernel.current.ident)
+            self._note(lock, self.kernel.current.ident)
 
     def _represent(self, lock: Any) -> str:
         text: str = _original_repr(lock)
-        owner = self.owners.get(id(lock))
-        if owner is not None:
-            return text.replace(f"owner={self._kernel.os_ident} ", f"owner={owner} ")
+        for each in self._peers or (self,):
+            owner = each.owners.get(id(lock))
+            if owner is not None:
+                text = text.replace(f"owner={each.kernel.os_ident} ", f"owner={owner} ")
         return text
 
     # -- patching and forking ----------------------------------------------------------------
@@ -270,12 +272,12 @@ class RLocks(LentRLocks):
     def _adopt(self, lock: Any) -> None:
         """An RLock that exists at the patch, perhaps held by the thread that patches."""
         if _is_owned(lock):
-            self.owners[id(lock)] = self._kernel.current.ident
+            self.owners[id(lock)] = self.kernel.current.ident
             if (count := _c_count(lock)) > 1:
                 self.deeper[id(lock)] = count - 1
 
     def _after_fork(self) -> None:
-        mine = self._kernel.current.ident
+        mine = self.kernel.current.ident
         for key in [key for key, owner in self.owners.items() if owner != mine]:
             del self.owners[key]
             self.deeper.pop(key, None)

@@ -48,7 +48,7 @@ def _rows(runtime: Runtime, module: Any, lot: Lot) -> list[Patch]:
     original_put = vars(cls)["put"]
     original_get = vars(cls)["get"]
     qsize = vars(cls)["qsize"]
-    waiting, wake, park = lot.waiting, lot.wake_one, lot.park
+    waiting, wake, park = lot.everywhere, lot.wake_one, lot.park
 
     def put(self: Any, item: Any, block: bool = True, timeout: float | None = None) -> None:
         original_put(self, item)

@@ -253,8 +253,10 @@ def _handle_patches(
     original_set_done = originals.handle_set_done
     original_shutdown = originals.thread_shutdown
     lot = Lot(kernel, "join", pass_on=lambda _: None)  # all are woken at once
-    joining = lot.waiting
-    not_daemon: dict[int, Any] = {}
+    joining = lot.everywhere
+    not_daemon: dict[int, Any] = kernel.shared("not daemons", {})
+    launch = getattr(kernel, "launch", None)
+    spawn = kernel.spawn if launch is None else kernel.prepare  # type: ignore[attr-defined]
 
     def start_joinable_thread(function: Any, handle: Any = None, daemon: bool = True) -> Any:
         if (
@@ -268,13 +270,15 @@ def _handle_patches(
         elif handle.ident:
             raise RuntimeError("thread already started")
         sys.audit("_thread.start_joinable_thread", function, daemon, handle)
-        thread = kernel.spawn(function)
+        thread = spawn(function)
         swap(handle, make_handle(thread.ident))
         if not daemon:
             not_daemon[thread.ident] = handle
 
         thread.on_exit = MethodType(set_done, handle)  # one object; a closure is four
-        if thread.ident not in kernel.threads:
+        if launch is not None:
+            launch(thread)
+        elif thread.ident not in kernel.threads:
             set_done(handle)  # it has run meanwhile: a finalizer came, and waited
         return handle
 
@@ -299,7 +303,7 @@ def _handle_patches(
                 limit = None
         if ident not in kernel.threads:
             return runtime.workers.call_alone(original_join, self, -1 if limit is None else limit)
-        lot.park(self, None if limit is None else clock() + limit)
+        lot.park(self, None if limit is None else clock() + limit, ready=original_is_done)
         return None
 
     def shutdown() -> Any:

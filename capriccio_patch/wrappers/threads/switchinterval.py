@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ...cpython import originals
 from ...preemption.watchdog import Watchdog
-from ..base import Patch
+from ..base import Patch, Runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +20,16 @@ _SHORTEST = 1e-6
 """CPython counts microseconds; what is less than one it takes, and tells to be none."""
 
 
-def patches(watchdog: Watchdog) -> list[Patch]:
-    """The rows of this module."""
+def patches(runtime: Runtime, watchdog: Watchdog) -> list[Patch]:
+    """The rows of this module, for the watchdogs of all kernels."""
+    watchdogs: list[Watchdog] = runtime.kernel.shared("watchdogs", [])
+    watchdogs.append(watchdog)
 
     def setswitchinterval(interval: Any, /) -> None:
         originals.setswitchinterval(interval)  # raises, and rounds
-        watchdog.set_interval(originals.getswitchinterval() or _SHORTEST)
+        seconds = originals.getswitchinterval() or _SHORTEST
+        for each in watchdogs:
+            each.set_interval(seconds)
 
     def getswitchinterval() -> float:
         return watchdog.interval

@@ -95,6 +95,10 @@ class Waits:
         """`waiter` was released: its thread goes on."""
         thread = waiter.thread
         kernel = self.kernel
+        waits = waiter.process.waits
+        if waits is not self:  # it waits in another kernel of this process
+            waits.kernel.call_soon(waits.resume, waiter)
+            return
         if thread is not None and (waiter.process.is_this or thread.ident in kernel.threads):
             waiter.thread = None
             kernel.resume(thread)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from tests.conftest import in_order, let_others_park
 from tests.wrappers.files.ends import BIG, run_all
 
 
@@ -74,7 +75,7 @@ def test_the_first_to_come_is_the_first_served(ticker: Any, pipe_ends: tuple[int
         with ticker().at(3, feed):
             for thread in threads:
                 thread.join()
-    assert order == sorted(order)
+    assert in_order(order) == list(range(6))
 
 
 def test_a_waiter_that_is_interrupted_leaves_the_queue(
@@ -89,7 +90,7 @@ def test_a_waiter_that_is_interrupted_leaves_the_queue(
     writer = open(pipe_ends[1], "wb", buffering=10)
     blocked = threading.Thread(target=lambda: writer.write(BIG))
     blocked.start()
-    time.sleep(0)
+    let_others_park()
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, 0.02)
     try:

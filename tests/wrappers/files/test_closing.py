@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 import capriccio_patch
+from tests.conftest import let_others_park
 from tests.wrappers.files.ends import (
     BIG,
     Ends,
@@ -36,7 +37,7 @@ def test_whoever_waits_for_what_is_closed(
 ) -> None:
     os.write(pipe.writer, bytes(65536))
     writing = [in_thread(lambda: os.write(pipe.writer, BIG)) for _ in range(2)]
-    time.sleep(0)
+    let_others_park()
     close(pipe.writer)
     for each in writing:
         with pytest.raises(OSError, match="Bad file"):
@@ -44,7 +45,7 @@ def test_whoever_waits_for_what_is_closed(
     os.read(pipe.reader, 65536)
     more = Ends(*os.pipe())
     reading = [in_thread(lambda: os.read(more.reader, 1)) for _ in range(3)]
-    time.sleep(0)
+    let_others_park()
     close(more.reader)
     for each in reading:
         with pytest.raises(OSError, match="Bad file"):
@@ -58,7 +59,7 @@ def test_a_number_that_is_closed_and_reused(scheme: None, patched: None) -> None
     while reused < 200:
         reader, writer = os.pipe()
         old = in_thread(lambda fd=reader: os.read(fd, 1))
-        time.sleep(0)
+        let_others_park()
         os.close(reader)
         os.close(writer)
         again = os.pipe()
@@ -78,7 +79,7 @@ def test_a_number_that_is_closed_and_reused(scheme: None, patched: None) -> None
 
 def test_a_number_that_is_closed_on_another_os_thread(patched: None, pipe: Ends) -> None:
     reading = in_thread(lambda: os.read(pipe.reader, 1))
-    time.sleep(0)
+    let_others_park()
     closed: list[None] = []
     capriccio_patch.original("_thread.start_new_thread")(
         lambda: closed.append(os.close(pipe.reader)),
@@ -92,7 +93,7 @@ def test_a_number_that_is_closed_on_another_os_thread(patched: None, pipe: Ends)
 
 def test_dup2_onto_itself_and_failing(patched: None, pipe: Ends) -> None:
     reading = in_thread(lambda: os.read(pipe.reader, 1))
-    time.sleep(0)
+    let_others_park()
     assert os.dup2(pipe.reader, pipe.reader) == pipe.reader
     with pytest.raises(OSError, match="Bad file"):
         os.dup2(999, pipe.reader)

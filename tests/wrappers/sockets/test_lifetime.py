@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_others_park
 from tests.wrappers.sockets.running import run_all
 
 
@@ -49,7 +50,7 @@ def test_a_reused_number_starts_afresh(scheme: str) -> None:
         number = right.fileno()
         reader = threading.Thread(target=lambda sock=right: sock.recv(1))  # type: ignore[misc]
         reader.start()
-        time.sleep(0)
+        let_others_park()
         left.send(b"x")
         reader.join(10)
         assert not reader.is_alive()

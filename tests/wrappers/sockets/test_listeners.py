@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from tests.conftest import RunScript
+from tests.conftest import SEVERAL, RunScript
 
 STOCK = socket.socket.accept
 
@@ -20,6 +20,8 @@ STOCK = socket.socket.accept
 def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.param == "compiled":
         pytest.importorskip("capriccio_patch.core._core")
+        if SEVERAL:
+            pytest.skip("is about one kernel")
     monkeypatch.setenv("CAPRICCIO_CORE", request.param)
     capriccio_patch.patch_all()
     assert socket.socket.accept is not STOCK

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from tests.conftest import let_others_park
 
 AVAILABLE = [n for n, reason in capriccio_patch.available_backends().items() if reason is None]
 needs_poll = pytest.mark.skipif(not hasattr(select, "poll"), reason="no poll")
@@ -116,7 +117,7 @@ def test_many_threads_wait_for_one_descriptor(
     threads = [threading.Thread(target=lambda: found.append(wait(pipe[0], 30))) for _ in range(20)]
     for thread in threads:
         thread.start()
-    time.sleep(0)
+    let_others_park()
     os.write(pipe[1], b"x")
     for thread in threads:
         thread.join(10)
@@ -207,7 +208,7 @@ def test_poll_on_two_threads(patched: None, pipe: tuple[int, int]) -> None:
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(poller.poll()))
     thread.start()
-    time.sleep(0)
+    let_others_park()
     for timeout in (None, 0):
         with pytest.raises(RuntimeError, match="concurrent poll"):
             poller.poll(timeout)

@@ -20,6 +20,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.diagnosis import outsiders
+from tests.conftest import SEVERAL
 
 
 @contextmanager
@@ -59,6 +60,11 @@ def eventually(file: Any, pattern: str) -> str:
         if re.search(pattern, text) or time.monotonic() > deadline:
             return text
         time.sleep(0.01)
+
+
+def green(text: str) -> str:
+    """What is told of green threads; C tells as well of those on the OS threads of kernels."""
+    return text.partition("Green threads")[2] if SEVERAL else text
 
 
 def plain(text: str) -> str:
@@ -224,7 +230,7 @@ def test_what_is_registered_shows_green_threads(patched: None, at_signals: Any) 
         text = eventually(file, r"(?s)Green threads.*in test_what.*")
     for ident in idents:
         assert re.search(rf"^Thread 0x{ident:016x} (\[waits\] )?\(", text, re.MULTILINE)
-    assert text.count("in waits_here") == 3
+    assert green(text).count("in waits_here") == 3
     assert not came
     assert faulthandler.unregister(signal.SIGUSR1)
     assert not faulthandler.unregister(signal.SIGUSR1)
@@ -240,7 +246,7 @@ def test_a_chain_calls_the_handler_once(patched: None, at_signals: Any) -> None:
     with waiting(1):
         os.kill(os.getpid(), signal.SIGUSR1)
         text = eventually(file, r"(?s)Green threads.*in test_a_chain.*")
-    assert text.count("in waits_here") == 1
+    assert green(text).count("in waits_here") == 1
     assert came == [signal.SIGUSR1]
 
 

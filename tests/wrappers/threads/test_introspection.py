@@ -5,12 +5,13 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from tests.conftest import let_others_park
 
 green = pytest.mark.usefixtures("patched")
 
@@ -25,7 +26,7 @@ class TestTelling:
 
         thread = threading.Thread(target=innermost)
         thread.start()
-        time.sleep(0)
+        let_others_park()
         return thread
 
     def test_frames_of_parked_threads(self) -> None:

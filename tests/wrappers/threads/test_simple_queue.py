@@ -102,6 +102,7 @@ class TestGet:
         )
         assert items.qsize() == filled
 
+    @pytest.mark.one_processor
     def test_the_first_to_wait_gets_the_first_item(self, items: Items) -> None:
         got: list[tuple[int, Any]] = []
         for number in range(10):
@@ -112,6 +113,7 @@ class TestGet:
         spin(lambda: len(got) == 10)
         assert got == [(number, number) for number in range(10)]
 
+    @pytest.mark.one_processor
     def test_an_item_taken_by_another_is_waited_for_again(self, items: Items) -> None:
         got: list[Any] = []
         start_green(lambda: got.append(items.get(timeout=30)))

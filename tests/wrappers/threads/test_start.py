@@ -43,6 +43,7 @@ def in_thread(call: Callable[[], Any]) -> Any:
 
 @green
 class TestStart:
+    @pytest.mark.one_processor
     def test_runs_on_this_os_thread(self) -> None:
         assert in_thread(threading.get_native_id) == threading.get_native_id()
 
@@ -53,8 +54,11 @@ class TestStart:
             seen.append((args, kwargs))
 
         _thread.start_new_thread(run, ())
+        spin(lambda: len(seen) == 1)
         _thread.start_new_thread(run, (1, 2))
+        spin(lambda: len(seen) == 2)
         _thread.start_new_thread(run, (1,), {"b": 2})
+        spin(lambda: len(seen) == 3)
         _thread.start_new(run, (3,))  # type: ignore[attr-defined]
         spin(lambda: len(seen) == 4)
         assert seen == [((), {}), ((1, 2), {}), ((1,), {"b": 2}), ((3,), {})]
@@ -117,19 +121,21 @@ class TestStart:
 @green
 class TestIdentity:
     def test_idents_are_different(self) -> None:
-        idents: list[int] = []
+        idents: dict[int, int] = {}
         end = threading.Event()
-        threads = [
-            threading.Thread(target=lambda: (idents.append(threading.get_ident()), end.wait()))
-            for _ in range(100)
-        ]
+
+        def run(number: int) -> None:
+            idents[number] = threading.get_ident()
+            end.wait()
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in range(100)]
         for thread in threads:
             thread.start()
         end.set()
         for thread in threads:
             thread.join()
-        assert len({*idents, threading.get_ident()}) == 101
-        assert [thread.ident for thread in threads] == idents
+        assert len({*idents.values(), threading.get_ident()}) == 101
+        assert dict(enumerate(thread.ident for thread in threads)) == idents
 
     def test_the_main_thread_keeps_its_own(self) -> None:
         assert threading.get_ident() == threading.main_thread().ident
@@ -191,13 +197,13 @@ class TestIdentity:
                 time.sleep(0.001)
                 return sys.exc_info()[1]
 
-        found: list[Any] = []
-        threads = [threading.Thread(target=lambda n=n: found.append((n, handle(n)))) for n in "abc"]
+        found: dict[str, Any] = {}
+        threads = [threading.Thread(target=lambda n=n: found.update({n: handle(n)})) for n in "abc"]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert [(name, error.args) for name, error in found] == [(n, (n,)) for n in "abc"]
+        assert {name: error.args for name, error in found.items()} == {n: (n,) for n in "abc"}
 
 
 @green
@@ -346,6 +352,7 @@ class TestHandles:
         handles: list[Any] = []
 
         def run() -> None:
+            spin(lambda: handles)
             try:
                 handles[0].join()
             except RuntimeError as error:

@@ -54,6 +54,7 @@ def test_a_short_slice_is_kept(patched: None) -> None:
         sys.setswitchinterval(0.005)
 
 
+@pytest.mark.one_processor
 def test_without_a_slice_nobody_is_preempted(run_script: Any) -> None:
     run_script(
         """
