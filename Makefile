@@ -11,6 +11,8 @@
 # make sanitize  runs tests over a core built with ASan and UBSan (gcc); TESTED="tests/io" chooses
 # make clean  removes the environments
 #
+# make several  runs tests with four kernels in a process (PROCESSORS=2 SPREAD=tests/io choose)
+#
 # Needs only Python and make; a C compiler builds the core. The
 # environments are made again when pyproject.toml or the core changes.  Tests run over the compiled
 # core where there is one, on the versions in IN_PYTHON over the Python that it stands for.  Tests
@@ -35,13 +37,13 @@ endif
 
 CORE = setup.py $(wildcard capriccio_patch/core/*.c capriccio_patch/core/*.h)
 
-.PHONY: demo test again lint conformance fuzz bench sanitize clean
+.PHONY: demo test again several lint conformance fuzz bench sanitize clean
 .SECONDARY:
 
 demo: .venv/.stamp
 	.venv/bin/python examples/demo.py
 
-test: lint $(VERSIONS:%=test-%) $(CORES:%=core-%)
+test: lint $(VERSIONS:%=test-%) $(CORES:%=core-%) several
 
 lint: .venv-$(NEWEST)/.stamp
 	@echo "== linters"
@@ -81,7 +83,7 @@ core-%: .venv-%/.stamp
 	@echo "== Python $*, compiled core"
 	@$(call suite,$(FORM),core,tests/core tests/kernel)
 
-again: lint $(VERSIONS:%=again-%) $(CORES:%=again-core-%)
+again: lint $(VERSIONS:%=again-%) $(CORES:%=again-core-%) $(SEVERAL:%=again-several-%)
 
 again-core-%: .venv-%/.stamp
 	@$(call once_more,$(FORM),core,tests/core tests/kernel)
@@ -90,6 +92,18 @@ again-%: .venv-%/.stamp
 	@$(call once_more,$(call form,$*),suite,$(call some,$*))
 
 # Stacks are left out: those of greenlets lie on top of each other.  The tree keeps no such core.
+SEVERAL = $(firstword $(filter 3.13,$(VERSIONS)) $(filter-out 3.11,$(NEWEST)))
+PROCESSORS = 4
+SPREAD = tests/kernel tests/processors tests/wrappers/threads tests/wrappers/sockets tests/io
+several: $(SEVERAL:%=several-%)
+
+several-%: .venv-%/.stamp
+	@echo "== Python $*, $(PROCESSORS) kernels"
+	@CAPRICCIO_PROCESSORS=$(PROCESSORS) $(call suite,auto,several,$(SPREAD))
+
+again-several-%: .venv-%/.stamp
+	@CAPRICCIO_PROCESSORS=$(PROCESSORS) $(call once_more,auto,several,$(SPREAD))
+
 TESTED = tests/core tests/libraries tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals
 SANITIZED = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined --param asan-stack=0
 LIBRARIES = $(foreach name,asan ubsan stdc++,$(shell gcc -print-file-name=lib$(name).so))

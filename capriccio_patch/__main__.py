@@ -49,6 +49,7 @@ options, before the program:
   --diskio NAME     I/O scheme for files
   --scheduler NAME  policy that picks the next runnable thread
   --seed N          what the scheduler "random" begins with: the same N, the same order
+  --processors N    how many OS threads run green threads, or auto
   --graph FILE      draw where threads wait, at exit or SIGTERM: .svg, .html, .dot, .json
   --only A,B        apply only these patches
   --exclude A,B     do not apply these patches
@@ -60,7 +61,7 @@ options, before the program:
 Options of the interpreter itself (-X, -W, -u, -O, -i, ...) go before -m capriccio_patch.
 The environment variables CAPRICCIO_* set the same and more; options override them.
 """
-_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler", "--seed", "--graph")
+_NAME_OPTIONS = ("--sockio", "--diskio", "--scheduler", "--seed", "--processors", "--graph")
 _LIST_OPTIONS = ("--only", "--exclude")
 
 

@@ -7,11 +7,9 @@ back in reverse.  This module puts the runtime together; it alone knows what is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from types import ModuleType
 
-from .backends.disk import create_disk_backend
-from .backends.sockets import create_backend, recreate_backend
+from .backends.sockets import recreate_backend
 from .config import Settings
 from .contracts.scheduler import Abilities
 from .core.binding import Core
@@ -23,12 +21,7 @@ from .cpython.thread_names import thread_name
 from .diagnosis.attach import attach, stop_answering
 from .errors import PatchError, ThreadsAlive
 from .io import os_threads
-from .io.descriptors import Descriptors
-from .io.disk import Disk
-from .io.disk_services import DiskServices
-from .io.mounts import Mounts
-from .io.workers import Workers
-from .kernel import lifecycle
+from .kernel.core import Kernel
 from .libraries.hooks import Hooks
 from .libraries.rules import Libraries, known
 from .patching import threads
@@ -38,12 +31,13 @@ from .patching.children import set_environment
 from .patching.offload import Offload
 from .patching.others import warn_of_others
 from .patching.outcome import Outcome
-from .patching.policy import create_policy, slice_for
 from .patching.post_import import hook_import, when_imported
 from .patching.refusals import with_refusals
 from .patching.select import Selection
 from .preemption.watchdog import Watchdog
-from .wrappers.base import Patch, Runtime
+from .processors.choice import processors_for
+from .processors.parts import runtime_for, watch_times
+from .wrappers.base import Patch
 
 __all__ = [
     "blocking_graph",
@@ -79,49 +73,45 @@ class _Applied(Application):
             raise
 
     def _put_in_force(self, settings: Settings, opened: list[Callable[[], None]]) -> None:
-        policy = create_policy(settings)
-        scheme = create_disk_backend(settings.diskio)
-        backend = create_backend(settings.sockio)
-        opened.append(backend.close)
-        self.core = core = Core(settings.core)
+        self.processors = processors = processors_for(settings, self._wants)
+        self.core = core = Core(settings.core, wanted_at_all=processors.compiled)
         opened.append(core.close)
         self.of_kinds = core.of_kinds
-        kernel = core.kernel(backend, policy)
-        opened.append(partial(lifecycle.end, kernel))
-        descriptors = Descriptors(kernel)
-        core.bind(descriptors)
-        Abilities(policy).attach(kernel)
-        workers = Workers(kernel)
-        mounts = Mounts()
-        opened.append(scheme.close)
-        scheme.init(DiskServices(descriptors, workers, mounts))
-        disk = Disk(kernel, scheme, mounts)
-        self.runtime = Runtime(kernel, descriptors, workers, disk)
-        times = (slice_for(settings, policy), *settings.blocked)
+        make_kernel = processors.main(core.kernel)
+        self.runtime = runtime_for(settings, opened, make_kernel, core.bind)
+        kernel = self.runtime.kernel
+        opened.append(processors.retire)
+        processors.make(settings, self.executed, self.failed)
+        times = watch_times(settings, kernel)
         self.watchdog = Watchdog(kernel, *times, core.pread, core.pulse)
         opened.append(attach(kernel, self.watchdog, settings))
         self.outcome = Outcome(kernel)
-        try:
-            self.table = core.table(self.runtime, self.watchdog, self.executed, self.failed)
-        except (AttributeError, KeyError) as error:
-            raise SystemError(f"names: {error!r}") from error
-        self.offload = Offload(
-            self.table.offloaded, self.table.offloaders, self.apply, self.undo, when_imported
-        )
-        rows = [*self.table.rows, *self.outcome.patches()]
+        self.table = core.table(self.runtime, self.watchdog, self.executed, self.failed)
+        offloader = processors.offloader(self.table)
+        self.offload = Offload(offloader, self.apply, self.undo, when_imported)
+        rows = [*self.table.rows, *processors.in_all(self.outcome.patches())]
         self.selection = Selection(settings, rows, self.table.awaited(), known())
         hooks = Hooks(self.runtime, self.watchdog.preemption, core.module or core.form)
-        how = (self.selection.wants, self.apply, self.offload.take_over, self.table.offloaded)
+        how = (self.selection.wants, self.apply, self.offload.take_over, offloader(None))
         self.libraries = Libraries(self.runtime, settings.native, hooks, *how)
         opened.append(self.put_back)
         self.apply_all(self._wanted(rows), self.table.existing, self.table.again)
         self.undo += [self.watchdog.stop, self.libraries.end]
         self.watchdog.start()
         self.undo.append(set_environment(settings))
+        processors.begin()
+
+    def _wants(self, row: Patch) -> bool:
+        return self.selection.wants(row)
+
+    def here(self) -> Kernel:
+        """That of the calling OS thread; the main one on those that have none."""
+        return self.processors.here(self.runtime).kernel
 
     def _wanted(self, rows: list[Patch]) -> list[Patch]:
         rows = with_refusals([*filter(self.selection.wants, rows)], self.core.stands_for())
-        return self.core.rows(with_checkpoints(self.runtime.kernel, rows))
+        rows = self.core.rows(with_checkpoints(self.runtime.kernel, rows))
+        return self.processors.rows(rows)
 
     def imported(self, name: str, module: ModuleType) -> None:
         """A module is there whose rows were put off until its import, or one of the program's own
@@ -130,6 +120,7 @@ class _Applied(Application):
             return
         for late in (each for each in self.table.late if each.module == name):
             rows = late.rows(self.failed)
+            self.processors.importing(name, self.failed)
             for row in rows:
                 self.selection.add(row)
             for row in self._wanted(rows):
@@ -163,6 +154,7 @@ def patch_all(
     offload: Iterable[str] | None = None,
     children: bool | str | None = None,
     native: Iterable[str] | None = None,
+    processors: int | str | None = None,
 ) -> None:
     """Take over everything that blocks; from now on `threading`'s threads are green threads.
 
@@ -303,6 +295,7 @@ def status() -> dict[str, Any]:
     if _applied is None:
         return {"patched": False}
     kernel = _applied.runtime.kernel
+    blocked = _applied.processors.blocked(_applied.watchdog.blocked())
     return {
         "patched": True,
         "patched_by": patched_by,
@@ -313,8 +306,9 @@ def status() -> dict[str, Any]:
         "scheduler": _applied.settings.scheduler,
         "seed": Abilities(kernel.scheduler).seed,
         "slice": _applied.settings.slice,
-        "blocked": {"limit": _applied.settings.blocked, **_applied.watchdog.blocked()},
+        "blocked": {"limit": _applied.settings.blocked, **blocked},
         "deadlock": _applied.settings.deadlock,
+        "processors": _applied.processors.count(),
         "threads": len(kernel.threads),
         "os_threads": os_threads.count(),
         "how": dict(_applied.how),
@@ -376,6 +370,7 @@ def _at_exit() -> None:
 
         draw(kernel, applied.settings.graph)
     _applied = None
+    applied.processors.halt()
     interpose.leak(kernel.threads)
     interpose.leak(kernel.spare)
     applied.put_back()
@@ -383,17 +378,18 @@ def _at_exit() -> None:
 
 def _before_fork() -> None:
     if _applied is not None:
-        _applied.runtime.kernel.before_fork()
+        _applied.here().before_fork()
 
 
 def _after_fork_in_parent() -> None:
     if _applied is not None:
-        _applied.runtime.kernel.end_fork()
+        _applied.here().end_fork()
 
 
 def _after_fork_in_child() -> None:
     if _applied is not None:
-        kernel = _applied.runtime.kernel
+        runtime = _applied.runtime = _applied.processors.keep(_applied.runtime)
         os_threads.after_fork()
-        kernel.after_fork(recreate_backend(kernel.backend))
-        _applied.runtime.workers.after_fork()
+        runtime.kernel.after_fork(recreate_backend(runtime.kernel.backend))
+        runtime.workers.after_fork()
+        _applied.processors.hand_over(_applied.table)

@@ -85,6 +85,15 @@ def _core(value: object) -> str:
     return str(value)
 
 
+def _processors(value: object) -> int:
+    """0 stands for ``auto``."""
+    text = str(value).strip()
+    number = 0 if text == "auto" else int(text) if text.isdecimal() else -1
+    if number < 0 or text == "0":
+        raise ValueError("auto, or a whole number from 1 on")
+    return number
+
+
 def _signal_number(value: object) -> int:
     """The number of a signal that has a name here: ``SIGQUIT``, ``QUIT``."""
     import _signal  # type: ignore[import-not-found]
@@ -137,6 +146,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any], Any]] = {
     "ps": ("CAPRICCIO_PS", _switch, False),
     "offload": ("CAPRICCIO_OFFLOAD", _names, ()),
     "native": ("CAPRICCIO_NATIVE", _native, ()),
+    "processors": ("CAPRICCIO_PROCESSORS", _processors, 1),
     "core": ("CAPRICCIO_CORE", _core, "auto"),
     "only": ("CAPRICCIO_ONLY", _names, None),
     "exclude": ("CAPRICCIO_EXCLUDE", _names, ()),
@@ -176,6 +186,8 @@ class Settings:
     """Names of functions to run on worker threads."""
     native: tuple[str, ...]
     """Names of C libraries that are left alone, each with a "-" before it; ("off",): all are."""
+    processors: int
+    """How many OS threads run green threads; 0: as many as there are CPUs, without the GIL."""
     core: str
     """Which form the hot paths have: "python", "compiled", or "auto": compiled if it is built."""
     only: tuple[str, ...] | None
@@ -203,6 +215,7 @@ class Settings:
         ps: bool | str | None = None,
         offload: Names | None = None,
         native: Names | None = None,
+        processors: int | str | None = None,
         core: str | None = None,
         only: Names | None = None,
         exclude: Names | None = None,
@@ -263,6 +276,8 @@ class Settings:
             elif field == "graph":
                 path, suffix = os.path.splitext(os.path.abspath(value))
                 value = path + suffix if "%p" in path else f"{path}.%p{suffix}"
+            elif field == "processors":
+                value = value or "auto"
             elif isinstance(value, tuple):
                 value = ",".join(value) or ","  # empty would be absent
             found[variable] = str(value)

@@ -20,10 +20,12 @@ from capriccio_patch.backends.sockets.epoll import EpollBackend
 from capriccio_patch.contracts.disk_backend import DiskBackend
 from capriccio_patch.core.binding import Core
 from capriccio_patch.io.reserved import RESERVED
+from capriccio_patch.kernel.processors import Processor
 from capriccio_patch.patching.apply import Application
 from capriccio_patch.preemption.watchdog import Watchdog
+from capriccio_patch.processors import parts
 from capriccio_patch.schedulers.graph import GraphScheduler
-from tests.conftest import SCHEMES
+from tests.conftest import SCHEMES, SEVERAL
 
 
 class Failure(OSError):
@@ -35,14 +37,14 @@ def fail(*args: Any, **named: Any) -> Any:
 
 
 STEPS = {
-    "policy": (api, "create_policy"),
-    "disk scheme": (api, "create_disk_backend"),
-    "socket scheme": (api, "create_backend"),
-    "kernel": (Core, "kernel"),
-    "descriptors": (api, "Descriptors"),
+    "policy": (parts, "create_policy"),
+    "disk scheme": (parts, "create_disk_backend"),
+    "socket scheme": (parts, "create_backend"),
+    "kernel": (Processor, "__init__") if SEVERAL else (Core, "kernel"),
+    "descriptors": (parts, "Descriptors"),
     "attach": (GraphScheduler, "attach"),
-    "workers": (api, "Workers"),
-    "disk": (api, "Disk"),
+    "workers": (parts, "Workers"),
+    "disk": (parts, "Disk"),
     "watchdog": (api, "Watchdog"),
     "table": (Core, "table"),
     "offload": (api, "Offload"),
@@ -139,7 +141,10 @@ def test_a_failure_of_the_cleaning_up_does_not_hide_the_first(
     monkeypatch.setattr(Core, "table", fail)
     with pytest.raises(RuntimeError, match="while it was closed") as caught:
         capriccio_patch.patch_all(sockio="epoll")
-    assert isinstance(caught.value.__context__, Failure)
+    first = caught.value.__context__
+    while SEVERAL and isinstance(first, RuntimeError):  # of another kernel's scheme
+        first = first.__context__
+    assert isinstance(first, Failure)
     monkeypatch.undo()
 
 
@@ -158,8 +163,9 @@ def test_no_descriptors_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = [number for number in range(1000) if is_free(number)]
     failed = []
+    tried = 64 if SEVERAL else 8
     try:
-        for room in range(8):
+        for room in range(tried):
             resource.setrlimit(resource.RLIMIT_NOFILE, (free[room], hard))
             try:
                 capriccio_patch.patch_all(sockio="epoll")
@@ -170,4 +176,4 @@ def test_no_descriptors_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert set(failed) == {errno.EMFILE}
-    assert len(failed) < 8
+    assert len(failed) < tried

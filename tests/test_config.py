@@ -23,6 +23,7 @@ DEFAULTS = {
     "ps": False,
     "offload": (),
     "native": (),
+    "processors": 1,
     "core": "auto",
     "only": None,
     "exclude": (),
@@ -64,6 +65,8 @@ def test_an_empty_variable_counts_as_absent() -> None:
         ("offload", "a.b, c.d,,", ("a.b", "c.d")),
         ("native", "-psycopg2, -curses", ("-psycopg2", "-curses")),
         ("native", "off", ("off",)),
+        ("processors", "4", 4),
+        ("processors", "auto", 0),
         ("only", "socket", ("socket",)),
         ("exclude", "time.sleep,socket", ("time.sleep", "socket")),
         ("children", "1", True),
@@ -108,6 +111,8 @@ def test_only_nothing_is_not_the_same_as_everything() -> None:
         ("exclude", [7], "a list of names"),
         ("children", "perhaps", "1 or 0"),
         ("native", ["off", "-curses"], "off, or a list of names"),
+        ("processors", 0, "auto, or a whole number from 1 on"),
+        ("processors", "many", "auto, or a whole number from 1 on"),
     ],
 )
 def test_a_bad_argument_says_name_value_and_what_is_allowed(

@@ -57,9 +57,12 @@ class CompiledKernel(Kernel):
 class Core:
     """What one patch uses of the compiled core."""
 
-    def __init__(self, wanted: str) -> None:
-        """`wanted`: ``auto``, ``python`` (no C) or ``compiled`` (PatchError where it can't be)."""
+    def __init__(self, wanted: str, *, wanted_at_all: bool = True) -> None:
+        """`wanted`: ``auto``, ``python`` (no C) or ``compiled`` (PatchError where it can't be);
+        it is not for several kernels, and so not `wanted_at_all`."""
         self.form = "CAPRICCIO_CORE=python" if wanted == "python" else COMPILED
+        if not wanted_at_all:
+            self.form = "Python: the compiled core is for one processor"
         """`COMPILED`, or why it is not."""
         self._module: Any = None
         self._waits: Waits | None = None
@@ -163,7 +166,7 @@ class Core:
     ) -> Table:
         """What the patch takes over; the arguments are those of `Table`.  C works on it then."""
         module = self._for_rows()
-        made = Table(runtime, watchdog, executed, failed, module)
+        made = Table.made(runtime, watchdog, executed, failed, module)
         if module is not None:
             self._left |= waiting.bind(module, runtime.kernel, made.parts)
         self._bind_transfers(runtime, made.mode)

@@ -15,7 +15,7 @@ own.  What of the standard library is such is offloaded without being named
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib import import_module
 from types import BuiltinFunctionType, FunctionType
@@ -43,21 +43,19 @@ _LATER = 0x20 | 0x80 | 0x100 | 0x200
 class Offload:
     """What one patch has offloaded.
 
-    `offloaded` makes an offloaded function of any; for methods of classes in `offloaders`, which
-    may become more, what is found there does.  `apply` applies a row; `undo` takes what is to be
-    done at the end; `when_imported` makes a call after the import of a module.
+    ``offloader(cls)`` makes offloaded ones of the methods of a class, ``offloader(None)`` of
+    functions.  `apply` applies a row; `undo` takes what is to be done at the end; `when_imported`
+    makes a call after the import of a module.
     """
 
     def __init__(
         self,
-        offloaded: Offloader,
-        offloaders: Mapping[type, Offloader],
+        offloader: Callable[[type | None], Offloader],
         apply: Callable[[Patch], None],
         undo: list[Callable[[], None]],
         when_imported: Callable[[Callable[[Any], None], str], None],
     ) -> None:
-        self._offloaded = offloaded
-        self._offloaders = offloaders
+        self._offloader = offloader
         self._apply = apply
         self._undo = undo
         self._when_imported = when_imported
@@ -105,11 +103,8 @@ class Offload:
     def _take_over(self, target: _Target) -> None:
         """Put a resolved target that the program has named in force."""
         self.names[target.name] = True
-        offloaded = self._offloaded
-        if isinstance(target.parent, type):
-            for cls in target.parent.__mro__:
-                offloaded = self._offloaders.get(cls, offloaded)
-        self._put_in_force(target, offloaded)
+        cls = target.parent if isinstance(target.parent, type) else None
+        self._put_in_force(target, self._offloader(cls))
 
     def _put_in_force(self, target: _Target, offloaded: Offloader) -> None:
         function = target.function

@@ -26,14 +26,13 @@ class Outcome:
         """Set by whoever knows; what the interpreter has reported is found in `sys`."""
 
     def patches(self) -> list[Patch]:
-        """The rows that note what is raised and not caught in threads."""
+        """The rows that note what is raised and not caught in threads, of whichever kernel."""
         if not Abilities(self._kernel.scheduler).draws_lots:
             return []
         import _thread
 
         original = originals.thread_excepthook
-        kernel = self._kernel
-        report = kernel.report
+        report = self._kernel.report
 
         def excepthook(args: Any, /) -> Any:
             if args[0] is not SystemExit:
@@ -47,7 +46,8 @@ class Outcome:
             if report is not None:
                 report(thread)
 
-        kernel.report = report_raw
+        for kernel in self._kernel.all():
+            kernel.report = report_raw
         assert hasattr(_thread, "_excepthook")
         return [Patch("threading", "_thread", "_excepthook", excepthook)]
 

@@ -26,14 +26,26 @@ def set_priority(kernel: Kernel | None, value: int, thread: Any) -> None:
         return
     if thread is None:
         ident = kernel.current.ident if kernel.is_mine() else None
-    set_ = Abilities(kernel.scheduler).set_priority
     target = kernel.threads.get(ident)
-    if set_ is None or target is None:
+    if target is None:
         return
-    if kernel.is_mine():
-        set_(target, value)
+    home = kernel.of(target)
+    if Abilities(home.scheduler).set_priority is None:
+        return
+    if home.is_mine():
+        _rank(home, target, value)
     else:
-        kernel.call_soon(set_, target, value)
+        home.call_soon(_rank, home, target, value)
+
+
+def _rank(kernel: Kernel, target: Thread, value: int) -> None:
+    home = kernel.of(target)
+    if home is not kernel:  # it has begun elsewhere meanwhile
+        home.call_soon(_rank, home, target, value)
+    else:
+        set_ = Abilities(kernel.scheduler).set_priority
+        assert set_ is not None
+        set_(target, value)
 
 
 def interrupt(kernel: Kernel | None, thread: Any, error: BaseException | type) -> bool:
@@ -45,12 +57,13 @@ def interrupt(kernel: Kernel | None, thread: Any, error: BaseException | type) -
         raise TypeError("exceptions must derive from BaseException")
     if kernel is None or ident not in kernel.threads:
         return False
-    if not kernel.is_mine():
-        kernel.call_soon(_interrupt, kernel, ident, error)
-    elif ident == kernel.current.ident:
+    home = kernel.of(kernel.threads[ident])
+    if not home.is_mine():
+        home.call_soon(_interrupt, home, ident, error)
+    elif ident == home.current.ident:
         raise error
     else:
-        _interrupt(kernel, ident, error)
+        _interrupt(home, ident, error)
     return True
 
 
@@ -60,7 +73,12 @@ def _interrupt(kernel: Kernel, ident: int, error: BaseException | type) -> None:
     def raise_it() -> None:
         raise error
 
-    if target is not None:
+    if target is None:
+        return
+    home = kernel.of(target)
+    if home is not kernel:  # it has begun elsewhere meanwhile
+        home.call_soon(_interrupt, home, ident, error)
+    else:
         kernel.interrupt(target, raise_it)
 
 

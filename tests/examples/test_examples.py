@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+@pytest.mark.one_processor  # what the seeds of one scheduler choose
 def test_a_race_is_found_and_reproduced(run_script: Any) -> None:
     done = run_script(EXAMPLES / "race.py", timeout=100)
     lines = done.stdout.splitlines()

@@ -183,6 +183,7 @@ def test_there_are_no_others() -> None:
     assert {path.stem for path in STUCK.glob("*.py")} == EXPECTED.keys()
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_report_names_the_line_to_mend(reports: dict[str, str], name: str) -> None:
     assert not _missing(name, reports[name]), reports[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import select
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +22,7 @@ _CHOICES: dict[str, list[str]] = {
     "slice": ["", "", "0.003", "0.001", "0.0003", "0.0003"],
     "late": ["", "", "", "", "1"],
     "core": ["", "", "python"],
+    "processors": ["", "", "", "3"] if sys.version_info >= (3, 12) else [""],
 }
 
 _LINUX = ("nowait", "io_uring")
@@ -38,6 +40,7 @@ class Settings:
     slice: str = ""
     late: str = ""
     core: str = ""
+    processors: str = ""
 
     @classmethod
     def choose(cls, seed: int, given: Mapping[str, str]) -> Settings:

@@ -35,6 +35,7 @@ def test_without_a_patch_it_is_empty() -> None:
     assert capriccio_patch.blocking_graph() == BlockingGraph((), (), 0, 0, 0.0)
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("scheduler", ["fifo", "lifo", "priority", "random", "graph"])
 def test_what_is_parked_is_known_under_any_scheduler(scheduler: str) -> None:
     capriccio_patch.patch_all(scheduler=scheduler)
@@ -72,6 +73,7 @@ def opens() -> None:
         os.close(fd)
 
 
+@pytest.mark.one_processor
 def test_descriptors_are_learned(recorded: None) -> None:
     """From one place they are taken, from the other given back."""
     thread = threading.Thread(target=opens)
@@ -88,6 +90,7 @@ def test_descriptors_are_learned(recorded: None) -> None:
     assert ("yield", "end") in edges
 
 
+@pytest.mark.one_processor
 def test_moves_and_cpu_time_are_counted(recorded: None) -> None:
     sys.setswitchinterval(60)  # none is preempted
 
@@ -108,6 +111,7 @@ def test_moves_and_cpu_time_are_counted(recorded: None) -> None:
     assert graph.sampled <= graph.moves
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 def test_threads_parked_on_average(recorded: None) -> None:
     def sleeps() -> None:
@@ -127,6 +131,7 @@ def test_threads_parked_on_average(recorded: None) -> None:
     assert 0.8 <= node.mean_parked * graph.seconds <= 5 * passed + 0.6
 
 
+@pytest.mark.one_processor
 def test_a_listener_is_told_from_a_connection(recorded: None) -> None:
     import socket
 

@@ -20,6 +20,7 @@ from collections import Counter
 from typing import Any
 
 import capriccio_patch
+from tests.inside import is_parked
 
 LIMIT = 20.0
 """Seconds after which a wake-up is lost."""
@@ -80,7 +81,8 @@ class Waiter:
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._ends: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._waits = False
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         while True:
@@ -95,7 +97,7 @@ class Waiter:
         """Have it wait; it does when this returns."""
         self._waits = False
         self._jobs.put(source)
-        while not self._waits:
+        while not self._waits or not is_parked(self._thread):
             time.sleep(0)
         time.sleep(0)
 

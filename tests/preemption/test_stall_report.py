@@ -52,6 +52,7 @@ other.set()
 """
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 def test_a_call_that_blocks_is_named_while_it_does(run_script: Any) -> None:
     done = run_script(
@@ -75,6 +76,7 @@ assert "MainThread" in text and "in without_the_gil" in text, text
     assert not done.stderr
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("call", ["without_the_gil", "with_the_gil"])
 def test_the_same_place_is_named_once(run_script: Any, call: str) -> None:
     """On a busy machine a call that keeps the GIL may be noticed after it."""
@@ -98,6 +100,7 @@ print(len(shown), len(set(shown)))
     assert reports == "1" or (call == "with_the_gil" and reports in "23")
 
 
+@pytest.mark.one_processor
 def test_logging_takes_the_report(run_script: Any) -> None:
     done = run_script(
         BLOCKED
@@ -120,6 +123,7 @@ print(stream.text)
     assert not done.stderr
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize(
     ("setting", "filters"), [("raise", ""), ("0.05:raise", ""), ("warn", 'simplefilter("error")')]
 )
@@ -261,6 +265,7 @@ def test_a_call_that_goes_on_is_reported_again() -> None:
     assert blocked.summary()["longest"] == 12.0
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 def test_the_library_is_named(run_script: Any) -> None:
     done = run_script(
@@ -273,6 +278,7 @@ def test_the_library_is_named(run_script: Any) -> None:
     assert ", in usleep of " in done.stderr
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("seconds", [0.15, 0.5])
 def test_the_first_report_names_the_library_whatever_its_imports_take(
@@ -302,6 +308,7 @@ def test_the_first_report_names_the_library_whatever_its_imports_take(
     assert not done.stderr
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 def test_the_first_report_comes_though_its_call_is_over(run_script: Any) -> None:
     """What it needs is imported meanwhile."""
@@ -327,6 +334,7 @@ assert len(shown) == 1 and "in with_the_gil" in shown[0], shown
     )
 
 
+@pytest.mark.one_processor
 def test_the_exit_waits_for_a_report_that_is_written(run_script: Any) -> None:
     """It would find the lock of standard error taken."""
     done = run_script(
@@ -345,6 +353,7 @@ again(with_the_gil, lambda: capriccio_patch.status()["blocked"]["calls"])
     assert done.stderr == "a report is over\n"
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 @pytest.mark.parametrize("scheduler", capriccio_patch.known_schedulers())
 @pytest.mark.parametrize("pause", [0.002, 0.5], ids=["busy", "idle before"])
@@ -433,6 +442,7 @@ def test_status_tells_the_settings(patched: None) -> None:
     assert json.dumps(status["blocked"]["limit"]) == '[0.1, "warn"]'
 
 
+@pytest.mark.one_processor
 def test_every_call_that_keeps_the_gil_is_named(run_script: Any) -> None:
     """Wherever it is made, whatever comes after it: it is seen before the thread runs on."""
     script = """
@@ -533,6 +543,7 @@ def test_a_search_that_the_program_has_asked_for_is_not_told() -> None:
     assert standstills() > before
 
 
+@pytest.mark.one_processor
 @pytest.mark.wall_clock
 def test_the_longest_call_is_as_long_as_it_took(run_script: Any) -> None:
     done = run_script(

@@ -40,6 +40,7 @@ def sleeps():
 needs_proc = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="no /proc")
 
 
+@pytest.mark.one_processor
 @needs_proc
 def test_there_is_no_watchdog_before_the_second_thread(run_script: Any) -> None:
     run_script(

@@ -142,7 +142,9 @@ def test_servers_answer_many_at_once(
     seen, helpers = map(int, done.stdout.split())
     assert seen - helpers < 4  # the client's one OS thread, and workers that have just ended
     # The watchdog's, the thread scheme's, and workers: for names, and for files without RWF_NOWAIT.
-    assert helpers < (10 if hasattr(os, "RWF_NOWAIT") and scheme != "kqueue" else 70)
+    # Each further kernel has those too.
+    others = 3 * (int(environ.get("CAPRICCIO_PROCESSORS", "1")) - 1)
+    assert helpers < others + (10 if hasattr(os, "RWF_NOWAIT") and scheme != "kqueue" else 70)
 
 
 @pytest.mark.parametrize("scheduler", ["lifo", "priority", "graph", "random"])
@@ -209,9 +211,10 @@ def test_ten_thousand_threads_in_one_os_thread(run_script: Any) -> None:
         end.set()
         for thread in threads:
             thread.join()
-        print(seen, helpers)
+        print(seen, helpers, capriccio_patch.status()["processors"])
         """
     )
-    seen, helpers = map(int, done.stdout.split())
+    seen, helpers, processors = map(int, done.stdout.split())
     assert seen == 1 + helpers
-    assert helpers < 4  # the watchdog; what reads a file for psutil
+    others = 2 * (processors - 1)  # each with its watchdog
+    assert helpers < 4 + others  # the watchdog; what reads a file for psutil

@@ -98,6 +98,7 @@ def test_our_own_pass(name: str) -> None:
             outside.append(scheduler.pop())
 
 
+@pytest.mark.one_processor
 @pytest.mark.parametrize("cls", [Loses, LosesAnother, ReturnsTwice, Raises])
 def test_a_program_does_not_hang_but_is_told(cls: type, run_script: Any) -> None:
     import inspect

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "schedulers.md").read_text()
 
 USE = """
@@ -32,6 +34,7 @@ print(ran, capriccio_patch.status()["scheduler"])
 """
 
 
+@pytest.mark.one_processor
 def test_the_worked_example(run_script: Any) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     done = run_script(example + USE)

@@ -15,6 +15,7 @@ from capriccio_patch.contracts.descriptor import Descriptor
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.io.descriptors import Descriptors
 from capriccio_patch.schedulers.priority import CLASS_STEP, LEVEL_STEP, PriorityScheduler
+from tests.conftest import let_others_park, wait_until
 from tests.inside import applied
 
 
@@ -121,6 +122,7 @@ def prioritised() -> Iterator[None]:
     capriccio_patch.unpatch_all()
 
 
+@pytest.mark.one_processor
 def test_threads_of_a_program(prioritised: None) -> None:
     ran = []
     go = threading.Event()
@@ -145,6 +147,7 @@ def test_threads_of_a_program(prioritised: None) -> None:
     assert ran == ["first", "middle", "last"]
 
 
+@pytest.mark.one_processor
 def test_an_accept_waits_for_the_reader(prioritised: None) -> None:
     """Both become ready in the same poll, the listener first."""
     ran = []
@@ -193,15 +196,18 @@ class TestSetPriority:
         go = threading.Event()
         thread = threading.Thread(target=go.wait)
         thread.start()
-        levels = applied().runtime.kernel.scheduler._levels
+        let_others_park()
+        kernel = applied().runtime.kernel
+        levels = kernel.of(kernel.threads[thread.ident]).scheduler._levels
         capriccio_patch.set_priority(3, thread)
+        let_others_park()
         assert list(levels.values()) == [3]
         capriccio_patch.set_priority(2, thread.ident)
+        let_others_park()
         assert list(levels.values()) == [2]
         go.set()
         thread.join()
-        time.sleep(0.001)  # the kernel forgets it with the next switch
-        assert not levels
+        wait_until(lambda: not levels)  # the kernel forgets it with the next switch
 
     def test_from_an_os_thread(self, prioritised: None) -> None:
         done = threading.Event()

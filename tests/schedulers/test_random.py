@@ -101,6 +101,7 @@ def run(run_script: Any, tmp_path: Any, code: str, *options: str) -> Any:
     return run_script(script, status=None, options=command)
 
 
+@pytest.mark.one_processor
 def test_a_race_fails_under_some_seeds_the_same_each_time(run_script: Any, tmp_path: Any) -> None:
     outcomes = {}
     for seed in range(30):
@@ -116,6 +117,7 @@ def test_a_race_fails_under_some_seeds_the_same_each_time(run_script: Any, tmp_p
         assert (done.stdout, done.returncode) == outcomes[seed]
 
 
+@pytest.mark.one_processor
 def test_the_order_of_a_queues_readers_is_reproduced(run_script: Any, tmp_path: Any) -> None:
     def order(seed: int) -> str:
         env = {"CAPRICCIO_SCHEDULER": "random", "CAPRICCIO_SEED": str(seed)}
@@ -131,7 +133,7 @@ def test_the_order_of_a_queues_readers_is_reproduced(run_script: Any, tmp_path: 
     ("code", "status"),
     [
         ("import threading\nt = threading.Thread(target=int, args=('x',))\nt.start()\nt.join()", 0),
-        ("import _thread, time\n_thread.start_new_thread(int, ('x',))\ntime.sleep(0.01)", 0),
+        ("import _thread, time\n_thread.start_new_thread(int, ('x',))\ntime.sleep(0.3)", 0),
         ("raise SystemExit(3)", 3),
         ("raise SystemExit('no')", 1),
         ("1 / 0", 1),

@@ -26,7 +26,7 @@ LAYERS = (
     {"wrappers.processes", "wrappers.offloaded"},
     {"wrappers.table"},
     {"core", "patching"},
-    {"libraries"},
+    {"libraries", "processors"},
     {"api"},
     {""},
     {"__main__", "ps", "sitecustomize"},

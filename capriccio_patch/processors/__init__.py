@@ -1,0 +1,1 @@
+"""Several processors: kernels beside the main OS thread's, and calls that find their own."""
