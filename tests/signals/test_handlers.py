@@ -617,20 +617,28 @@ AVAILABLE = [n for n, reason in capriccio_patch.available_backends().items() if 
 def test_handlers_under_each_io_scheme(run_script: Any, scheme: str) -> None:
     done = run_script(
         """
-        import os, signal, socket, threading
+        import os, signal, socket, threading, time
         import capriccio_patch
         capriccio_patch.patch_all()
         main, its_peer = socket.socketpair()
         mine, my_peer = socket.socketpair()
-        got = []
+        got, begun = [], threading.Event()
 
         def handler(signum, frame):
+            begun.set()
             got.append(mine.recv(1))
 
+        def send():
+            begun.wait()
+            time.sleep(0.01)
+            my_peer.send(b"1")
+            while not got:
+                time.sleep(0.001)
+            its_peer.send(b"2")
+
+        threading.Thread(target=send).start()
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.02)
-        threading.Timer(0.05, my_peer.send, (b"1",)).start()
-        threading.Timer(0.03, its_peer.send, (b"2",)).start()
         got.append(main.recv(1))
         print(got)
         """,
