@@ -22,6 +22,7 @@ COMMANDS = {
     "peers": "this runtime beside stock threads, gevent, eventlet, asyncio and uvloop",
     "fairness": "an echo server beside threads that use files, or compute",
     "overhead": "what preemption costs those who need none",
+    "processors": "several kernels in a process beside one",
     "compare": "two results of `peers` side by side",
 }
 
@@ -33,7 +34,7 @@ def main(args: list[str]) -> int:
         description="Measures the runtime beside others, and repeats the paper's experiments.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands (COMMAND --help tells of its options):\n"
-        + "\n".join(f"  {name:8}  {meaning}" for name, meaning in COMMANDS.items()),
+        + "\n".join(f"  {name:10}  {meaning}" for name, meaning in COMMANDS.items()),
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     command = parser.parse_args(args[:1]).command

@@ -1,9 +1,10 @@
-"""A server in a process of its own, others that ask it, and the CPU time that it takes for that."""
+"""A server in a process of its own, others that ask it, and what that takes."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, Self
 
 from .harness.children import Child, ChildFailed, Children
@@ -19,17 +20,25 @@ _LIMIT = 180.0
 class Service:
     """A context manager: an idle server stays for all rounds, and ends with all that ask it."""
 
-    def __init__(self, runtime: str, kind: str, connections: int, **asked: Any) -> None:
+    def __init__(
+        self,
+        runtime: str,
+        kind: str,
+        connections: int,
+        settings: Mapping[str, str] | None = None,
+        **asked: Any,
+    ) -> None:
         """Start a server of a `kind` that ``servers.py`` has, which `connections` ask.
 
-        `asked` are arguments of our ``patch_all``.
+        `settings` are added to its environment; `asked` are arguments of our ``patch_all``.
         """
         self._kind = kind
         self._connections = connections
         self._children = Children()
         program = "loops.py" if runtime in LOOPS else "servers.py"
         args = [kind, connections, *(["--one-accepts"] if find(runtime).one_waits else [])]
-        self._server = self._children.start("the server", command(runtime, program, *args, **asked))
+        started = command(runtime, program, *args, **asked)
+        self._server = self._children.start("the server", started, settings)
         self._load: Child | None = None
         self._work = 0
 
@@ -76,6 +85,12 @@ class Service:
         self._ask(-work if receives else work)
         spent = self._server.cpu() - before
         return spent / (work / _GIB if self._kind == "stream" else work)
+
+    def rate(self) -> float:
+        """Requests a second, by the clock."""
+        started = time.perf_counter()
+        self._ask(self._work)
+        return self._work / (time.perf_counter() - started)
 
     def _ask(self, work: int) -> None:
         assert self._load is not None

@@ -1,4 +1,4 @@
-"""python load.py echo|tls|http|http_each|paper|stream PORT CONNECTIONS: a load of one kind.
+"""python load.py KIND PORT CONNECTIONS: a load of one kind, of those that ``servers.py`` has.
 
 Each line of its standard input is a number of requests (of bytes, for ``stream``: negative, to send
 them), which it makes before it prints a line.  Each connection has one request under way, and is
@@ -176,7 +176,7 @@ def load_of(kind: str, port: int, connections: int) -> Requests | Visits | Strea
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return Requests(port, connections, _ECHO, context)
-    return Requests(port, connections, _HTTP if kind == "http" else _ECHO)
+    return Requests(port, connections, _HTTP if kind in ("http", "http_work") else _ECHO)
 
 
 def main(kind: str, port: int, connections: int) -> None:

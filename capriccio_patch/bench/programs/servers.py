@@ -1,8 +1,8 @@
-"""python servers.py echo|tls|http|http_each|paper|stream THREADS [--one-accepts]: a server.
+"""python servers.py KIND THREADS [--one-accepts]: a server.
 
-It has a thread for each connection; ``paper`` has so many, each of which accepts, or with
---one-accepts waits for its turn to.  Prints its port, then serves until its parent process has
-ended.
+KIND is echo, tls, http, http_each, http_work, paper or stream.  It has a thread for each
+connection; ``paper`` has so many, each of which accepts, or with --one-accepts waits for its turn
+to.  Prints its port, then serves until its parent process has ended.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from parent import lives  # type: ignore[import-not-found]
+from several import REQUEST, work  # type: ignore[import-not-found]
 
 _BODY = b"x" * 100
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _CHUNK = 1 << 16
 _BACKLOG = 4096
 _PAPER_WAIT = 1.0
@@ -31,6 +33,14 @@ def echo(connection: socket.socket) -> None:
     with connection:
         while data := connection.recv(4096):
             connection.sendall(data)
+
+
+def compute(connection: socket.socket) -> None:
+    """Compute, and send the same answer, for each request, which comes in one piece."""
+    with connection:
+        while connection.recv(4096):
+            work(REQUEST)
+            connection.sendall(_ANSWER)
 
 
 def stream(connection: socket.socket) -> None:
@@ -129,6 +139,7 @@ def main(kind: str, threads: int, one_accepts: bool) -> None:
         "stream": lambda: serve(stream),
         "http": serve_http,
         "http_each": serve_http,
+        "http_work": lambda: serve(compute),
         "paper": lambda: serve_paper(threads, one_accepts),
     }
     threading.Thread(target=target[kind], daemon=True).start()
