@@ -79,7 +79,7 @@ class _Reading:
 
     def go_on(self, file: Any, fd: int, buffer: Any, count: int) -> int:
         """Fill what is left of a file's `buffer` after its first `count` bytes; how many it has."""
-        if fd < _FIRST_OWN or not originals.fileio_seekable(file):
+        if not self.is_on_disk(file):
             return count
         more = self._at_end(fd, buffer, count)
         if more == 0:

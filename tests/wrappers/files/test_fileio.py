@@ -8,6 +8,7 @@ import logging
 import os
 import pty
 import socket
+import subprocess
 import sys
 import threading
 import tty
@@ -378,3 +379,32 @@ def test_what_is_cached_is_read_without_a_request(
     assert len(found) == 64
     assert all(each == data for each in found)
     assert not requests
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the page cache can't be told")
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.stdin.read()",
+        "sys.stdin.buffer.read()",
+        "sys.stdin.buffer.read(100_000)",
+        "sys.stdin.buffer.raw.readall()",
+        "sys.stdin.buffer.raw.read(100_000)",
+        "os.read(0, 100_000)",
+    ],
+)
+def test_standard_input_that_is_half_cached(
+    code: str, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """What is there at once is no sign that the file ends."""
+    path = tmp_path / "input"
+    path.write_bytes(b"x" * 100_000)
+    with path.open("rb", buffering=0) as file:
+        os.fsync(file)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        os.pread(file.fileno(), 40_000, 0)
+        program = ["-m", "capriccio_patch", "-c", f"import os, sys; print(len({code}))"]
+        command = [sys.executable, *program]
+        said = subprocess.check_output(command, stdin=file, env=environ, cwd=tmp_path)
+    assert said == b"100000\n"
