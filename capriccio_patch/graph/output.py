@@ -37,7 +37,8 @@ def save(drawing: str, path: str) -> None:
         with open(path.replace("%p", str(os.getpid())), "w", encoding="utf-8") as file:
             file.write(drawing)
     except OSError as error:
-        print(f"capriccio_patch: no graph is drawn: {error}", file=sys.stderr)
+        if sys.stderr is not None:  # for `print` that would be standard output
+            print(f"capriccio_patch: no graph is drawn: {error}", file=sys.stderr)
 
 
 def draw(kernel: Kernel, path: str) -> None:

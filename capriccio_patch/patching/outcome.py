@@ -57,6 +57,7 @@ class Outcome:
         if seed is None or not (self.failed or hasattr(sys, "last_value")):
             return
         try:
-            print(f"capriccio_patch: failed with --seed {seed}", file=sys.stderr, flush=True)
+            if sys.stderr is not None:  # for `print` that would be standard output
+                print(f"capriccio_patch: failed with --seed {seed}", file=sys.stderr, flush=True)
         except (AttributeError, OSError, ValueError):
-            pass  # standard error is closed, or there is none
+            pass  # it is closed, or there is none

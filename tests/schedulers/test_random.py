@@ -185,3 +185,9 @@ def test_preemption_is_the_last_resort(run_script: Any) -> None:
         """
     )
     assert float(done.stdout) > LEAST_SLICE / 2
+
+
+def test_without_standard_error_nothing_is_told(run_script: Any) -> None:
+    code = "import sys; sys.stderr = None; raise SystemExit(3)"
+    options = ("-m", "capriccio_patch", "--scheduler", "random")
+    assert run_script(code, options=options, status=3).stdout == ""
