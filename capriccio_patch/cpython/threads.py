@@ -9,7 +9,13 @@ import sys
 import threading
 from types import ModuleType
 
-__all__ = ["system_name", "thread_handle_name", "thread_name", "unite"]
+__all__ = [
+    "renew_shutdown_lock",
+    "system_name",
+    "thread_handle_name",
+    "thread_name",
+    "unite",
+]
 
 _HANDLES = ("_os_thread_handle", "_handle")
 _used = getattr(getattr(threading, "get_native_id", None), "__self__", _thread)
@@ -21,6 +27,13 @@ def unite(module: ModuleType) -> None:
     each has types of its own, and functions that take no others."""
     names = [name for name in vars(_used) if not name.startswith("__")]
     vars(module).update({name: getattr(_used, name) for name in names})
+
+
+def renew_shutdown_lock() -> None:
+    """In a forked child, where another thread of the parent's may have it: until CPython 3.12
+    ``threading`` takes it for a raw thread that has forked, and makes a new one then."""
+    if hasattr(threading, "_shutdown_locks_lock"):
+        threading._shutdown_locks_lock = _thread.allocate_lock()
 
 
 def thread_handle_name() -> str:

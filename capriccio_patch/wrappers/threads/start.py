@@ -22,7 +22,7 @@ from weakref import WeakSet
 
 from ...contracts.thread import Thread
 from ...cpython import frames, interpose, originals
-from ...cpython.threads import system_name, thread_handle_name
+from ...cpython.threads import renew_shutdown_lock, system_name, thread_handle_name
 from ...io import os_threads
 from ...kernel.core import Kernel
 from ...kernel.parking import Lot
@@ -214,6 +214,7 @@ def _sentinel_patches(runtime: Runtime, c_released: WeakSet[Any]) -> list[Patch]
     for thread in list(threading._active.values()):  # type: ignore[attr-defined]
         if thread.ident != kernel.os_ident and thread._tstate_lock:
             c_released.add(thread._tstate_lock)
+    kernel.on_fork(renew_shutdown_lock)
     rows = [Patch("threading", "_thread", "_set_sentinel", set_sentinel)]
     if hasattr(threading, "_maintain_shutdown_locks"):
         rows.append(_shutdown_locks_patch())

@@ -706,3 +706,31 @@ def test_modules_of_threads_that_a_program_imports_anew(
         use(threading)
     """
     assert not run_script(script, first, patched).stderr
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no such lock")
+def test_a_raw_thread_forks_while_another_one_starts(run_script: RunScript) -> None:
+    """`threading` takes the lock in the child before it makes a new one."""
+    run_script(
+        """
+        import _thread, os, threading, warnings
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        over = _thread.allocate_lock()
+        over.acquire()
+        status = []
+        def fork():
+            lock = threading._shutdown_locks_lock
+            with lock:  # as who starts a thread
+                pid = os.fork()
+                if not pid:
+                    os._exit(7)
+            status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            over.release()
+        _thread.start_new_thread(fork, ())
+        over.acquire()
+        assert status == [7]
+    """,
+        timeout=20,
+    )
