@@ -62,6 +62,12 @@ needs_monitoring = pytest.mark.skipif(
 
 
 @pytest.fixture
+def environ(environ: dict[str, str]) -> dict[str, str]:
+    """As ever, but whichever form of the core is tested: several kernels have but one."""
+    return {name: value for name, value in environ.items() if name != "CAPRICCIO_CORE"}
+
+
+@pytest.fixture
 def several(run_script: RunScript) -> Callable[..., str]:
     """``several(code)``: what a program with three kernels prints.
 
