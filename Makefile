@@ -43,7 +43,7 @@ CORE = setup.py $(wildcard capriccio_patch/core/*.c capriccio_patch/core/*.h)
 demo: .venv/.stamp
 	.venv/bin/python examples/demo.py
 
-test: lint $(VERSIONS:%=test-%) $(CORES:%=core-%) several
+test: lint $(VERSIONS:%=test-%) $(CORES:%=core-%)
 
 lint: .venv-$(NEWEST)/.stamp
 	@echo "== linters"
@@ -83,7 +83,7 @@ core-%: .venv-%/.stamp
 	@echo "== Python $*, compiled core"
 	@$(call suite,$(FORM),core,tests/core tests/kernel)
 
-again: lint $(VERSIONS:%=again-%) $(CORES:%=again-core-%) $(SEVERAL:%=again-several-%)
+again: lint $(VERSIONS:%=again-%) $(CORES:%=again-core-%)
 
 again-core-%: .venv-%/.stamp
 	@$(call once_more,$(FORM),core,tests/core tests/kernel)
@@ -100,9 +100,6 @@ several: $(SEVERAL:%=several-%)
 several-%: .venv-%/.stamp
 	@echo "== Python $*, $(PROCESSORS) kernels"
 	@CAPRICCIO_PROCESSORS=$(PROCESSORS) $(call suite,auto,several,$(SPREAD))
-
-again-several-%: .venv-%/.stamp
-	@CAPRICCIO_PROCESSORS=$(PROCESSORS) $(call once_more,auto,several,$(SPREAD))
 
 TESTED = tests/core tests/libraries tests/kernel tests/wrappers/threads tests/wrappers/sockets tests/signals
 SANITIZED = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined --param asan-stack=0
