@@ -158,8 +158,8 @@ class Processor(Kernel):
         kernel.fresh.append(thread)
         if kernel is not self:
             kernel.call_soon(kernel.take_fresh)
-        elif self.wake_watchdog is not None:  # who starts it may never wait
-            self.wake_watchdog()
+        elif (wake := self.wake_watchdog) is not None:  # who starts it may never wait
+            wake()
 
     def is_alone(self) -> bool:
         """As `KernelState.is_alone`."""
@@ -200,8 +200,8 @@ class Processor(Kernel):
         thread.greenlet = spare or greenlet(self._run_thread, self._base)
         thread.started = bool(spare)
         self.push(thread)
-        if self.wake_watchdog is not None:
-            self.wake_watchdog()
+        if (wake := self.wake_watchdog) is not None:
+            wake()
 
     def run_here(self, run: Callable[[], Any]) -> PlacedThread:
         """Have a thread of this very kernel call `run`, which the program does not see.

@@ -208,8 +208,8 @@ class Elsewhere(Preemption):
             self._postpone()
             return
         self.withdraw()
-        if kernel.wake_watchdog is not None:  # not its request, then
-            kernel.wake_watchdog()
+        if (wake := kernel.wake_watchdog) is not None:  # not its request, then
+            wake()
         else:
             self._callbacks.outside(what.bit_length() - 1, kernel.preempt)
 
