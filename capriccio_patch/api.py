@@ -74,7 +74,7 @@ class _Applied(Application):
 
     def _put_in_force(self, settings: Settings, opened: list[Callable[[], None]]) -> None:
         self.processors = processors = processors_for(settings, self._wants)
-        self.core = core = Core(settings.core, wanted_at_all=processors.compiled)
+        self.core = core = Core(settings.core, processors.no_core)
         opened.append(core.close)
         self.of_kinds = core.of_kinds
         make_kernel = processors.main(core.kernel)

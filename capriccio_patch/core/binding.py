@@ -57,12 +57,10 @@ class CompiledKernel(Kernel):
 class Core:
     """What one patch uses of the compiled core."""
 
-    def __init__(self, wanted: str, *, wanted_at_all: bool = True) -> None:
-        """`wanted`: ``auto``, ``python`` (no C) or ``compiled`` (PatchError where it can't be);
-        it is not for several kernels, and so not `wanted_at_all`."""
-        self.form = "CAPRICCIO_CORE=python" if wanted == "python" else COMPILED
-        if not wanted_at_all:
-            self.form = "Python: the compiled core is for one processor"
+    def __init__(self, wanted: str, why_not: str = "") -> None:
+        """`wanted`: ``auto``, ``python`` (no C) or ``compiled`` (PatchError where it can't be).
+        `why_not` says why it can't be used here at all."""
+        self.form = why_not or ("CAPRICCIO_CORE=python" if wanted == "python" else COMPILED)
         """`COMPILED`, or why it is not."""
         self._module: Any = None
         self._waits: Waits | None = None

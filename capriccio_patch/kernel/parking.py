@@ -174,7 +174,6 @@ class Lot:
     def _wake_all(self, thing: Any) -> None:
         """As `wake_all`, of those that wait here.  Scheduler's OS thread."""
         kernel = self.kernel
-        kernel = self.kernel
         for thread in self.waiters(thing):
             if self.withdraw(thing, thread):
                 kernel.resume(thread)

@@ -25,8 +25,8 @@ __all__ = ["Single", "processors_for"]
 class Single:
     """The one kernel of a process: what `several.Several` is for more."""
 
-    compiled = True
-    """Whether the compiled core may be used."""
+    no_core = ""
+    """Why the compiled core can't be used."""
 
     def main(self, make_kernel: MakeKernel) -> MakeKernel:
         """How the main kernel is made."""

@@ -35,8 +35,8 @@ __all__ = ["Several"]
 class Several:
     """The kernels of one patch, of which there are several.  Main OS thread."""
 
-    compiled = False
-    """The core keeps what it knows of the one kernel in its module."""
+    no_core = "Python: the compiled core is for one processor"
+    """As `Single.no_core`: it keeps what it knows of the one kernel in its module."""
 
     def __init__(self, number: int, wants: Callable[[Patch], bool]) -> None:
         """``wants(row)``: whether a row is to be applied."""

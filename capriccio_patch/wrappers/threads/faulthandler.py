@@ -168,7 +168,7 @@ def patches(runtime: Runtime, signals: Signals) -> list[Patch]:
             except ValueError:
                 pass  # it is the descriptor that it does not like
         if all_threads:
-            here = next((each for each in kernel.all() if each.is_mine()), None)
+            here = kernel.here()
             _write(fd, dump_all(here.current.ident if here is not None else _own_ident()))
         else:
             text = ["Stack (most recent call first):\n", *_stack(sys._getframe())]
