@@ -53,6 +53,7 @@ _NEEDED: dict[str, tuple[int, int]] = {
     "threading._active": _EVER,
     "threading._maintain_shutdown_locks": (0, 12),
     "threading._shutdown_locks": (0, 12),
+    "threading._shutdown_locks_lock": (0, 12),
     "types.LazyImportType": (15, 99),
     "warnings._filters_mutated": _EVER,
     "warnings._get_filters": (14, 99),

@@ -32,8 +32,7 @@ def unite(module: ModuleType) -> None:
 def renew_shutdown_lock() -> None:
     """In a forked child, where another thread of the parent's may have it: until CPython 3.12
     ``threading`` takes it for a raw thread that has forked, and makes a new one then."""
-    if hasattr(threading, "_shutdown_locks_lock"):
-        threading._shutdown_locks_lock = _thread.allocate_lock()
+    threading._shutdown_locks_lock = _thread.allocate_lock()  # type: ignore[attr-defined]
 
 
 def thread_handle_name() -> str:
