@@ -5,7 +5,9 @@ in C keeps the GIL, or because the system had other things to do, or stopped the
 the clock nor a look at the thread tells which; these facts do:
 
 * A thread that waits for the GIL wakes up once a switch interval to ask for it: the number of the
-  watchdog's own sleeps tells how long it has waited at least.
+  watchdog's own sleeps tells how long it has waited at least.  More of them than fit into the time
+  tell that it was woken in between, by a GIL that was free, and came too late for it: then nobody
+  has kept it.
 * Linux tells for how long a thread could run and had no CPU (`cpu_delay`).  For so long it is not
   at fault, whatever it was doing.
 * Elsewhere: a thread that keeps the GIL without a break, in C, uses the CPU or sleeps.  One that is
@@ -185,6 +187,8 @@ class Lateness:
                 self.excused = min(pause, max(0.0, delay - waited))
             elif self._forced > forced:
                 late = min(self._cpu - cpu, _SLOW * waited)
+            if waited > self._looked - looked:
+                late = 0.0
         return float(min(self._looked - looked, pause + late))
 
     def _cpu_time(self) -> float:

@@ -51,6 +51,11 @@ def test_a_call_that_keeps_the_gil(system: System) -> None:
     assert measured(system, now=0.41, waits=400) == pytest.approx((0.41, 0.0))
 
 
+def test_a_gil_that_is_free_too_often_for_who_waits_for_it(system: System) -> None:
+    """It is taken again before the watchdog, which each time is woken, has come to run."""
+    assert measured(system, now=0.3, waits=900) == pytest.approx((PAUSE, 0.0))
+
+
 def test_whatever_else_the_process_loses_its_cpu_for(system: System) -> None:
     assert measured(system, now=0.41, waits=400, forced=9) == pytest.approx((0.41, 0.0))
 
