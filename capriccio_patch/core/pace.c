@@ -15,16 +15,16 @@ static PyObject *s_yield_if_due, *s_yield_after_calls, *s_step_aside;
 static inline int is_alone(void) { return PyDict_GET_SIZE(SLOT(K, k_threads)) <= 1; }
 
 /* Another thread may want to run: the caller steps aside if any does. */
-static int step_aside(PyObject *slow)
+static int step_aside(void)
 {
     int others = look_around();
-    return others <= 0 ? others : call1(slow, K);
+    return others <= 0 ? others : call1(s_step_aside, K);
 }
 
 int yield_if_due(void)
 {
     if (is_alone() || LIKELY(now_s() - PyFloat_AS_DOUBLE(SLOT(K, k_now)) <= POLL_INTERVAL)) return 0;
-    return step_aside(s_yield_if_due);
+    return step_aside();
 }
 
 /* Who was looked at others for last, by address, and how often since it let others run. */
@@ -50,7 +50,7 @@ int yield_after_pieces(void)
 {
     if (LIKELY(looks <= MOST_LOOKS || looker != SLOT(K, k_current))) return yield_if_due();
     looks = 0;
-    return is_alone() ? 0 : step_aside(s_yield_if_due);
+    return is_alone() ? 0 : step_aside();
 }
 
 int yield_after_calls(void)
@@ -69,7 +69,7 @@ int yield_after_calls(void)
         give_slot(K, k__calls_due, first);
         return 0;
     }
-    return LIKELY(now <= due) ? 0 : step_aside(s_yield_after_calls);
+    return LIKELY(now <= due) ? 0 : step_aside();
 }
 
 static PyObject *method_yield_if_due(PyObject *self, PyObject *ignored)

@@ -11,7 +11,7 @@ at once, for which those that answer a client would have to wait).
    none, and one by one they would wait ever longer.
 3. A thread that makes calls has had as long as a client may wait; of those, one at a time.  What
    becomes runnable in the poll after it goes before what was runnable already, each of which may be
-   about to take as long.
+   about to take as long; not before those that a poll just now has woken, which came first.
 
 Scheduler's OS thread, but for `Slices.is_given_to`.
 """
@@ -81,8 +81,9 @@ class Slices:
     def overtaken(self) -> int:
         """A turn is over, and a poll comes: how many runnable threads are overtaken by those that
         it wakes; -1 if these go behind them, as usual."""
+        state = self._state
         if self._limit == POLL_INTERVAL and self._advance is not None:
-            return len(self._state.ready)
+            return len(state.ready) if state.clock() - state.now > POLL_INTERVAL else -1
         return -1
 
     def overtake(self, overtaken: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import in_order
+from tests.conftest import in_order, let_others_park
 from tests.wrappers.sockets.running import run_all
 
 
@@ -27,7 +27,7 @@ def test_many_acceptors_are_served_in_order(scheme: str) -> None:
         threads = [threading.Thread(target=accept, args=(i,)) for i in range(20)]
         for thread in threads:
             thread.start()
-            time.sleep(0)
+            let_others_park()
         clients = []
         for _ in threads:
             clients.append(socket.create_connection(server.getsockname()))
