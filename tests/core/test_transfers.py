@@ -23,7 +23,7 @@ import pytest
 import capriccio_patch
 from capriccio_patch.core import table, transfers
 from capriccio_patch.core.binding import COMPILED
-from tests.conftest import RunScript
+from tests.conftest import RunScript, let_others_park
 
 SOCKETS = [name for name, which in table.METHODS.items() if which.startswith("socket_")]
 FILES = [name for name, which in table.METHODS.items() if which.startswith("file_")]
@@ -124,7 +124,7 @@ def test_a_buffer_is_held_while_it_is_filled(pair: tuple[socket.socket, socket.s
     room = bytearray(10)
     reader = threading.Thread(target=right.recv_into, args=(room,))
     reader.start()
-    time.sleep(0)
+    let_others_park()
     with pytest.raises(BufferError):
         room.clear()
     left.send(b"x")
@@ -430,7 +430,7 @@ def test_others_run_between_the_pieces_of_a_read(
 
     thread = threading.Thread(target=take_turns)
     thread.start()
-    time.sleep(0)
+    let_others_park()
     with io.FileIO(path) as file:
         room = bytearray(1 << 25)
         before = turns

@@ -147,7 +147,7 @@ def test_what_a_thread_that_is_held_has_as_attribute(start: Any) -> None:
 
     worker = Worker()
     worker.start()
-    time.sleep(0)
+    let_others_park()
     assert names() == []
     worker.jobs.put(None)
     worker.join()

@@ -24,7 +24,7 @@ from capriccio_patch.cpython import frames
 from capriccio_patch.diagnosis import snapshot
 from capriccio_patch.errors import ConfigError, PatchError
 from capriccio_patch.preemption.stall_report import _is_at_search
-from tests.conftest import RunScript
+from tests.conftest import RunScript, let_others_park
 from tests.inside import applied
 
 PROGRAM = """
@@ -293,7 +293,7 @@ def test_the_program_asks_itself(patched: None) -> None:
     over = threading.Event()
     thread = threading.Thread(target=over.wait, name="asked-for")
     thread.start()
-    time.sleep(0)
+    let_others_park()
     text = io.StringIO()
     capriccio_patch.dump(text)
     assert "asked-for" in text.getvalue()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import let_others_park
+
 green = pytest.mark.usefixtures("patched")
 
 
@@ -67,7 +69,7 @@ def test_the_import_lock_is_each_threads_own() -> None:
     _imp.acquire_lock()
     thread = threading.Thread(target=other)
     thread.start()
-    time.sleep(0)
+    let_others_park()
     assert in_thread(functools.partial(raises, _imp.release_lock))
     _imp.release_lock()
     time.sleep(0)
