@@ -12,9 +12,9 @@ All kernels have one table of threads and one of proxies.
 
 A new thread goes to the kernel with the fewest threads, of which those that can run count twice:
 the queue alone, as it is when a thread is started, says too little of who will run there later.
-With the GIL, where no two kernels run at a time, it stays at home if nobody waits there: threads
-that talk to each other cost least in one kernel.  It waits in `Processor.fresh` until its kernel
-switches; a kernel that is about to be idle takes it from there.
+With the GIL, where no two kernels run at a time, it stays at home, where it costs least.  It waits
+in `Processor.fresh` until its kernel switches.  A kernel that is about to be idle takes it from
+there; with the GIL that is for a kernel that does not come to it, because a call in C keeps it.
 
 Cost.  A wake-up across is a message and, if the other kernel waits in its poll, a write to an
 eventfd: some 10 us of CPU and a switch of OS threads.  With one kernel none of this exists.
@@ -56,7 +56,10 @@ class PlacedThread(Thread):
 class Processors:
     """The kernels of this process."""
 
-    __slots__ = ("kernels", "proxies", "shared", "siblings", "spreads", "threads")
+    __slots__ = ("kernels", "proxies", "shared", "siblings", "threads")
+
+    spreads = not has_gil()
+    """Whether threads begin elsewhere than where they are started, though nothing keeps that."""
 
     def __init__(self) -> None:
         self.kernels: list[Processor] = []
@@ -67,13 +70,10 @@ class Processors:
         """By name: what all kernels have in common besides."""
         self.siblings: dict[str, list[Any]] = {}
         """By kind: what stands for the same in each kernel."""
-        self.spreads = not has_gil()
 
     def place(self, home: Processor) -> Processor:
         """Where a thread is to run that one of `home` starts."""
-        if not self.spreads and not home.queued():
-            return home
-        return min(self.kernels, key=Processor.load)
+        return min(self.kernels, key=Processor.load) if self.spreads else home
 
     def keep(self, kernel: Processor) -> None:
         """In a forked child: `kernel` is the only one that is left; what is sent to another, for
@@ -158,7 +158,9 @@ class Processor(Kernel):
         kernel.fresh.append(thread)
         if kernel is not self:
             kernel.call_soon(kernel.take_fresh)
-        elif (wake := self.wake_watchdog) is not None:  # who starts it may never wait
+            return
+        self.budget = 0  # the next switch begins a turn
+        if (wake := self.wake_watchdog) is not None:  # who starts it may never wait
             wake()
 
     def is_alone(self) -> bool:
@@ -212,15 +214,19 @@ class Processor(Kernel):
         self.call_soon(self._begin_thread, thread)
         return thread
 
-    def _next(self) -> Thread:
+    def _begin_turn(self) -> None:
         if self.fresh:
             self.take_fresh()
-        return super()._next()
-
-    def _begin_turn(self) -> None:
-        if not self.ready and not self.deferred and not self._inbox:
+        elif not self.ready and not self.deferred and not self._inbox and self.processors.spreads:
             self.help_others()
         super()._begin_turn()
+
+    def call_for_help(self) -> None:
+        """As `KernelState.call_for_help`."""
+        if self.fresh:
+            for other in self.processors.kernels:
+                if other.blocking:
+                    other.call_soon(other.help_others)
 
     def help_others(self) -> None:
         """Idle: have a thread begin here that is to begin elsewhere, where another one runs; but

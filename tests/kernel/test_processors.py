@@ -31,11 +31,11 @@ class Quiet:
 
 
 @pytest.fixture
-def processors() -> Processors:
+def processors(monkeypatch: pytest.MonkeyPatch) -> Processors:
+    monkeypatch.setattr(Processors, "spreads", True)
     made = Processors()
     for _ in range(3):
         Processor(made, Quiet(), create_scheduler("fifo"))  # type: ignore[arg-type]
-    made.spreads = True
     return made
 
 
@@ -62,13 +62,21 @@ class TestPlacement:
             kernel.take_fresh()
         assert [kernel.population for kernel in processors.kernels] == [1, 1, 1]
 
-    def test_with_the_gil_it_stays_at_home_if_nobody_waits(self, processors: Processors) -> None:
-        first, second, _ = processors.kernels
-        processors.spreads = False
-        first.population = 5
-        assert processors.place(first) is first
+    def test_with_the_gil_it_stays_at_home(
+        self, processors: Processors, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second, third = processors.kernels
+        monkeypatch.setattr(Processors, "spreads", False)
+        second.population = 1
+        second.blocking = third.blocking = True
         first.push(PlacedThread())
-        assert processors.place(first) is second
+        thread = first.spawn(lambda: None)
+        assert first.of(thread) is first
+        first.call_for_help()  # a call keeps it from its threads
+        for kernel in (second, third):
+            kernel.blocking = False
+            kernel._drain_inbox()
+        assert first.of(thread) is third  # fewer live there
 
     def test_a_thread_is_known_before_it_begins(self, processors: Processors) -> None:
         first, second, third = processors.kernels
