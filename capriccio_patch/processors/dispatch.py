@@ -27,6 +27,8 @@ __all__ = ["ByOSThread", "Dispatch"]
 
 _OF_THE_PROCESS = frozenset({"signal", "faulthandler", "greenlet", "ctypes", "sys"})
 """Groups of rows that are the main kernel's alone."""
+_TAKES_ANY = 0x4 | 0x8
+"""Flags of code: CO_VARARGS, CO_VARKEYWORDS."""
 
 
 class ByOSThread(dict[int, "Any"]):
@@ -102,15 +104,44 @@ class Dispatch:
 
 
 def _function(found: ByOSThread) -> Callable[..., Any]:
-    get_ident = originals.get_ident
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return found[get_ident()](*args, **kwargs)
-
+    call: Any = _taking(_positional(found.other), found)
+    call.__qualname__ = found.other.__qualname__  # which errors name
     if frames.is_unseen(found.other.__code__):
         call.__code__ = frames.unseen(call.__code__)
-    call.__wrapped__ = found.other  # type: ignore[attr-defined]  # for its signature
-    return call
+    call.__wrapped__ = found.other  # for its signature
+    return call  # type: ignore[no-any-return]
+
+
+def _positional(function: Any) -> int:
+    """How many arguments `function` takes, if that is all that it takes; otherwise -1."""
+    code = function.__code__
+    takes_more = code.co_kwonlyargcount or code.co_flags & _TAKES_ANY
+    if takes_more or function.__defaults__ or code.co_argcount != code.co_posonlyargcount:
+        return -1
+    return int(code.co_argcount)
+
+
+def _taking(number: int, found: ByOSThread) -> Callable[..., Any]:
+    """What calls one of those that are `found`; each takes so many arguments, as `_positional`.
+
+    To put arguments together and take them apart again costs as much as the rest.
+    """
+    get_ident = originals.get_ident
+
+    def none() -> Any:
+        return found[get_ident()]()
+
+    def one(first: Any, /) -> Any:
+        return found[get_ident()](first)
+
+    def two(first: Any, second: Any, /) -> Any:
+        return found[get_ident()](first, second)
+
+    def other(*args: Any, **kwargs: Any) -> Any:
+        return found[get_ident()](*args, **kwargs) if kwargs else found[get_ident()](*args)
+
+    taking: dict[int, Callable[..., Any]] = {0: none, 1: one, 2: two}
+    return taking.get(number, other)
 
 
 def _method(first: Method, found: ByOSThread) -> Method:
