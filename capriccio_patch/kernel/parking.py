@@ -280,18 +280,21 @@ class _Field(dict["Any", "Any"]):
 
 
 class Everywhere:
-    """By id of a thing: whether somebody waits for it, in any of the lots.  Any OS thread."""
+    """By id of a thing: whether somebody waits for it, in any of the lots.  Any OS thread.
+
+    It is true whoever waits: two looks for a release cost more than one.
+    """
 
     __slots__ = ("_lots",)
 
     def __init__(self, lots: Sequence[Lot]) -> None:
         self._lots = lots
 
-    def __bool__(self) -> bool:
-        return any(lot.waiting for lot in self._lots)
-
     def __contains__(self, key: int) -> bool:
-        return any(key in lot.waiting for lot in self._lots)
+        for lot in self._lots:  # noqa: SIM110  # `any` takes four times as long, at each release
+            if key in lot.waiting:
+                return True
+        return False
 
 
 def _itself(thing: Any) -> Any:

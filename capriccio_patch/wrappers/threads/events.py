@@ -172,7 +172,7 @@ class Events:
                 return stock_set(self)
             if type(self) is _Event and "_cond" not in vars(self):
                 self._flag = True
-                if waiting:
+                if id(self) in waiting:
                     wake_all(self)
                 if "_cond" not in vars(self):
                     return None
@@ -184,7 +184,7 @@ class Events:
                 return stock_set(self)
             try:
                 self._flag = True
-                if waiting:
+                if id(self) in waiting:
                     wake_all(self)
                 waiters = condition._waiters
                 while waiters:
