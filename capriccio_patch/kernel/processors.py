@@ -12,9 +12,9 @@ All kernels have one table of threads and one of proxies.
 
 A new thread goes to the kernel with the fewest threads, of which those that can run count twice:
 the queue alone, as it is when a thread is started, says too little of who will run there later.
-With the GIL, where no two kernels run at a time, it stays at home, where it costs least.  It waits
-in `Processor.fresh` until its kernel switches.  A kernel that is about to be idle takes it from
-there; with the GIL that is for a kernel that does not come to it, because a call in C keeps it.
+It waits in `Processor.fresh` until its kernel switches; a kernel that is about to be idle takes it
+from there.  With the GIL, where no two kernels run at a time, it begins at home, where it costs
+least.
 
 Cost.  A wake-up across is a message and, if the other kernel waits in its poll, a write to an
 eventfd: some 10 us of CPU and a switch of OS threads.  With one kernel none of this exists.
@@ -59,7 +59,7 @@ class Processors:
     __slots__ = ("kernels", "proxies", "shared", "siblings", "threads")
 
     spreads = not has_gil()
-    """Whether threads begin elsewhere than where they are started, though nothing keeps that."""
+    """Whether threads may begin elsewhere than where they are started."""
 
     def __init__(self) -> None:
         self.kernels: list[Processor] = []
@@ -155,6 +155,9 @@ class Processor(Kernel):
     def launch(self, thread: PlacedThread) -> None:
         """Have a prepared thread begin, on some kernel.  Scheduler's OS thread."""
         kernel = thread.kernel = self.processors.place(self)
+        if kernel is self and not self.processors.spreads:
+            self._begin_thread(thread)
+            return
         kernel.fresh.append(thread)
         if kernel is not self:
             kernel.call_soon(kernel.take_fresh)
@@ -217,16 +220,9 @@ class Processor(Kernel):
     def _begin_turn(self) -> None:
         if self.fresh:
             self.take_fresh()
-        elif not self.ready and not self.deferred and not self._inbox and self.processors.spreads:
+        elif self.processors.spreads and not (self.ready or self.deferred or self._inbox):
             self.help_others()
         super()._begin_turn()
-
-    def call_for_help(self) -> None:
-        """As `KernelState.call_for_help`."""
-        if self.fresh:
-            for other in self.processors.kernels:
-                if other.blocking:
-                    other.call_soon(other.help_others)
 
     def help_others(self) -> None:
         """Idle: have a thread begin here that is to begin elsewhere, where another one runs; but

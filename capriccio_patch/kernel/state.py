@@ -210,10 +210,6 @@ class KernelState:
         are none.  Those that are made later come to it."""
         return ()
 
-    def call_for_help(self) -> None:
-        """The thread that runs does not step aside: have kernels beside this one, if they are idle,
-        take threads that have not begun.  Any OS thread."""
-
     def call_soon(self, call: Callable[..., object], *args: Any) -> None:
         """Have the kernel make a short call that does not wait.  Any OS thread, signal handlers."""
         self._inbox.append((call, args))

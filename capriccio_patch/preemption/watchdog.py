@@ -296,8 +296,6 @@ class Watchdog:
                 # to blame only for keeping the GIL.
                 if fd >= 0 or ran < _SLICES_TO_STEP_ASIDE * self._slice:
                     blamed = step - pause - lateness.excused
-                else:
-                    kernel.call_for_help()
                 if seen_at and collected == before:
                     report_at = self._report(seen_at, blamed, report_at, lateness.is_sure)
             seen, seen_at = state, None  # which refers to objects of the program's
@@ -361,8 +359,9 @@ class Watchdog:
         poller = originals.poll()
         poller.register(fd, READ)
         kernel.polled_outside = True  # before the look at what it would end
-        may_wait = not me.stopping and kernel.is_alone()
-        found = originals.poll_poll(poller, limit * 1000) if may_wait else []
+        found: list[tuple[int, int]] = []
+        if not me.stopping and kernel.is_alone():
+            found = originals.poll_poll(poller, limit * 1000)
         kernel.polled_outside = False
         return limit, not found
 
