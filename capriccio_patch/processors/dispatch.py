@@ -104,7 +104,7 @@ class Dispatch:
 
 
 def _function(found: ByOSThread) -> Callable[..., Any]:
-    call: Any = _taking(_positional(found.other), found)
+    call: Any = _taking(_parameters(found.other), found)
     call.__qualname__ = found.other.__qualname__  # which errors name
     if frames.is_unseen(found.other.__code__):
         call.__code__ = frames.unseen(call.__code__)
@@ -112,17 +112,19 @@ def _function(found: ByOSThread) -> Callable[..., Any]:
     return call  # type: ignore[no-any-return]
 
 
-def _positional(function: Any) -> int:
-    """How many arguments `function` takes, if that is all that it takes; otherwise -1."""
+def _parameters(function: Any) -> str:
+    """Those of `function`, if they are of a kind that `_taking` knows."""
     code = function.__code__
-    takes_more = code.co_kwonlyargcount or code.co_flags & _TAKES_ANY
-    if takes_more or function.__defaults__ or code.co_argcount != code.co_posonlyargcount:
-        return -1
-    return int(code.co_argcount)
+    names = code.co_varnames[: code.co_argcount]
+    if code.co_kwonlyargcount or code.co_flags & _TAKES_ANY or function.__defaults__:
+        return ""
+    if code.co_posonlyargcount == len(names):
+        return f"{len(names)} by position"
+    return "self" if names == ("self",) else ""
 
 
-def _taking(number: int, found: ByOSThread) -> Callable[..., Any]:
-    """What calls one of those that are `found`; each takes so many arguments, as `_positional`.
+def _taking(parameters: str, found: ByOSThread) -> Callable[..., Any]:
+    """What calls one of those that are `found`, each of which has such `parameters`.
 
     To put arguments together and take them apart again costs as much as the rest.
     """
@@ -137,11 +139,19 @@ def _taking(number: int, found: ByOSThread) -> Callable[..., Any]:
     def two(first: Any, second: Any, /) -> Any:
         return found[get_ident()](first, second)
 
+    def itself(self: Any) -> Any:
+        return found[get_ident()](self)
+
     def other(*args: Any, **kwargs: Any) -> Any:
         return found[get_ident()](*args, **kwargs) if kwargs else found[get_ident()](*args)
 
-    taking: dict[int, Callable[..., Any]] = {0: none, 1: one, 2: two}
-    return taking.get(number, other)
+    known: dict[str, Callable[..., Any]] = {
+        "0 by position": none,
+        "1 by position": one,
+        "2 by position": two,
+        "self": itself,
+    }
+    return known.get(parameters, other)
 
 
 def _method(first: Method, found: ByOSThread) -> Method:

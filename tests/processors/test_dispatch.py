@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from capriccio_patch.cpython import originals
 from capriccio_patch.processors.dispatch import Dispatch
 from capriccio_patch.wrappers.base import Method, Patch
@@ -120,3 +122,43 @@ def test_signals_are_the_main_kernels_until_another_has_forked() -> None:
     assert row.replacement() == "main"
     dispatch.keep(HERE)
     assert row.replacement() == "second"
+
+
+def none() -> Any:
+    return ()
+
+
+def by_position(first: Any, second: Any, /) -> Any:
+    return first, second
+
+
+def itself(self: Any) -> Any:
+    return self
+
+
+def otherwise(first: Any, second: Any = 2, *rest: Any, **more: Any) -> Any:
+    return first, second, rest, more
+
+
+@pytest.mark.parametrize(
+    ("function", "calls"),
+    [
+        (none, [((), {}), ((1,), {})]),
+        (by_position, [((1, 2), {}), ((1,), {}), ((1,), {"second": 2})]),
+        (itself, [((1,), {}), ((), {"self": 1}), ((1, 2), {})]),
+        (otherwise, [((1,), {}), ((1, 3, 4), {}), ((), {"first": 1, "x": 2}), ((), {})]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_it_takes_what_they_take(function: Any, calls: list[Any]) -> None:
+    """And says what they say of anything else."""
+
+    def outcome(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except TypeError as error:
+            return str(error)
+
+    (row,) = Dispatch(main_kernel(HERE)).rows([named("call", function)])
+    for args, kwargs in calls:
+        assert outcome(row.replacement, args, kwargs) == outcome(function, args, kwargs)
