@@ -523,7 +523,7 @@ def main(count: int, seed: int) -> int:
     _start_os_thread = capriccio_patch.original("_thread.start_new_thread")
     deadlock.QUIET = 0.0005
     deadlock.PATIENCE = 0.0005
-    allowance.SHARE = crossed.SHARE = 10
+    allowance.SHARE = crossed.SHARE = 1
     crossed._AGAIN = crossed._LONGEST = 0.0005
     deadlock.Deadlocks.look.__defaults__ = (0.0005,)
     warnings.showwarning = lambda message, *_: _told.append(str(message))

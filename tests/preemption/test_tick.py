@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import capriccio_patch
+from capriccio_patch.kernel import slices
 from capriccio_patch.kernel.core import Kernel
 from tests.conftest import SCHEMES, with_scheme
 from tests.inside import applied
@@ -301,7 +302,10 @@ def test_preempted_threads_have_their_slices_in_turn_after_the_others(kernel: Ke
     assert order[first : first + 2] == ["polite"] * 2
 
 
-def test_preempted_threads_that_need_little_do_not_wait_for_each_other(kernel: Kernel) -> None:
+def test_preempted_threads_that_need_little_do_not_wait_for_each_other(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "_QUICK", 0.01)  # however slow the machine is
     rounds: list[int] = []
     number = 0
     left = 60

@@ -58,10 +58,6 @@ def watch_for_hang():
         faulthandler.register(signal.SIGQUIT)
     if "FUZZ_SWITCH" in os.environ:
         sys.setswitchinterval(float(os.environ["FUZZ_SWITCH"]))
-    if "CAPRICCIO_PROCESSORS" in os.environ:
-        from capriccio_patch.kernel.processors import Processors
-
-        Processors.spreads = True  # with the GIL, too
 
 
 def patch_late():
