@@ -123,6 +123,7 @@ def let_others_park() -> None:
     time.sleep(0)
     if SEVERAL:
         wait_until(_others_wait)
+        return
     for _ in range(_TURNS):
         if _others_wait():
             break

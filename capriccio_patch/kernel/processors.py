@@ -176,13 +176,9 @@ class Processor(Kernel):
         self.launch(thread)
         return thread
 
-    def queued(self) -> int:
-        """How many threads could run, if the one that runs did not.  Any OS thread."""
-        return len(self.fresh) + len(self.ready) + len(self.deferred)
-
     def load(self) -> int:
         """The queue, and who may join it.  Any OS thread."""
-        return self.queued() + self.population
+        return len(self.fresh) + len(self.ready) + len(self.deferred) + self.population
 
     def take_fresh(self) -> None:
         """Have the threads begin that are to begin here."""

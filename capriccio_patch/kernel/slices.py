@@ -82,8 +82,9 @@ class Slices:
         """A turn is over, and a poll comes: how many runnable threads are overtaken by those that
         it wakes; -1 if these go behind them, as usual."""
         state = self._state
-        if self._limit == POLL_INTERVAL and self._advance is not None:
-            return len(state.ready) if state.clock() - state.now > POLL_INTERVAL else -1
+        after_calls = self._limit == POLL_INTERVAL and self._advance is not None
+        if after_calls and state.clock() - state.now > POLL_INTERVAL:
+            return len(state.ready)
         return -1
 
     def overtake(self, overtaken: int) -> None:

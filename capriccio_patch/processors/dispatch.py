@@ -11,7 +11,6 @@ threads at once.  That look costs some 0.1 us for each call; with one kernel the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import wraps
 from types import FunctionType, MethodType
 
@@ -103,13 +102,13 @@ class Dispatch:
         return _method(first, found) if type(first) is Method else _function(found), found
 
 
-def _function(found: ByOSThread) -> Callable[..., Any]:
-    call: Any = _taking(_parameters(found.other), found)
+def _function(found: ByOSThread) -> Any:
+    call = _taking(_parameters(found.other), found)
     call.__qualname__ = found.other.__qualname__  # which errors name
     if frames.is_unseen(found.other.__code__):
         call.__code__ = frames.unseen(call.__code__)
     call.__wrapped__ = found.other  # for its signature
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 def _parameters(function: Any) -> str:
@@ -123,7 +122,7 @@ def _parameters(function: Any) -> str:
     return "self" if names == ("self",) else ""
 
 
-def _taking(parameters: str, found: ByOSThread) -> Callable[..., Any]:
+def _taking(parameters: str, found: ByOSThread) -> Any:
     """What calls one of those that are `found`, each of which has such `parameters`.
 
     To put arguments together and take them apart again costs as much as the rest.
@@ -145,7 +144,7 @@ def _taking(parameters: str, found: ByOSThread) -> Callable[..., Any]:
     def other(*args: Any, **kwargs: Any) -> Any:
         return found[get_ident()](*args, **kwargs) if kwargs else found[get_ident()](*args)
 
-    known: dict[str, Callable[..., Any]] = {
+    known = {
         "0 by position": none,
         "1 by position": one,
         "2 by position": two,

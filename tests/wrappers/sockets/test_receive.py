@@ -94,8 +94,8 @@ def test_urgent_data_between(scheme: str, pair: Any) -> None:
     assert got == b"beforeafter"
 
 
-@pytest.mark.parametrize("time", range(10))
-def test_many_readers_of_one_socket_are_served_in_order(scheme: str, time: int) -> None:
+@pytest.mark.parametrize("turn", range(10))
+def test_many_readers_of_one_socket_are_served_in_order(scheme: str, turn: int) -> None:
     """Also where the sender lets others run in between: who was woken is not overtaken."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
