@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from ..contracts.thread import Thread
 from ..cpython import frames, originals
@@ -112,6 +113,10 @@ class Deadlocks:
         self._judged: set[WaitId] = set()
         self._search = Loading(_load, self._look_if_idle)
         self._told: set[WaitId] = set()
+        kernel.on_fork(self._forked)
+
+    def _forked(self) -> None:
+        self._crossed_at = 0.0  # what was to be confirmed is not, in the child
 
     # -- of all ------------------------------------------------------------------------------
 
@@ -246,18 +251,26 @@ class Deadlocks:
         if self._crossed is None:
             self._crossed = Crossed(kernel)
         circle = self._crossed.look(latest, self._told.issuperset)
+        self._pause_crossed(began_at)
         if circle:
+            self._crossed_at = inf  # one at a time
             kernel.call_soon(self._confirm, self._crossed, circle, set(map(wait_id, circle)))
+
+    def _pause_crossed(self, began_at: float) -> None:
         used: float = originals.thread_time() - began_at
-        self._crossed_at = kernel.clock() + self._crossed_allowance.pause_after(used)
+        self._crossed_at = self._kernel.clock() + self._crossed_allowance.pause_after(used)
 
     @frames.search
     def _confirm(self, crossed: Crossed, circle: list[Thread], began: set[WaitId]) -> None:
-        if self._told.issuperset(began) or began != {wait_id(e) for e in circle if e.parked}:
-            return
-        if crossed.is_closed(circle):
-            self._told |= began
-            self._start(self._tell_of_crossed, circle, crossed.bringers(circle))
+        began_at: float = originals.thread_time()
+        try:
+            if self._told.issuperset(began) or began != {wait_id(e) for e in circle if e.parked}:
+                return
+            if crossed.is_closed(circle):
+                self._told |= began
+                self._start(self._tell_of_crossed, circle, crossed.bringers(circle))
+        finally:
+            self._pause_crossed(began_at)
 
     def _tell_of_crossed(self, circle: list[Thread], bringers: list[Bringer]) -> None:
         with texts_compiled:

@@ -13,7 +13,8 @@ Everything else counts as reached, and so in doubt the thing is:
 2. Globals of modules that are not the program's own: of the standard library, of libraries and of
    extension modules; and all globals where own code looks names up by their text, where a library
    or a prompt is on a stack, or where a module of the program is yet to be imported.
-3. What more than `MOST` objects lead to.
+3. What more than `MOST` objects lead to, and what takes longer than `LONGEST` to find out, as it
+   does among millions of objects: no thread of the program runs meanwhile.
 
 An object that C code alone holds, beside the stacks of waiting threads, is not seen to be held.
 The search takes some 10 ms for each 100,000 objects that the collector knows.  Any OS thread that
@@ -40,7 +41,7 @@ from types import (
 )
 
 from ..contracts.thread import Finalizer, Thread
-from ..cpython import frames
+from ..cpython import frames, originals
 from ..cpython.ahead import BY_TEXT, imported_in, names_in
 from ..cpython.collector import of_kinds, referents
 from ..cpython.expressions import content_of
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["STARTED_WITH", "Closure", "Reached"]
 
 MOST = 3000
+LONGEST = 0.3
+"""Seconds of CPU."""
 _BATCH = 32
 _FROZEN = 2000
 """Objects that the collector has been told to forget; CPython 3.12 begins with some hundred."""
@@ -84,6 +87,7 @@ class Closure:
         "_stacks",
         "_threads",
         "_todo",
+        "_until",
         "found",
         "wanted",
         "words",
@@ -97,6 +101,7 @@ class Closure:
         """`suspects` are threads that wait, with their innermost frames: what their stacks hold
         does not count as held by something unknown.  `stacks` are the innermost frames of all
         threads, by the id of the greenlet."""
+        self._until = originals.thread_time() + LONGEST
         self._stacks = stacks
         self._cut = {id(stacks)}
         self.found: dict[int, Any] = {}
@@ -166,6 +171,8 @@ class Closure:
         for thing in things:
             self._add(thing)
         while self._todo:
+            if originals.thread_time() > self._until:
+                raise Reached
             self._step(tuple(self._todo[:_BATCH]))
 
     def check(self, codes: Iterable[CodeType]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from capriccio_patch.contracts.thread import Thread
-from capriccio_patch.diagnosis import outsiders, story
+from capriccio_patch.diagnosis import crossed, deadlock, outsiders, story
 from capriccio_patch.diagnosis.deadlock import PATIENCE, Deadlocks
 from capriccio_patch.diagnosis.waiting import awaited_ends
 from capriccio_patch.preemption.loading import Loading
@@ -412,7 +412,7 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
     for each in threads:
         each.parked, each.since = True, 1.0
     kernel: Any = SimpleNamespace(
-        on_top=[], threads=dict(enumerate(threads)), blocking=True, clock=time.monotonic
+        on_top=[], threads=dict(enumerate(threads)), blocking=True, clock=time.monotonic, on_fork=id
     )
     told: list[str] = []
     monkeypatch.setattr(story, "whole_story", lambda *_: ("text", ("file", 1)))
@@ -432,9 +432,40 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
 def test_a_look_that_has_to_wait_is_soon_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = Thread()
     thread.parked, thread.kind, thread.object = True, "lock", threading.Lock()
-    kernel: Any = SimpleNamespace(on_top=[], threads={1: thread}, clock=time.monotonic)
+    kernel: Any = SimpleNamespace(on_top=[], threads={1: thread}, clock=time.monotonic, on_fork=id)
     monkeypatch.setattr(Loading, "is_done", lambda _: time.sleep(0.05))
     assert Deadlocks(kernel, "warn").look() == PATIENCE
+
+
+def test_a_search_for_which_all_stand_still_is_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than a thousandth of the time, whatever circles there are."""
+    threads = [Thread(), Thread()]
+    for each in threads:
+        each.parked = True
+    calls: list[Any] = []
+    kernel: Any = SimpleNamespace(
+        clock=time.monotonic, on_fork=id, call_soon=lambda *call: calls.append(call)
+    )
+    monkeypatch.setattr(deadlock, "has_gil", lambda: True)
+    monkeypatch.setattr(Loading, "is_done", lambda _: True)
+    monkeypatch.setattr(crossed.Crossed, "look", lambda *_: threads)
+
+    def searches(*_: object) -> bool:
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+        return False
+
+    monkeypatch.setattr(crossed.Crossed, "is_closed", searches)
+    search = Deadlocks(kernel, "warn")
+    for _ in range(3):
+        search._look_at_crossed(0.0)
+    ((confirm, *arguments),) = calls  # one at a time
+    confirm(*arguments)
+    for _ in range(3):
+        search._look_at_crossed(0.0)
+    assert len(calls) == 1
+    assert search._crossed_at > time.monotonic() + 50
 
 
 def test_what_an_os_thread_leaves_as_it_ends_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
