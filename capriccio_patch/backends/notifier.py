@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from ..contracts.descriptor import Descriptor
@@ -32,10 +33,18 @@ def notice_reuse(descriptor: Descriptor, status: os.stat_result | None = None) -
     return 0 if known in (None, file) else REUSED
 
 
-class Notifier:
-    """A pipe that makes a waiting system call return."""
+_PATIENCE = 1.0
+"""Seconds for what takes microseconds, unless the OS thread that does it has been forked away."""
 
-    __slots__ = ("_moved", "_own", "_told", "_writer", "reader")
+
+class Notifier:
+    """A pipe that makes a waiting system call return.
+
+    Writing lets go of the GIL, so the number that is written to is given up only when nobody is
+    about to write there: the byte would go into the file that is opened next.
+    """
+
+    __slots__ = ("_moved", "_own", "_told", "_writer", "_writing", "reader")
 
     def __init__(self, moved: Callable[[int], None] | None = None) -> None:
         """``moved(old)`` is called when `reader` has become another number (`Own`); a scheme that
@@ -45,6 +54,8 @@ class Notifier:
         originals.set_blocking(self._writer, False)
         self._moved = moved
         self._told: Callable[[int], object] | None = None
+        self._writing: deque[None] = deque()
+        """One for each call that may be writing."""
         self._own = (Own(self.reader, self._reader_moved), Own(self._writer, self._writer_moved))
 
     def _reader_moved(self, old: int) -> None:
@@ -56,6 +67,13 @@ class Notifier:
         self._writer = self._own[1].fd
         if self._told is not None:
             self._told(self._writer)
+        self._await_writers()
+
+    def _await_writers(self) -> None:
+        """Those that may write to the number as it was before."""
+        deadline = originals.monotonic() + _PATIENCE
+        while self._writing and originals.monotonic() < deadline:
+            originals.sleep(0.0001)
 
     def written_by(self, moved: Callable[[int], object]) -> int:
         """The number that is to be written to; ``moved(fd)`` when it has become another one, and
@@ -64,11 +82,15 @@ class Notifier:
         return self._own[1].fd
 
     def notify(self) -> None:
-        """Make `reader` readable.  Any OS thread, signal handlers."""
+        """Make `reader` readable, unless it is closed.  Any OS thread, signal handlers."""
+        self._writing.append(None)
         try:
-            originals.write(self._writer, b"!")
+            if self._writer >= 0:
+                originals.write(self._writer, b"!")
         except BlockingIOError:
             pass  # full, so readable
+        finally:
+            self._writing.pop()
 
     def drain(self) -> None:
         """Take the notification."""
@@ -81,6 +103,8 @@ class Notifier:
         """Close both ends."""
         if self._told is not None:
             self._told(-1)
+        self._writer = -1
+        self._await_writers()
         for own in self._own:
             originals.close(own.release())
 
