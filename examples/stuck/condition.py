@@ -8,6 +8,7 @@ ready = False
 
 def wait_until_ready() -> None:
     with changed:
+        threading.Thread(target=get_ready).start()
         while not ready:
             changed.wait()
     print("ready")
@@ -21,4 +22,3 @@ def get_ready() -> None:
 
 waiting = threading.Thread(target=wait_until_ready)
 waiting.start()
-threading.Timer(0.1, get_ready).start()

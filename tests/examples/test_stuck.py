@@ -68,7 +68,7 @@ EXPECTED: dict[str, list[str | tuple[str, ...]]] = {
     ],
     "condition": [
         "in Condition.wait for threading.Condition changed at 0x...: nobody is left to notify it",
-        "look at first, condition.py:12\n  changed.wait()",
+        "look at first, condition.py:13\n  changed.wait()",
     ],
     "pool": [
         (
