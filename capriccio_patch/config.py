@@ -187,7 +187,7 @@ class Settings:
     native: tuple[str, ...]
     """Names of C libraries that are left alone, each with a "-" before it; ("off",): all are."""
     processors: int
-    """How many OS threads run green threads; 0: as many as there are CPUs, without the GIL."""
+    """How many OS threads run green threads where there is no GIL; 0: as many as there are CPUs."""
     core: str
     """Which form the hot paths have: "python", "compiled", or "auto": compiled if it is built."""
     only: tuple[str, ...] | None

@@ -25,7 +25,7 @@ import pytest
 
 import capriccio_patch
 from capriccio_patch.io import os_threads
-from capriccio_patch.kernel import processors
+from capriccio_patch.processors import choice
 from tests.inside import applied
 from tests.simulation import Simulation
 
@@ -41,7 +41,7 @@ if "kqueue" not in SCHEMES:
 SEVERAL = os.environ.get("CAPRICCIO_PROCESSORS", "1") != "1"
 """Whether the tests are to run with several kernels."""
 if SEVERAL:
-    processors.Processors.spreads = True  # with the GIL, too
+    choice.also_with_gil = True
 
 forks = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 """A test that forks the test process, which may have OS threads: the package's, and others'."""

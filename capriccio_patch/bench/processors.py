@@ -143,6 +143,7 @@ def _about(result: Mapping[str, Any]) -> list[str]:
         f"{gil}; {about['cpus']} CPUs usable; load at the start {load}; {about['date']}.",
         f"Operations a second, medians of {rounds} turns of {result['seconds']:g} s each.",
         f"Ratio: {number} kernels over one in the same form (Python), median and quartiles.",
+        *(["With the GIL there is one kernel, whatever is asked for."] if result["gil"] else ()),
     ]
 
 

@@ -34,7 +34,6 @@ from ..contracts.scheduler import Scheduler
 from ..contracts.socket_backend import Backend
 from ..contracts.thread import Thread
 from ..cpython import originals
-from ..cpython.standstill import has_gil
 from . import lifecycle
 from .core import Kernel
 
@@ -58,9 +57,6 @@ class Processors:
 
     __slots__ = ("kernels", "proxies", "shared", "siblings", "threads")
 
-    spreads = not has_gil()
-    """Whether threads may begin elsewhere than where they are started."""
-
     def __init__(self) -> None:
         self.kernels: list[Processor] = []
         self.threads: dict[int, Thread] = {}
@@ -71,9 +67,9 @@ class Processors:
         self.siblings: dict[str, list[Any]] = {}
         """By kind: what stands for the same in each kernel."""
 
-    def place(self, home: Processor) -> Processor:
-        """Where a thread is to run that one of `home` starts."""
-        return min(self.kernels, key=Processor.load) if self.spreads else home
+    def place(self) -> Processor:
+        """Where a new thread is to run."""
+        return min(self.kernels, key=Processor.load)
 
     def keep(self, kernel: Processor) -> None:
         """In a forked child: `kernel` is the only one that is left; what is sent to another, for
@@ -154,10 +150,7 @@ class Processor(Kernel):
 
     def launch(self, thread: PlacedThread) -> None:
         """Have a prepared thread begin, on some kernel.  Scheduler's OS thread."""
-        kernel = thread.kernel = self.processors.place(self)
-        if kernel is self and not self.processors.spreads:
-            self._begin_thread(thread)
-            return
+        kernel = thread.kernel = self.processors.place()
         kernel.fresh.append(thread)
         if kernel is not self:
             kernel.call_soon(kernel.take_fresh)
@@ -216,7 +209,7 @@ class Processor(Kernel):
     def _begin_turn(self) -> None:
         if self.fresh:
             self.take_fresh()
-        elif self.processors.spreads and not (self.ready or self.deferred or self._inbox):
+        elif not (self.ready or self.deferred or self._inbox):
             self.help_others()
         super()._begin_turn()
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Single", "processors_for"]
 
+also_with_gil = False
+"""Whether there may be several in any case, as tests have it."""
+
 
 class Single:
     """The one kernel of a process: what `several.Several` is for more."""
@@ -78,11 +81,12 @@ class Single:
 def processors_for(settings: Settings, wants: Callable[[Patch], bool]) -> Single | Several:
     """The kernels that `settings` ask for; ``wants(row)`` says whether a row is to be applied.
 
-    PatchError where there can't be several.
+    With the GIL it is one, which the compiled core is for: several would run in turns.  PatchError
+    where there can't be several.
     """
-    number = settings.processors or (1 if has_gil() else _cpus())
-    if number == 1:
+    if settings.processors == 1 or (has_gil() and not also_with_gil):
         return Single()
+    number = settings.processors or _cpus()
     if sys.hexversion < 0x30C0000:
         raise PatchError("several processors need CPython 3.12, for sys.monitoring")
     if settings.core == "compiled":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,7 @@ import pytest
 from capriccio_patch.bench import processors
 from capriccio_patch.bench.harness.children import ChildFailed
 
-SEVERAL = sys.version_info >= (3, 12)
 
-
-@pytest.mark.skipif(not SEVERAL, reason="several kernels need sys.monitoring")
 def test_each_case_is_measured_and_kept(bench: Any, tmp_path: Path, no_children: None) -> None:
     kept = tmp_path / "kept.json"
     done = bench("processors", "--quick", "--rounds", "1", "--json", kept)
@@ -30,13 +26,13 @@ def test_each_case_is_measured_and_kept(bench: Any, tmp_path: Path, no_children:
         assert all(len(rounds) == 1 and 10 < rounds[0] < 1e8 for rounds in values.values())
     told = "With the GIL" if result["gil"] else "Without the GIL"
     assert f"\n{told}; " in done.stdout
+    assert ("there is one kernel" in done.stdout) == result["gil"]
     ratio = r"\d+\.\d\d \[\d+\.\d\d-\d+\.\d\d\]"
     rows = re.findall(rf"\n\| (.+) \| [\d,]+ \| [\d,]+ \| {ratio} \|", done.stdout)
     assert rows == list(processors.CASES.values())
     assert done.stderr.count("\n") == len(rows)
 
 
-@pytest.mark.skipif(not SEVERAL, reason="several kernels need sys.monitoring")
 def test_a_case_that_fails_is_left_out_and_the_rest_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -59,13 +55,6 @@ def test_a_case_that_fails_is_left_out_and_the_rest_kept(
     assert (result["processors"], result["rounds"]) == (3, 7)
     assert result["failed"] == {"lock": "no luck"}
     assert list(result["cases"]) == ["switch"]
-
-
-@pytest.mark.skipif(SEVERAL, reason="there can be several")
-def test_where_there_can_not_be_several_it_says_so(bench: Any) -> None:
-    done = bench("processors", status=2)
-    assert "several processors need CPython 3.12" in done.stderr
-    assert done.stdout == ""
 
 
 @pytest.mark.parametrize(

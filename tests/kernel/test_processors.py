@@ -31,8 +31,7 @@ class Quiet:
 
 
 @pytest.fixture
-def processors(monkeypatch: pytest.MonkeyPatch) -> Processors:
-    monkeypatch.setattr(Processors, "spreads", True)
+def processors() -> Processors:
     made = Processors()
     for _ in range(3):
         Processor(made, Quiet(), create_scheduler("fifo"))  # type: ignore[arg-type]
@@ -48,12 +47,12 @@ class TestPlacement:
         first, second, third = processors.kernels
         for kernel in (first, second, first):
             kernel.push(PlacedThread())
-        assert processors.place(first) is third
+        assert processors.place() is third
 
     def test_the_fewest_threads_are_taken_into_account(self, processors: Processors) -> None:
         first, second, third = processors.kernels
         first.population = third.population = 1
-        assert processors.place(first) is second
+        assert processors.place() is second
 
     def test_they_are_spread_evenly(self, processors: Processors) -> None:
         first, second, third = processors.kernels
@@ -61,16 +60,6 @@ class TestPlacement:
             assert first.of(first.spawn(lambda: None)) is kernel
             kernel.take_fresh()
         assert [kernel.population for kernel in processors.kernels] == [1, 1, 1]
-
-    def test_with_the_gil_it_stays_at_home(
-        self, processors: Processors, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        first, _, _ = processors.kernels
-        monkeypatch.setattr(Processors, "spreads", False)
-        first.push(PlacedThread())
-        thread = first.spawn(lambda: None)
-        assert first.of(thread) is first
-        assert begun(first) == 2
 
     def test_a_thread_is_known_before_it_begins(self, processors: Processors) -> None:
         first, second, third = processors.kernels

@@ -10,10 +10,15 @@ import pytest
 
 from tests.conftest import RunScript
 
-_BEGIN = '''
+BEGIN = '''
 import os, sys, threading, time
+import capriccio_patch
 from capriccio_patch import api
 from capriccio_patch.kernel import processors
+from capriccio_patch.processors import choice
+
+choice.also_with_gil = True
+capriccio_patch.patch_all(processors=3)
 
 MAIN, SECOND, THIRD = api._applied.runtime.kernel.all()
 
@@ -22,7 +27,7 @@ processors.Processor.help_others = lambda self: None  # threads begin where they
 def started(threads, kernels):
     kernels = iter(kernels)
     place = processors.Processors.place
-    processors.Processors.place = lambda self, home: next(kernels, None) or place(self, home)
+    processors.Processors.place = lambda self: next(kernels, None) or place(self)
     for thread in threads:
         thread.start()
     processors.Processors.place = place
@@ -54,8 +59,6 @@ def spread(*functions):
         thread.join()
 '''
 
-OPTIONS = ("-X", "faulthandler", "-m", "capriccio_patch", "--processors", "3")
-
 needs_monitoring = pytest.mark.skipif(
     sys.version_info < (3, 12), reason="several processors need sys.monitoring"
 )
@@ -76,7 +79,7 @@ def several(run_script: RunScript) -> Callable[..., str]:
     """
 
     def run(code: str, status: int = 0) -> str:
-        text = _BEGIN + textwrap.dedent(code)
-        return run_script(text, options=OPTIONS, status=status, timeout=60).stdout
+        text = BEGIN + textwrap.dedent(code)
+        return run_script(text, status=status, timeout=60).stdout
 
     return run

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import pytest
 
 from capriccio_patch import PatchError
 from capriccio_patch.config import Settings
+from capriccio_patch.processors import choice
 from capriccio_patch.processors.choice import Single, processors_for
 from capriccio_patch.processors.several import Several
 from tests.conftest import RunScript
-from tests.processors.conftest import OPTIONS, needs_monitoring
+from tests.processors.conftest import BEGIN, needs_monitoring
 
 pytestmark = needs_monitoring
 Run = Callable[..., str]
 
 
 class TestWhatIsAskedFor:
-    def test_one(self) -> None:
+    def test_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(choice, "has_gil", lambda: False)
         assert type(processors_for(Settings.load({}), bool)) is Single
         assert type(processors_for(Settings.load({}, processors=2), bool)) is Several
 
-    def test_a_core_that_is_for_one(self) -> None:
+    @pytest.mark.parametrize("number", ["auto", "4"])
+    def test_with_the_gil_it_is_one(self, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+        monkeypatch.setattr(choice, "has_gil", lambda: True)
+        monkeypatch.setattr(choice, "also_with_gil", False)
+        settings = Settings.load({"CAPRICCIO_CORE": "compiled"}, processors=number)
+        assert type(processors_for(settings, bool)) is Single
+
+    def test_a_core_that_is_for_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(choice, "has_gil", lambda: False)
         settings = Settings.load({"CAPRICCIO_CORE": "compiled"}, processors=2)
         with pytest.raises(PatchError, match="for one processor"):
             processors_for(settings, bool)
@@ -416,6 +427,8 @@ class TestTheEnd:
         code = """
         import os, threading, time
         import capriccio_patch
+        from capriccio_patch.processors import choice
+        choice.also_with_gil = True
         for number in 3, 2, 1, 4:
             capriccio_patch.patch_all(processors=number)
             threads = [threading.Thread(target=time.sleep, args=(0.01,)) for _ in range(9)]
@@ -432,15 +445,11 @@ class TestTheEnd:
 
     def test_an_exception_of_a_thread(self, run_script: RunScript) -> None:
         code = """
-        import threading
         def work():
             raise ValueError("told")
-        for _ in range(3):
-            thread = threading.Thread(target=work)
-            thread.start()
-            thread.join()
+        spread(work, work, work)
         """
-        assert run_script(code, options=OPTIONS).stderr.count("ValueError: told") == 3
+        assert run_script(BEGIN + textwrap.dedent(code)).stderr.count("ValueError: told") == 3
 
 
 def test_a_forked_child_may_notify_who_waits_on_another_kernel(several: Run) -> None:
