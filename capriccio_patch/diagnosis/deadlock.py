@@ -66,7 +66,7 @@ QUIET = 0.1
 PATIENCE = 1.0
 _TRIES = 3
 """How often it is asked whether other OS threads are left before circles are searched: one of the
-runtime's may be ending."""
+runtime's may be ending.  And how often whether the kernel waits, if it is on the way to that."""
 _MOST_DOUBLED = 15
 """How often the time between two such questions doubles."""
 
@@ -191,12 +191,14 @@ class Deadlocks:
     def _last(self, waits: set[WaitId]) -> bool:
         """Whether all threads have waited since then, and there are no others."""
         kernel = self._kernel
-        threads = top_records(kernel)
-        return (
-            kernel.blocking
-            and all(thread.parked for thread in threads)
-            and set(map(wait_id, threads)) == waits
-        )
+        for _ in range(_TRIES):
+            threads = top_records(kernel)
+            if set(map(wait_id, threads)) != waits or not all(each.parked for each in threads):
+                return False
+            if kernel.blocking:
+                return True
+            originals.sleep(QUIET)  # it is about to poll, or has been told of nothing
+        return False
 
     # -- of some -----------------------------------------------------------------------------
 

@@ -425,6 +425,8 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
     search._tell_of_all(waits)
     assert not told
     threads[0].parked = True
+    kernel.blocking = False  # it is about to poll
+    threading.Timer(0.05, setattr, (kernel, "blocking", True)).start()
     search._tell_of_all(waits)
     assert told == ["text"]
 
