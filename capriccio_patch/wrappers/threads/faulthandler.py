@@ -192,8 +192,10 @@ def patches(runtime: Runtime, signals: Signals) -> list[Patch]:
 
         def watch() -> None:
             while not originals.lock_acquire(mine.wakeup, True, timeout) and not mine.over:
+                # First: without the GIL it waits for C code that runs, of which C's timer tells.
+                text = [_header(timeout), *dump_all(None)]
                 original_cancel()
-                _write(fd, [_header(timeout), *dump_all(None)])
+                _write(fd, text)
                 if exit:
                     originals.process_exit(1)
                 if not repeat:
