@@ -106,7 +106,7 @@ class Deadlocks:
         self._crossed_allowance = Allowance(kernel.clock)
         self._crossed_at = 0.0
         """When queues and the like are to be looked at again."""
-        self._idle_since: tuple[float, int] | None = None
+        self._idle_since: tuple[Thread, float, int] | None = None
         self._is_judged = False
         self._tries = 0
         self._held: dict[WaitId, list[Claim]] = {}
@@ -126,8 +126,9 @@ class Deadlocks:
         host = kernel.finalizer.host
         if host.kind not in FROM_INSIDE and host.greenlet is not None:
             return None  # the last that ran waits for something from outside: not all are stuck
-        # Who waits is the last that ran: if it is the same wait, nobody has run in between.
-        period = host.since, len(kernel.threads)
+        # The host is the last that ran: if it is in the same wait, or is the same that has ended
+        # without one, nobody has run in between.
+        period = host, host.since, len(kernel.threads)
         if period != self._idle_since:
             self._idle_since = period
             self._is_judged = False

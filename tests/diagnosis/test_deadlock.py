@@ -407,6 +407,27 @@ def test_a_circle_is_told_although_the_search_is_imported_slowly(run_script: Run
     assert "Deadlock: deadlock: MainThread, in the handler of SIGUSR1" in done.stderr
 
 
+@pytest.mark.one_processor
+def test_one_is_told_where_the_last_that_ran_has_ended_each_time(run_script: RunScript) -> None:
+    text = told(
+        run_script,
+        """
+        import _thread, subprocess
+        reader, writer = os.pipe()
+        never = threading.Event()
+        def work():
+            _thread.start_new_thread(int, ())
+            os.read(reader, 1)  # not all are stuck
+            _thread.start_new_thread(int, ())
+            never.wait()  # nobody sets it
+        command = ["sh", "-c", f"sleep 1; echo >&{writer}"]
+        child = subprocess.Popen(command, pass_fds=[writer])
+        start(work)[0].join()
+        """,
+    )
+    assert "never.wait()  # nobody sets it" in text
+
+
 def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = [Thread(), Thread()]
     for each in threads:
