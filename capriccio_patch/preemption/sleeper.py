@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..cpython import originals
 from .lateness import Lateness, kept
 
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Pulse", "Sleeper"]
+__all__ = ["LONGEST", "Pulse", "Sleeper"]
+
+LONGEST = 1000.0
+"""Seconds; for what a search has used in a look it may have to pause for some hundred."""
 
 
 class Pulse(Protocol):
@@ -76,6 +81,18 @@ class Sleeper:
     def sleep(self, seconds: float = -1.0) -> bool:
         """Sleep, for so many `seconds` at most; whether it was woken."""
         return bool(originals.lock_acquire(self._wakeup, True, seconds))
+
+    def sleep_and_look(self, pause: float, look: Callable[[], float]) -> bool:
+        """Sleep, for `LONGEST` seconds about; whether it was woken.
+
+        ``look()`` is called after `pause` seconds, and again after twice as many each time, or when
+        it says: what there was no time for at one look is to be done at another.
+        """
+        while pause < LONGEST:
+            if self.sleep(pause):
+                return True
+            pause = max(2 * pause, look())
+        return False
 
     def pause(
         self, native_id: int, times: tuple[float, float, float, float], lateness: Lateness

@@ -31,6 +31,7 @@ import _thread
 import sys
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from ..contracts.descriptor import READ
 from ..cpython import originals
@@ -326,14 +327,16 @@ class Watchdog:
             return min(period, max(self._slice - ran, period / 8))
         return period
 
-    def _look_around(self) -> None:
-        if self.look_around is None:
-            return
+    def _look_around(self) -> float:
+        """After how many seconds there is something to look for again."""
+        pause = inf
         try:
-            self._next_look = self._kernel.clock() + self.look_around()
+            pause = inf if self.look_around is None else self.look_around()
         except Exception:  # a fault of ours: there is still somebody to be watched
             self.look_around = None
             sys.excepthook(*sys.exc_info())
+        self._next_look = self._kernel.clock() + pause
+        return pause
 
     def _wait(self, me: Sleeper, pause: float, lateness: Lateness) -> tuple[float, bool]:
         """Sleep until it is time to look; as `Sleeper.pause`."""
@@ -383,16 +386,14 @@ class Watchdog:
         lateness.reset()
 
     def _sleep(self, me: Sleeper, state: tuple[int, float]) -> None:
-        """Sleep until there may be something to watch; before, look around if nothing moves."""
+        """Sleep until there may be something to watch, and look around now and then."""
         kernel = self._kernel
         self._woken = None
         kernel.wake_watchdog = self._wake
         idle = kernel.blocking and (kernel.budget, kernel.now) == state
         is_woken = False
         if idle and self.look_around is not None and len(kernel.threads) > 1:
-            is_woken = me.sleep(_TO_SETTLE)
-            if not is_woken:
-                self._look_around()
+            is_woken = me.sleep_and_look(_TO_SETTLE, self._look_around)
         if not is_woken and (idle or len(kernel.threads) == 1):
             me.sleep()
         if not me.stopping:

@@ -92,3 +92,19 @@ def test_stopping_ends_either_sleep() -> None:
     assert one.stopping
     assert one.sleep(10.0)
     assert len(pulse.woken) == 1
+
+
+def test_it_looks_ever_less_often_until_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    me = Sleeper(None)
+
+    def sleep(_: Sleeper, seconds: float) -> bool:
+        slept.append(seconds)
+        return me.stopping
+
+    monkeypatch.setattr(Sleeper, "sleep", sleep)
+    pauses = iter([1.0, 100.0, 1.0, 1.0, 1.0, 1.0])
+    assert not me.sleep_and_look(1.5, lambda: next(pauses))
+    assert slept == [1.5, 3.0, 100.0, 200.0, 400.0, 800.0]
+    me.stopping = True
+    assert me.sleep_and_look(1.5, lambda: next(pauses))
