@@ -509,3 +509,13 @@ def test_random_programs_without_one_give_no_report() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout == "60 programs, no report\n"
+
+
+@pytest.mark.one_processor
+def test_every_random_program_with_one_is_told() -> None:
+    """`tests/diagnosis/with_deadlock.py`, which runs as many as one asks for."""
+    script = Path(__file__).with_name("with_deadlock.py")
+    command = [sys.executable, str(script), "20", str(int(time.time()))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.endswith("\n20 programs, each was told\n")
