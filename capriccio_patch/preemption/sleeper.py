@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["LONGEST", "Pulse", "Sleeper"]
+__all__ = ["Pulse", "Sleeper"]
 
-LONGEST = 1000.0
+_LONGEST = 1000.0
 """Seconds; for what a search has used in a look it may have to pause for some hundred."""
 
 
@@ -83,12 +83,12 @@ class Sleeper:
         return bool(originals.lock_acquire(self._wakeup, True, seconds))
 
     def sleep_and_look(self, pause: float, look: Callable[[], float]) -> bool:
-        """Sleep, for `LONGEST` seconds about; whether it was woken.
+        """Sleep, for `_LONGEST` seconds about; whether it was woken.
 
         ``look()`` is called after `pause` seconds, and again after twice as many each time, or when
         it says: what there was no time for at one look is to be done at another.
         """
-        while pause < LONGEST:
+        while pause < _LONGEST:
             if self.sleep(pause):
                 return True
             pause = max(2 * pause, look())
