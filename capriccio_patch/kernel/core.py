@@ -347,7 +347,7 @@ class Kernel(KernelState):
 
     def poll_before_next(self) -> None:
         """As `poll_if_due`, whenever the last poll was: this thread has something for others."""
-        self._slices.end(POLL_INTERVAL)
+        self._slices.end_for_others()
 
     def _step_aside(self, limit: float) -> None:
         me = self.begin()

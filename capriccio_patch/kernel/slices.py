@@ -11,7 +11,10 @@ at once, for which those that answer a client would have to wait).
    none, and one by one they would wait ever longer.
 3. A thread that makes calls has had as long as a client may wait; of those, one at a time.  What
    becomes runnable in the poll after it goes before what was runnable already, each of which may be
-   about to take as long; not before those that a poll just now has woken, which came first.
+   about to take as long; not before those that a poll just now has woken, which came first, nor
+   before a deferred one that was handed over `SLICE_LIMIT` ago.
+4. A thread that parks, having done something for others, has them run so too; it is not deferred,
+   so those that are wait no longer for it.
 
 Scheduler's OS thread, but for `Slices.is_given_to`.
 """
@@ -45,6 +48,7 @@ class Slices:
         "_granted",
         "_granted_at",
         "_hand_over",
+        "_is_for_others",
         "_limit",
         "_state",
         "is_over",
@@ -55,8 +59,10 @@ class Slices:
         self._advance = Abilities(state.scheduler).advance
         self.is_over = False
         """The thread that ran has just ended its turn for the others."""
+        self._is_for_others = False
+        """It parks, and is not deferred: what it has done is for others to go on with."""
         self._ended = 0.0
-        """When one has done so last, by the kernel's clock."""
+        """When one has been deferred last, by the kernel's clock."""
         self._limit = SLICE_LIMIT
         """For how long others may run, before the next deferred thread, from that time on."""
         self._granted: Thread | None = None
@@ -75,17 +81,32 @@ class Slices:
         """The thread that runs is about to park: poll before the next one runs, and let others run
         for `limit` seconds before the next deferred thread."""
         self._limit = limit
+        self._is_for_others = False
         self.is_over = True
+        self._state.budget = 0
+
+    def end_for_others(self) -> None:
+        """As `end`, for a thread that has something for others: deferred ones wait no longer."""
+        self._is_for_others = self.is_over = True
         self._state.budget = 0
 
     def overtaken(self) -> int:
         """A turn is over, and a poll comes: how many runnable threads are overtaken by those that
         it wakes; -1 if these go behind them, as usual."""
         state = self._state
-        after_calls = self._limit == POLL_INTERVAL and self._advance is not None
-        if after_calls and state.clock() - state.now > POLL_INTERVAL:
-            return len(state.ready)
-        return -1
+        after_calls = self._is_for_others or self._limit == POLL_INTERVAL
+        if not after_calls or self._advance is None:
+            return -1
+        now = state.clock()
+        if now - state.now <= POLL_INTERVAL or self._waits_since(now - SLICE_LIMIT):
+            return -1
+        return len(state.ready)
+
+    def _waits_since(self, latest: float) -> bool:
+        """Whether the one that was handed over last has waited for its slice since then."""
+        granted = self._granted
+        waits = granted is not None and granted.is_granted and granted.greenlet is not None
+        return waits and self._granted_at <= latest
 
     def overtake(self, overtaken: int) -> None:
         """After the poll: have them overtaken."""
@@ -100,14 +121,14 @@ class Slices:
         state = self._state
         deferred = state.deferred
         if state.ready:
-            if self.is_over:
+            if self.is_over and not self._is_for_others:
                 self.is_over = False
                 self._ended = state.now
                 return  # deferred just now, for the others
+            self.is_over = False
             if not idle and state.now < self._ended + self._limit:
                 return
-            granted = self._granted
-            if granted is not None and granted.is_granted and granted.greenlet is not None:
+            if self._waits_since(state.now):
                 return  # it waits for its slice among the others
         self.is_over = False
         if state.now - self._granted_at > _QUICK:

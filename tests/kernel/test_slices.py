@@ -9,7 +9,7 @@ import pytest
 
 from capriccio_patch.contracts.thread import Thread
 from capriccio_patch.kernel.core import TURN
-from capriccio_patch.kernel.slices import POLL_INTERVAL
+from capriccio_patch.kernel.slices import POLL_INTERVAL, SLICE_LIMIT
 from tests.simulation import Simulation
 
 
@@ -124,6 +124,38 @@ def test_who_steps_aside_gets_as_much_time_as_the_others(sim: Simulation) -> Non
 
     sim.run([work, answer])
     assert sim.log.count("answer") < 10 * TURN  # not for ever behind those that are never idle
+
+
+def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Simulation) -> None:
+    """Connects, one after the other, each of which has others run first."""
+    kernel = sim.kernel
+    waiting: list[Any] = []
+
+    def compute() -> None:
+        for _ in range(5):
+            sim.log.append("compute")
+            sim.clock.now += SLICE_LIMIT
+            kernel.preempt()
+
+    def connect() -> None:
+        while sim.log.count("connect") < 2000 and sim.log.count("compute") < 5:
+            sim.log.append("connect")
+            sim.clock.now += 2 * POLL_INTERVAL
+            waiting.append(kernel.begin())
+            kernel.poll_before_next()
+            kernel.park(waiting[-1])
+
+    def wake() -> list[tuple[int, int]]:
+        for thread in waiting:
+            kernel.resume(thread)
+        waiting.clear()
+        return [(-1, 0)]
+
+    sim.during_polls(*[wake] * 5000)
+    sim.run([compute, connect, connect])
+    most = 2 * SLICE_LIMIT / (2 * POLL_INTERVAL)  # until it is handed over, and until it runs
+    assert sim.log.count("compute") == 5
+    assert sim.log.count("connect") <= 5 * most
 
 
 def test_a_thread_steps_aside_only_when_others_are_due(sim: Simulation) -> None:
