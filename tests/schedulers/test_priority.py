@@ -220,5 +220,6 @@ class TestSetPriority:
 
         capriccio_patch.original("_thread.start_new_thread")(outside, ())
         done.wait()
+        time.sleep(0.001)  # the kernel may have yet to do what it was told
         levels = applied().runtime.kernel.scheduler._levels
         assert list(levels.values()) == [4]
