@@ -11,8 +11,8 @@ at once, for which those that answer a client would have to wait).
    none, and one by one they would wait ever longer.
 3. A thread that makes calls has had as long as a client may wait; of those, one at a time.  What
    becomes runnable in the poll after it goes before what was runnable already, each of which may be
-   about to take as long; not before those that a poll just now has woken, which came first, nor
-   before a deferred one that was handed over `SLICE_LIMIT` ago.
+   about to take as long; not before those that a poll just now has woken, which came first, and
+   after `_LONGEST_PASSED` all run in order for a while: none is overtaken for ever.
 4. A thread that parks, having done something for others, has them run so too; it is not deferred,
    so those that are wait no longer for it.
 
@@ -34,6 +34,10 @@ POLL_INTERVAL = 0.00005
 """Seconds that a thread may go on from one call to the next before descriptors are polled."""
 _AT_ONCE = 64
 """How many deferred threads are handed over together at most."""
+_LONGEST_PASSED = 0.05
+"""Seconds for which threads that can run are overtaken, at most, by what a poll brings."""
+_FORGOTTEN = 0.1
+"""Seconds after which it does not count that they have been."""
 _QUICK = 0.0002
 """Seconds after which those that were handed over together have not used up their slices."""
 
@@ -50,6 +54,8 @@ class Slices:
         "_hand_over",
         "_is_for_others",
         "_limit",
+        "_passed_at",
+        "_passed_since",
         "_state",
         "is_over",
     )
@@ -69,6 +75,10 @@ class Slices:
         """The thread that was handed over last."""
         self._granted_at = 0.0
         self._at_once = 1
+        self._passed_since = 0.0
+        """When those began to be overtaken that can run."""
+        self._passed_at = 0.0
+        """When that was to be decided last."""
         self._hand_over = uncollected(self._hand_over_first)
 
     def defer(self, thread: Thread) -> None:
@@ -98,9 +108,18 @@ class Slices:
         if not after_calls or self._advance is None:
             return -1
         now = state.clock()
-        if now - state.now <= POLL_INTERVAL or self._waits_since(now - SLICE_LIMIT):
+        if now - state.now <= POLL_INTERVAL or not state.ready:
             return -1
-        return len(state.ready)
+        return -1 if self._is_others_turn(now) else len(state.ready)
+
+    def _is_others_turn(self, now: float) -> bool:
+        """Whether those that can run have been overtaken for long enough: then they have as long as
+        preempted ones wait."""
+        turn = self._passed_since + _LONGEST_PASSED
+        if now > self._passed_at + _FORGOTTEN or now > turn + SLICE_LIMIT:
+            self._passed_since = now
+        self._passed_at = now
+        return now > self._passed_since + _LONGEST_PASSED
 
     def _waits_since(self, latest: float) -> bool:
         """Whether the one that was handed over last has waited for its slice since then."""

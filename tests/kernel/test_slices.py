@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from capriccio_patch.contracts.thread import Thread
+from capriccio_patch.kernel import slices
 from capriccio_patch.kernel.core import TURN
 from capriccio_patch.kernel.slices import POLL_INTERVAL, SLICE_LIMIT
 from tests.simulation import Simulation
@@ -138,7 +139,34 @@ def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Sim
             kernel.preempt()
 
     def connect() -> None:
-        while sim.log.count("connect") < 2000 and sim.log.count("compute") < 5:
+        while sim.log.count("connect") < 9000 and sim.log.count("compute") < 5:
+            sim.log.append("connect")
+            sim.clock.now += 2 * POLL_INTERVAL
+            waiting.append(kernel.begin())
+            kernel.poll_before_next()
+            kernel.park(waiting[-1])
+
+    def wake() -> list[tuple[int, int]]:
+        for thread in waiting:
+            kernel.resume(thread)
+        waiting.clear()
+        return [(-1, 0)]
+
+    sim.during_polls(*[wake] * 20_000)
+    sim.run([compute, connect, connect])
+    wait = SLICE_LIMIT + slices._LONGEST_PASSED  # until it is handed over, and until it runs
+    most = wait / (2 * POLL_INTERVAL) + 10
+    assert sim.log.count("compute") == 5
+    assert sim.log.count("connect") <= 5 * most
+
+
+def test_none_that_can_run_is_overtaken_for_long(sim: Simulation) -> None:
+    """By those that a poll wakes, which have others woken each time."""
+    kernel = sim.kernel
+    waiting: list[Any] = []
+
+    def connect() -> None:
+        for _ in range(2000):
             sim.log.append("connect")
             sim.clock.now += 2 * POLL_INTERVAL
             waiting.append(kernel.begin())
@@ -152,10 +180,10 @@ def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Sim
         return [(-1, 0)]
 
     sim.during_polls(*[wake] * 5000)
-    sim.run([compute, connect, connect])
-    most = 2 * SLICE_LIMIT / (2 * POLL_INTERVAL)  # until it is handed over, and until it runs
-    assert sim.log.count("compute") == 5
-    assert sim.log.count("connect") <= 5 * most
+    sim.run([connect, connect, lambda: sim.log.append("other"), lambda: sim.log.append("last")])
+    most = slices._LONGEST_PASSED / (2 * POLL_INTERVAL)
+    assert 10 < sim.log.index("other") <= most + 10
+    assert sim.log.index("last") <= most + 20
 
 
 def test_a_thread_steps_aside_only_when_others_are_due(sim: Simulation) -> None:
