@@ -105,12 +105,12 @@ class Slices:
         it wakes; -1 if these go behind them, as usual."""
         state = self._state
         after_calls = self._is_for_others or self._limit == POLL_INTERVAL
-        if not after_calls or self._advance is None:
+        if not after_calls or self._advance is None or not state.ready:
             return -1
         now = state.clock()
-        if now - state.now <= POLL_INTERVAL or not state.ready:
+        if now - state.now <= POLL_INTERVAL or self._is_others_turn(now):
             return -1
-        return -1 if self._is_others_turn(now) else len(state.ready)
+        return len(state.ready)
 
     def _is_others_turn(self, now: float) -> bool:
         """Whether those that can run have been overtaken for long enough: then they have as long as
@@ -120,12 +120,6 @@ class Slices:
             self._passed_since = now
         self._passed_at = now
         return now > self._passed_since + _LONGEST_PASSED
-
-    def _waits_since(self, latest: float) -> bool:
-        """Whether the one that was handed over last has waited for its slice since then."""
-        granted = self._granted
-        waits = granted is not None and granted.is_granted and granted.greenlet is not None
-        return waits and self._granted_at <= latest
 
     def overtake(self, overtaken: int) -> None:
         """After the poll: have them overtaken."""
@@ -139,17 +133,17 @@ class Slices:
         """
         state = self._state
         deferred = state.deferred
+        just_now = self.is_over and not self._is_for_others
+        self.is_over = False
         if state.ready:
-            if self.is_over and not self._is_for_others:
-                self.is_over = False
+            if just_now:
                 self._ended = state.now
                 return  # deferred just now, for the others
-            self.is_over = False
             if not idle and state.now < self._ended + self._limit:
                 return
-            if self._waits_since(state.now):
+            granted = self._granted
+            if granted is not None and granted.is_granted and granted.greenlet is not None:
                 return  # it waits for its slice among the others
-        self.is_over = False
         if state.now - self._granted_at > _QUICK:
             self._at_once = max(1, self._at_once // 2)
         else:

@@ -26,6 +26,27 @@ def _answering(sim: Simulation) -> tuple[Callable[[], None], list[Any]]:
     return answer, parked
 
 
+def _connecting(sim: Simulation) -> tuple[Callable[[], None], Callable[[], list[Any]]]:
+    """What takes its time, has others run first and parks, and the poll that wakes all such."""
+    kernel = sim.kernel
+    waiting: list[Any] = []
+
+    def connect_once() -> None:
+        sim.log.append("connect")
+        sim.clock.now += 2 * POLL_INTERVAL
+        waiting.append(kernel.begin())
+        kernel.poll_before_next()
+        kernel.park(waiting[-1])
+
+    def wake() -> list[tuple[int, int]]:
+        for thread in waiting:
+            kernel.resume(thread)
+        waiting.clear()
+        return [(-1, 0)]
+
+    return connect_once, wake
+
+
 def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simulation) -> None:
     kernel = sim.kernel
     answer, parked = _answering(sim)
@@ -130,7 +151,7 @@ def test_who_steps_aside_gets_as_much_time_as_the_others(sim: Simulation) -> Non
 def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Simulation) -> None:
     """Connects, one after the other, each of which has others run first."""
     kernel = sim.kernel
-    waiting: list[Any] = []
+    connect_once, wake = _connecting(sim)
 
     def compute() -> None:
         for _ in range(5):
@@ -140,17 +161,7 @@ def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Sim
 
     def connect() -> None:
         while sim.log.count("connect") < 9000 and sim.log.count("compute") < 5:
-            sim.log.append("connect")
-            sim.clock.now += 2 * POLL_INTERVAL
-            waiting.append(kernel.begin())
-            kernel.poll_before_next()
-            kernel.park(waiting[-1])
-
-    def wake() -> list[tuple[int, int]]:
-        for thread in waiting:
-            kernel.resume(thread)
-        waiting.clear()
-        return [(-1, 0)]
+            connect_once()
 
     sim.during_polls(*[wake] * 20_000)
     sim.run([compute, connect, connect])
@@ -162,22 +173,11 @@ def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Sim
 
 def test_none_that_can_run_is_overtaken_for_long(sim: Simulation) -> None:
     """By those that a poll wakes, which have others woken each time."""
-    kernel = sim.kernel
-    waiting: list[Any] = []
+    connect_once, wake = _connecting(sim)
 
     def connect() -> None:
         for _ in range(2000):
-            sim.log.append("connect")
-            sim.clock.now += 2 * POLL_INTERVAL
-            waiting.append(kernel.begin())
-            kernel.poll_before_next()
-            kernel.park(waiting[-1])
-
-    def wake() -> list[tuple[int, int]]:
-        for thread in waiting:
-            kernel.resume(thread)
-        waiting.clear()
-        return [(-1, 0)]
+            connect_once()
 
     sim.during_polls(*[wake] * 5000)
     sim.run([connect, connect, lambda: sim.log.append("other"), lambda: sim.log.append("last")])
