@@ -132,7 +132,8 @@ def let_others_park() -> None:
 
 def _others_wait() -> bool:
     for kernel in applied().runtime.kernel.all():
-        if kernel._inbox or kernel.ready or kernel.deferred or getattr(kernel, "fresh", ()):
+        deferred = kernel.deferred or kernel.preempted
+        if kernel._inbox or kernel.ready or deferred or getattr(kernel, "fresh", ()):
             return False
         if not kernel.blocking and not kernel.is_mine():
             return False

@@ -224,7 +224,7 @@ class Core:
         has_local = kernel.has_locals
         notifier: Any = None if scheme is None else backend._notifier
         self._module.bind("lots", {"WaitQueue": WaitQueue}, {})
-        self._module.bind("pace", {"Kernel": Kernel}, {"step_aside": Kernel.step_aside_from_calls})
+        self._module.bind("pace", {"Kernel": Kernel}, {"step_aside": Kernel.step_aside})
         self._module.bind(
             "kernel",
             {

@@ -41,9 +41,9 @@
 /* The slots that are used, by class; `k_current` is where `current` lies in a kernel. */
 #define KERNEL_SLOTS(X) \
     X(current) X(finalizer) X(budget) X(now) X(clock) X(blocking) X(polling) X(idle) X(wake_watchdog) \
-    X(push) X(_plain_push) X(_pop) X(_chosen) X(_base) X(ready) X(deferred) X(_inbox) X(unfinished) \
-    X(timers) X(tsd) X(importing) X(backend) X(dispatch) X(_slices) X(threads) X(spare) X(_ended) \
-    X(main) X(report) X(_run_thread)
+    X(push) X(_plain_push) X(_pop) X(_chosen) X(_base) X(ready) X(deferred) X(preempted) X(_inbox) \
+    X(unfinished) X(timers) X(tsd) X(importing) X(backend) X(dispatch) X(_slices) X(threads) X(spare) \
+    X(_ended) X(main) X(report) X(_run_thread)
 #define THREAD_SLOTS(X) \
     X(greenlet) X(started) X(parked) X(timed_out) X(deadline) X(timer) X(interrupt) X(by_interrupt) \
     X(kind) X(object) X(since) X(c_state) X(trace) X(run) X(on_exit) X(ident) X(error)

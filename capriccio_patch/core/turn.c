@@ -13,6 +13,11 @@ static PyObject *from_inside; /* kinds of waits that only another thread can end
 static Py_ssize_t sl_is_over, sl_advance;
 static PyObject *s__drain_inbox, *s__push_and_notify, *s_finish_wake_ups, *s_grant, *s_notify;
 
+static inline int has_deferred(void)
+{
+    return dq_len(SLOT(K, k_deferred)) != 0 || dq_len(SLOT(K, k_preempted)) != 0;
+}
+
 #ifdef __linux__
 
 #define MOST 512
@@ -52,7 +57,7 @@ static int find_timeout(double *timeout)
 {
     double deadline;
     *timeout = 0.0;
-    if (n_ready() != 0 || dq_len(SLOT(K, k_deferred)) != 0) return PyErr_Occurred() ? -1 : 0;
+    if (n_ready() != 0 || has_deferred()) return PyErr_Occurred() ? -1 : 0;
     int found = next_deadline(&deadline);
     if (found < 0) return -1;
     if (!found && ask_idle(timeout) < 0) return -1;
@@ -141,7 +146,7 @@ static int own_begin_turn(void)
             is_dispatching = 0;
         }
         if (failed || drain_inbox() < 0) return -1;
-        if (dq_len(SLOT(K, k_deferred)) != 0) {
+        if (has_deferred()) {
             if (call1(s_grant, idle) < 0) return -1;
         } else
             put_slot(SLOT(K, k__slices), sl_is_over, Py_False);
@@ -195,7 +200,7 @@ static int look_now(void)
 int look_around(void)
 {
     int others = n_ready();
-    if (others != 0 || dq_len(SLOT(K, k_deferred)) != 0 || !may_look()) return others < 0 ? -1 : 1;
+    if (others != 0 || has_deferred() || !may_look()) return others < 0 ? -1 : 1;
     return look_now();
 }
 

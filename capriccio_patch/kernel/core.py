@@ -29,7 +29,7 @@ Threads that wait for the same thing queue in a `parking.Lot`, which does this f
 This is the reference; where there is a compiled core, its switch.c and turn.c do the plain cases of
 `begin`, `cancel`, `park`, `resume`, `yield_`, `sleep_until` and the turn, stacks.c of `spawn`.
 
-Scheduler's OS thread, but for `has_slice` and what `state` says.
+Scheduler's OS thread, but for `set_slice`, `has_slice` and what `state` says.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from ..contracts.socket_backend import Backend
 from ..contracts.thread import Thread
 from ..cpython import frames, originals
 from . import finalizers, forks, interrupts, lifecycle
-from .slices import POLL_INTERVAL, SLICE_LIMIT, Slices
+from .slices import POLL_INTERVAL, Slices
 from .state import TURN, KernelState, let_finalizers_come
 
 TYPE_CHECKING = False
@@ -279,7 +279,7 @@ class Kernel(KernelState):
             if self.unfinished:
                 self.finish_wake_ups()
             timeout: float | None = 0.0
-            if not ready and not self.deferred:
+            if not ready and not self.deferred and not self.preempted:
                 deadline = self.timers.next_deadline()
                 timeout = self.idle() if deadline is None else max(0.0, deadline - self.clock())
                 self.begin_polling()
@@ -302,7 +302,7 @@ class Kernel(KernelState):
                 self._expire()
             if self._inbox:
                 self._drain_inbox()
-            if self.deferred:
+            if self.deferred or self.preempted:
                 slices.grant(idle)
             else:
                 slices.is_over = False
@@ -317,13 +317,16 @@ class Kernel(KernelState):
     def preempt(self) -> None:
         """Have the current thread, which has used its slice, let others run, if any can.  Only at a
         safe point (`preemption.safe_point`).  Raises what an interrupt raises."""
-        self._step_aside(SLICE_LIMIT)
+        me = self.begin()
+        me.parked = False
+        self._slices.defer_preempted(me)
+        self.park(me)
 
     def yield_if_due(self) -> None:
         """The current thread has made a call that it might have had to wait for: let others run if
         nothing was polled for `POLL_INTERVAL`.  Raises what an interrupt raises."""
         if len(self.threads) > 1 and self.clock() - self.now > POLL_INTERVAL:
-            self._step_aside(POLL_INTERVAL)
+            self.step_aside()
 
     def yield_after_calls(self) -> None:
         """As `yield_if_due`; the time counts from the second such call in a run (most make one)."""
@@ -334,27 +337,27 @@ class Kernel(KernelState):
         elif not self._calls_due:
             self._calls_due = self.clock() + POLL_INTERVAL
         elif self.clock() > self._calls_due:
-            self._step_aside(POLL_INTERVAL)
-
-    def step_aside_from_calls(self) -> None:
-        """As `yield_if_due`, and it is time.  For the compiled core."""
-        self._step_aside(POLL_INTERVAL)
+            self.step_aside()
 
     def poll_if_due(self) -> None:
         """As `yield_if_due`, for a thread that is about to park: poll before the next one runs."""
         if self.clock() - self.now > POLL_INTERVAL:
-            self._slices.end(POLL_INTERVAL)
+            self._slices.end_for_others()
 
     def poll_before_next(self) -> None:
         """As `poll_if_due`, whenever the last poll was: this thread has something for others."""
         self._slices.end_for_others()
 
-    def _step_aside(self, limit: float) -> None:
+    def step_aside(self) -> None:
+        """As `yield_if_due`, and it is time."""
         me = self.begin()
         me.parked = False
-        self._slices.defer(me)
-        self._slices.end(limit)
+        self._slices.defer_calling(me)
         self.park(me)
+
+    def set_slice(self, seconds: float) -> None:
+        """How long a thread may run before it is preempted, in `seconds`.  Any OS thread."""
+        self._slices.set_slice(seconds)
 
     def has_slice(self) -> bool:
         """Whether the current thread was deferred and now runs for a slice.  Any OS thread."""

@@ -38,9 +38,11 @@ def interrupt(kernel: KernelState, thread: Thread, action: Action) -> None:
         kernel.push_first(thread)
         if kernel.polling:
             kernel.backend.notify()
-    elif thread in kernel.deferred:
-        kernel.deferred.remove(thread)
-        kernel.push_first(thread)
+    else:
+        for deferred in (kernel.deferred, kernel.preempted):
+            if thread in deferred:
+                deferred.remove(thread)
+                kernel.push_first(thread)
 
 
 def throw(kernel: KernelState, thread: Thread, error: BaseException | type | None) -> None:

@@ -171,7 +171,8 @@ class Processor(Kernel):
 
     def load(self) -> int:
         """The queue, and who may join it.  Any OS thread."""
-        return len(self.fresh) + len(self.ready) + len(self.deferred) + self.population
+        runnable = len(self.ready) + len(self.deferred) + len(self.preempted)
+        return len(self.fresh) + runnable + self.population
 
     def take_fresh(self) -> None:
         """Have the threads begin that are to begin here."""
@@ -209,7 +210,7 @@ class Processor(Kernel):
     def _begin_turn(self) -> None:
         if self.fresh:
             self.take_fresh()
-        elif not (self.ready or self.deferred or self._inbox):
+        elif not (self.ready or self.deferred or self.preempted or self._inbox):
             self.help_others()
         super()._begin_turn()
 

@@ -4,7 +4,7 @@
 before it goes on, `forks` makes the record true again in a forked child.
 
 1. ``current`` is the thread that runs, or a `Finalizer` while the kernel works on its behalf.
-2. A thread that can run is either in ``ready``, which the scheduler keeps, or in ``deferred``.
+2. A thread that can run is in ``ready``, which the scheduler keeps, or deferred (`slices`).
 3. ``budget`` counts down with each switch, and ``now`` moves with each poll: together they tell
    another OS thread whether anything has switched.
 
@@ -78,6 +78,7 @@ class KernelState:
         "passed_over",
         "polled_outside",
         "polling",
+        "preempted",
         "population",
         "proxies",
         "push",
@@ -108,8 +109,10 @@ class KernelState:
         self.timers = Timers()
         self._inbox: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.deferred: deque[Thread] = deque()
-        """Threads that can run, but after the others: those that were preempted or have stepped
-        aside, and those whose disk request is done."""
+        """Threads that can run, but after the others: they have made calls for long, or their disk
+        request is done."""
+        self.preempted: deque[Thread] = deque()
+        """Threads that can run, but after all others: they have used up their slice."""
         self.wake_watchdog: Callable[[], None] | None = None
         """Called when there may be something to watch; None while the watchdog is awake, which sets
         it on its own OS thread: who asks asks once."""
@@ -266,8 +269,8 @@ class KernelState:
 
         As far as is known since then.  Any OS thread.
         """
-        nobody = not self.ready and not self.deferred and not self._inbox
-        return nobody and self.budget == TURN - 1 and not self.blocking
+        somebody = self.ready or self.deferred or self.preempted or self._inbox
+        return not somebody and self.budget == TURN - 1 and not self.blocking
 
 
 def _for_ever() -> None:

@@ -139,13 +139,13 @@ class Watchdog:
         self._set_period()
 
     def _set_period(self) -> None:
-        interval = gil_interval.programs()
+        interval, period = gil_interval.programs(), self._limit / 2
         if self._slice:
             slice_ = max(self._slice, _SHORTEST)
-            self._period = min(slice_, self._limit / _LOOKS_IN_LIMIT or slice_)
+            period = min(slice_, self._limit / _LOOKS_IN_LIMIT or slice_)
             interval = max(slice_ * _GIL_SHARE, _SHORTEST_INTERVAL)
-        else:
-            self._period = self._limit / 2
+            self._kernel.set_slice(slice_)
+        self._period = period
         gil_interval.ask(self, interval)
 
     # -- on and off: scheduler's OS thread ---------------------------------------------------

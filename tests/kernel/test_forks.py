@@ -50,6 +50,7 @@ def test_deferred_threads_and_deadlines_are_gone(sim: Simulation, child: Scripte
     kernel.resume_deferred(thread)
     kernel.after_fork(child)
     assert not kernel.deferred
+    assert not kernel.preempted
     assert len(kernel.timers) == 0
     kernel.preempt()  # nobody else is let in
 

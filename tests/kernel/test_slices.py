@@ -171,6 +171,31 @@ def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Sim
     assert sim.log.count("connect") <= 5 * most
 
 
+@pytest.mark.parametrize("slice_", [SLICE_LIMIT / 4, SLICE_LIMIT, 4 * SLICE_LIMIT])
+def test_who_computes_has_slices_beside_many_that_go_from_call_to_call(
+    sim: Simulation, slice_: float
+) -> None:
+    """None of which is preempted: it waits as long as a slice is, however many they are."""
+    kernel = sim.kernel
+
+    def compute() -> None:
+        for _ in range(5):
+            sim.log.append("compute")
+            sim.clock.now += slice_
+            kernel.preempt()
+
+    def call() -> None:
+        while sim.log.count("compute") < 5:
+            sim.log.append("call")
+            sim.clock.now += 2 * POLL_INTERVAL
+            kernel.yield_if_due()
+
+    kernel.set_slice(slice_)
+    sim.run([compute, *[call] * 20])
+    each = min(slice_, SLICE_LIMIT) / (2 * POLL_INTERVAL)
+    assert 4 * each <= sim.log.count("call") <= 5 * (each + 25)
+
+
 def test_none_that_can_run_is_overtaken_for_long(sim: Simulation) -> None:
     """By those that a poll wakes, which have others woken each time."""
     connect_once, wake = _connecting(sim)
@@ -239,10 +264,10 @@ def test_the_rest_may_have_been_handed_over_meanwhile(sim: Simulation) -> None:
 
     def push(thread: Thread) -> None:
         pushed.append(thread)
-        kernel.deferred.clear()  # as those do that run while a finalizer waits here
+        kernel.preempted.clear()  # as those do that run while a finalizer waits here
 
     kernel._slices._granted_at = kernel.now  # two at once
-    kernel.deferred.extend(threads)
+    kernel.preempted.extend(threads)
     kernel.push = push
     kernel._slices.grant(True)
     assert pushed == threads[:1]
