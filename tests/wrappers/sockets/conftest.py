@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
@@ -26,6 +27,15 @@ def scheme(request: pytest.FixtureRequest) -> Iterator[str]:
         while capriccio_patch.status()["threads"] > 1 and time.monotonic() < deadline:
             time.sleep(0.001)
         capriccio_patch.unpatch_all()
+
+
+@pytest.fixture
+def endless_slices(scheme: str) -> Iterator[None]:
+    """A thread is never made to step aside."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    yield
+    sys.setswitchinterval(interval)
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_a_reset_connection_was_made(scheme: str, timeout: float | None) -> None
 
 
 @pytest.mark.one_processor
+@pytest.mark.usefixtures("endless_slices")  # it may be preempted where the process gets no CPU
 @pytest.mark.parametrize("how", ["accept", "select"])
 @pytest.mark.parametrize("backlog", [1, 5])
 def test_the_queue_of_a_listener_in_this_process_does_not_overflow(

@@ -10,22 +10,14 @@ import os
 import select
 import socket
 import ssl
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-
-@pytest.fixture(autouse=True)
-def endless_slices(scheme: str) -> Iterator[None]:
-    """A thread is never made to step aside."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(60)
-    yield
-    sys.setswitchinterval(interval)
+pytestmark = pytest.mark.usefixtures("endless_slices")
 
 
 def refused(call: Callable[[], Any]) -> None:
