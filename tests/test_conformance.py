@@ -100,8 +100,8 @@ def test_an_excuse_needs_a_reason(tmp_path: Path) -> None:
         table.read_excuses(path)
 
 
-def test_at_most_ten_are_excused() -> None:
-    assert len(table.read_excuses(HERE / "excused.txt")) <= 10
+def test_at_most_twenty_are_excused() -> None:
+    assert len(table.read_excuses(HERE / "excused.txt")) <= 20
 
 
 def test_sets_name_modules_of_the_interpreter() -> None:
