@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["COMPILED", "Core"]
 
 COMPILED = "compiled"
+_VARIABLE = 0x04
+"""Flag of code: CO_VARARGS."""
 
 
 class CompiledKernel(Kernel):
@@ -289,4 +291,19 @@ def _text(found: Any) -> str:
     """What C has for the doc string of the method `found`, signature included."""
     doc = getattr(found, "__doc__", None) or ""
     signature = getattr(found, "__text_signature__", None)
+    if type(found) is FunctionType:
+        signature = _signature(found)
     return f"{found.__name__}{signature}\n--\n\n{doc}" if signature else doc
+
+
+def _signature(method: FunctionType) -> str:
+    """The parameters of `method`, in the form of ``__text_signature__``."""
+    code = method.__code__
+    count = code.co_argcount
+    values = method.__defaults__ or ()
+    names = list(code.co_varnames[:count])
+    for at, value in enumerate(values, count - len(values)):
+        names[at] += f"={value!r}"
+    if code.co_flags & _VARIABLE:
+        names.append(f"*{code.co_varnames[count + code.co_kwonlyargcount]}")
+    return f"(${', '.join(names)})"

@@ -253,3 +253,31 @@ def test_deadlines_that_have_passed_are_served_in_order(compiled: None, patched:
         time.sleep(0)
     assert woken == sorted(late)
     assert len(kernel.timers) == 0
+
+
+def test_signatures_are_stocks(compiled: None, run_script: RunScript) -> None:
+    """But for the first parameter, which goes by its place alone, as that of all methods of C."""
+    script = """
+    import inspect, queue, socket, threading, traceback
+    import capriccio_patch
+    classes = [threading.Condition, threading.Event, queue.Queue, queue.SimpleQueue, socket.socket]
+
+    def found():
+        signatures = {}
+        for each in classes:
+            for name, method in vars(each).items():
+                if inspect.isroutine(method):
+                    try:
+                        parameters = [*inspect.signature(method).parameters.values()][1:]
+                    except (TypeError, ValueError):  # there is none
+                        continue
+                    signatures[each.__name__, name] = [*map(str, parameters)]
+        return signatures
+
+    before = found()
+    capriccio_patch.patch_all()
+    now = found()
+    print({name: (before[name], now.get(name)) for name in before if before[name] != now.get(name)})
+    print(traceback.walk_tb.__module__)
+    """
+    assert run_script(script).stdout.splitlines() == ["{}", "traceback"]

@@ -13,6 +13,7 @@ import builtins
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import wraps
 
 from ...cpython import interpose, originals
 from ...cpython.frames import hide, is_hidden, program_part, unseen
@@ -54,6 +55,7 @@ def _shared() -> Callable[[], Any]:
     shown = builtins.print
     made: Any = None
 
+    @wraps(make)
     def shared() -> Any:
         nonlocal made
         if (
@@ -109,6 +111,7 @@ def _walks() -> list[Patch]:
 
 
 def _walk(original: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
+    @wraps(original)
     def walk(tb: Any) -> Iterator[Any]:
         # The first is asked for by who goes from entry to entry, and wants one for each.
         return (
