@@ -35,7 +35,7 @@ ifeq ($(VERSIONS),)
 $(error no Python 3.11 or newer with venv and ensurepip found; set PYTHONS to the paths of some)
 endif
 
-CORE = setup.py $(wildcard capriccio_patch/core/*.c capriccio_patch/core/*.h)
+CORE = setup.py $(wildcard capriccio_patch/*/*.c capriccio_patch/*/*.h)
 
 .PHONY: demo test again several lint conformance fuzz bench sanitize clean
 .SECONDARY:

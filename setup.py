@@ -11,6 +11,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = Path("capriccio_patch/core")
+SUSPENDED = "capriccio_patch/cpython/suspended.c"
+WARNINGS = ("-Wall", "-Wextra", "-Wno-missing-field-initializers")
 
 
 def why_not() -> str | None:
@@ -26,8 +28,8 @@ def why_not() -> str | None:
     return None
 
 
-def extension() -> Extension:
-    """The one extension; its C files are those in the folder."""
+def core() -> Extension:
+    """The compiled core; its C files are those in the folder."""
     include = []
     if why_not() is None:
         import greenlet
@@ -42,12 +44,25 @@ def extension() -> Extension:
         sources=sorted(str(path) for path in CORE.glob("*.c")),
         depends=sorted(str(path) for path in CORE.glob("*.h")),
         include_dirs=include,
-        extra_compile_args=[
-            *("-std=c11", "-fvisibility=hidden"),
-            *("-Wall", "-Wextra", "-Wno-missing-field-initializers"),
-        ],
+        extra_compile_args=["-std=c11", "-fvisibility=hidden", *WARNINGS],
         optional=True,
     )
+
+
+def suspended() -> list[Extension]:
+    """What ``cpython/suspended.py`` needs, if this interpreter does."""
+    if not sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info[:2] != (3, 14):
+        return []
+    headers = Path(sysconfig.get_path("include")) / "internal"
+    return [
+        Extension(
+            "capriccio_patch.cpython._suspended",
+            sources=[SUSPENDED],
+            include_dirs=[str(headers)],
+            extra_compile_args=["-std=c11", *WARNINGS, "-Wno-unused-parameter"],
+            optional=True,
+        )
+    ]
 
 
 class Build(build_ext):
@@ -55,14 +70,16 @@ class Build(build_ext):
 
     def build_extension(self, ext: Any) -> None:
         """Build `ext`, if that can be done."""
-        reason = why_not()
+        is_core = ext.name.endswith("._core")
+        reason = why_not() if is_core else None
         if reason is None:
             try:
                 super().build_extension(ext)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
         if reason is not None:
-            print(f"no compiled core, the package runs in Python: {reason}", file=sys.stderr)
+            what = "compiled core, the package runs in Python" if is_core else ext.name
+            print(f"no {what}: {reason}", file=sys.stderr)
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": Build})
+setup(ext_modules=[core(), *suspended()], cmdclass={"build_ext": Build})

@@ -18,7 +18,7 @@ from _operator import neg
 from collections.abc import Callable, Sized
 from types import FrameType, MethodType
 
-from . import interpose, originals, standstill, thread_state
+from . import interpose, originals, standstill, suspended, thread_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ def _check(name: str) -> Callable[[Callable[[], str | None]], Callable[[], str |
 def _implementation() -> str | None:
     name = sys.implementation.name
     return None if name == "cpython" else f"{name} does not lay out its objects as CPython does"
+
+
+@_check("suspended frames")
+def _suspended_frames() -> str | None:
+    return suspended.show() if standstill.IS_FREE_THREADED else None
 
 
 @_check("standstill")

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 import capriccio_patch
-from capriccio_patch.cpython import checks, interpose, originals, standstill, thread_state
+from capriccio_patch.cpython import (
+    checks,
+    interpose,
+    originals,
+    standstill,
+    suspended,
+    thread_state,
+)
 from tests.conftest import RunScript
 
 
@@ -28,6 +35,10 @@ def _not_found(*args: Any) -> Any:
 
 BROKEN: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "implementation": ((sys, "implementation", SimpleNamespace(name="other")),),
+    "suspended frames": (
+        (standstill, "IS_FREE_THREADED", True),
+        (suspended, "_is_seen", lambda: False),
+    ),
     "standstill": (
         (standstill, "IS_FREE_THREADED", True),
         (standstill, "standstill", nullcontext()),
