@@ -113,6 +113,9 @@ def _(scene: Scene) -> Any:
 @row("ssl.SSLSocket.sendall")
 def _(scene: Scene) -> Any:
     server, client = _connected(scene)
+    # Else the system may take all of it at once: a receiver's buffer grows to tens of megabytes.
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
 
     def receive() -> None:
         count = 0
