@@ -17,7 +17,7 @@ its thread has ended, as it is with the GIL.
 from __future__ import annotations
 
 import gc
-from weakref import ref
+from _weakref import ref
 
 from greenlet import getcurrent, greenlet
 

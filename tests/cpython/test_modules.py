@@ -10,6 +10,7 @@ import sys
 import textwrap
 import zipfile
 from importlib.machinery import PathFinder, SourceFileLoader
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,10 @@ def test_what_is_no_file_of_python_is_left_to_other_finders(name: str, tmp_path:
     assert modules._finder.find_spec("capriccio_patch.api", [str(tmp_path / "archive.zip")]) is None
 
 
+@pytest.mark.skipif(
+    find_spec("capriccio_patch.cpython._suspended") is not None,
+    reason="this Python needs a module of C",
+)
 def test_the_package_runs_from_an_archive(environ: dict[str, str], tmp_path: Path) -> None:
     archive = tmp_path / "archive.zip"
     folder = Path(modules.__file__).parents[1]
