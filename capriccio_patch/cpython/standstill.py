@@ -8,6 +8,9 @@
 4. What was due on the calling OS thread when it had the others stop must not come within: a
    collection, or a stop that somebody else had asked for before, which would now be its own.
 5. No trace function and no tool is told of what is done within: it may have the others stop itself.
+6. A build that can do without the GIL has it while a module of C is being imported, and for good
+   after one that needs it.  Then nobody is stopped: an OS thread that stands still may have the
+   GIL, and the calling one would wait for it when the interpreter has it share.
 
 Any OS thread.  What is done within takes microseconds.
 """
@@ -18,6 +21,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable
+from itertools import starmap
 
 from . import frames
 from .audit_hooks import is_audited
@@ -39,14 +43,15 @@ __all__ = [
 ]
 
 
+_is_gil_enabled: Any = getattr(sys, "_is_gil_enabled", None)
+
 IS_FREE_THREADED = "t" in getattr(sys, "abiflags", "")
 """Whether this build can do without the GIL; it may have it all the same (`has_gil`)."""
 
 
 def has_gil() -> bool:
     """Whether one OS thread at a time runs Python code.  Any OS thread."""
-    has: Any = getattr(sys, "_is_gil_enabled", None)
-    return has is None or bool(has())
+    return _is_gil_enabled is None or bool(_is_gil_enabled())
 
 
 class _WithGil:
@@ -88,10 +93,14 @@ def knows_what_is_due() -> bool:
     return bool(word[0] & _CALL)
 
 
+_TRIES = 20
+"""A millisecond each, until the GIL is taken to stay."""
+
+
 class _Standstill:
     """From `__enter__` to `__exit__` (Python/pystate.c, _PyEval_StopTheWorld)."""
 
-    __slots__ = ("_collects", "_interpreter", "_start", "_stop")
+    __slots__ = ("_collects", "_has_stopped", "_interpreter", "_sleep", "_start", "_stop", "_tries")
 
     def __init__(self) -> None:
         call = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
@@ -99,7 +108,11 @@ class _Standstill:
         self._start = call(("_PyEval_StartTheWorld", _api))
         interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", _api))
         self._interpreter: int = interpreter()
+        self._sleep = ctypes.CDLL(None).usleep  # `originals` needs this module
         self._collects = False
+        self._has_stopped = False
+        self._tries = 0
+        """How often the GIL was there, one time after the other."""
 
     def __enter__(self) -> None:
         # What is due comes after a call and at a jump back: there is neither from the stop to the
@@ -110,10 +123,19 @@ class _Standstill:
         try:
             while True:
                 starting = map(self._start, (self._interpreter,))
+                asking = starmap(_is_gil_enabled, ((),))
                 (_,) = map(self._stop, (self._interpreter,))
-                if not word[0] & (_COLLECTION | _STOP | _MERGE):
+                (has,) = asking
+                if not has and not word[0] & (_COLLECTION | _STOP | _MERGE):
+                    self._has_stopped = True
+                    self._tries = 0
                     break
                 (_,) = starting
+                if has:
+                    if self._tries >= _TRIES:
+                        break
+                    self._tries += 1
+                    self._sleep(1000)
         except BaseException:  # of a signal handler: what was due has come
             _leave_tracing(state)
             raise
@@ -123,7 +145,9 @@ class _Standstill:
     def __exit__(self, *_: object) -> None:
         if self._collects:
             gc.enable()
-        self._start(self._interpreter)
+        if self._has_stopped:
+            self._has_stopped = False
+            self._start(self._interpreter)
         _leave_tracing(_thread_state())
 
 

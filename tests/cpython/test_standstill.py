@@ -216,3 +216,35 @@ def test_idle_workers_are_not_in_the_way_without_the_gil(monkeypatch: pytest.Mon
         assert _thread._count() >= 1
     while _thread._count() > len(os_threads.resting):
         pass
+
+
+@free_threaded
+@pytest.mark.parametrize("gil", ["0", "1"])
+def test_beside_imports_of_modules_in_c(run_script: RunScript, gil: str) -> None:
+    """The interpreter has the GIL while it makes one: who has it must not be stopped."""
+    script = """
+    import threading, time
+    from importlib.machinery import BuiltinImporter
+    from importlib.util import module_from_spec
+    from capriccio_patch.cpython.standstill import standstill
+
+    def imports():
+        while not over:
+            module_from_spec(BuiltinImporter.find_spec("errno"))
+            made.append(1)
+
+    over, made, count = False, [], 0
+    threads = [threading.Thread(target=imports) for _ in range(3)]
+    for each in threads:
+        each.start()
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        with standstill:
+            [number for number in range(500)]
+        count += 1
+    over = True
+    for each in threads:
+        each.join()
+    print(count > 10, len(made) > 10)
+    """
+    assert run_script(script, env={"PYTHON_GIL": gil}).stdout == "True True\n"
