@@ -100,7 +100,15 @@ _TRIES = 20
 class _Standstill:
     """From `__enter__` to `__exit__` (Python/pystate.c, _PyEval_StopTheWorld)."""
 
-    __slots__ = ("_collects", "_has_stopped", "_interpreter", "_sleep", "_start", "_stop", "_tries")
+    __slots__ = (
+        "_collected",
+        "_has_stopped",
+        "_interpreter",
+        "_sleep",
+        "_start",
+        "_stop",
+        "_tries",
+    )
 
     def __init__(self) -> None:
         call = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
@@ -109,7 +117,8 @@ class _Standstill:
         interpreter = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyInterpreterState_Main", _api))
         self._interpreter: int = interpreter()
         self._sleep = ctypes.CDLL(None).usleep  # `originals` needs this module
-        self._collects = False
+        self._collected: list[bool] = []
+        """Whether there were collections: of each OS thread within, more than one with the GIL."""
         self._has_stopped = False
         self._tries = 0
         """How often the GIL was there, one time after the other."""
@@ -139,11 +148,11 @@ class _Standstill:
         except BaseException:  # of a signal handler: what was due has come
             _leave_tracing(state)
             raise
-        self._collects = gc.isenabled()
+        self._collected.append(gc.isenabled())
         gc.disable()
 
     def __exit__(self, *_: object) -> None:
-        if self._collects:
+        if self._collected.pop():
             gc.enable()
         if self._has_stopped:
             self._has_stopped = False
