@@ -18,7 +18,10 @@ from _operator import neg
 from collections.abc import Callable, Sized
 from types import FrameType, MethodType
 
-from . import interpose, originals, standstill, suspended, thread_state
+from . import interpose, originals, standstill, thread_state
+
+if standstill.IS_FREE_THREADED:
+    from . import suspended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ Decision.  A C module (``suspended.c``) counts these references whenever the col
 greenlet.  Where it has not been built, the interpreter that needs it is refused.
 
 Cost.  Such references stay counted until the frame goes on: a circle through them is collected when
-its thread has ended, as it is with the GIL.
+its thread has ended, as it is with the GIL.  A collection at the patch tells whether it works.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def show() -> str | None:
     """Have the collector see them; why that can't be done, or None.  Main OS thread."""
     reason = "what threads that wait refer to is garbage to its collector"
     try:
-        from . import _suspended  # type: ignore[attr-defined]
+        from . import _suspended  # type: ignore[attr-defined]  # of that one version
     except ImportError as error:
         reason += f", and the C module that shows it is not there: {error}"
     else:

@@ -37,11 +37,13 @@ BROKEN: dict[str, tuple[tuple[Any, str, Any], ...]] = {
     "implementation": ((sys, "implementation", SimpleNamespace(name="other")),),
     "suspended frames": (
         (standstill, "IS_FREE_THREADED", True),
+        (checks, "suspended", suspended),
         (suspended, "_is_seen", lambda: False),
     ),
     "standstill": (
         (standstill, "IS_FREE_THREADED", True),
         (standstill, "standstill", nullcontext()),
+        (checks, "suspended", SimpleNamespace(show=_nothing)),
     ),
     "builtins": ((interpose, "clone", lambda builtin: builtin),),
     "methods": ((interpose, "MethodRedirect", lambda *args: SimpleNamespace(undo=_nothing)),),

@@ -160,7 +160,7 @@ def test_nothing_is_imported_that_the_program_has_not_imported(
     )
     script = tmp_path / "script.py"
     script.write_text(code)
-    stock = json.loads(run(environ, tmp_path, str(script)))
+    stock = json.loads(run(environ, tmp_path, "-m", "script"))  # `-m` imports some itself
     patched = json.loads(run(environ, tmp_path, "-m", "capriccio_patch", str(script)))
     more = {
         name: loader
