@@ -47,6 +47,18 @@ def _connecting(sim: Simulation) -> tuple[Callable[[], None], Callable[[], list[
     return connect_once, wake
 
 
+def _computing(sim: Simulation, seconds: float) -> Callable[[], None]:
+    """What is preempted five times, after so many seconds each."""
+
+    def compute() -> None:
+        for _ in range(5):
+            sim.log.append("compute")
+            sim.clock.now += seconds
+            sim.kernel.preempt()
+
+    return compute
+
+
 def test_who_goes_from_call_to_call_lets_those_that_answer_run_first(sim: Simulation) -> None:
     kernel = sim.kernel
     answer, parked = _answering(sim)
@@ -150,21 +162,14 @@ def test_who_steps_aside_gets_as_much_time_as_the_others(sim: Simulation) -> Non
 
 def test_who_computes_has_its_slices_beside_those_that_serve_each_other(sim: Simulation) -> None:
     """Connects, one after the other, each of which has others run first."""
-    kernel = sim.kernel
     connect_once, wake = _connecting(sim)
-
-    def compute() -> None:
-        for _ in range(5):
-            sim.log.append("compute")
-            sim.clock.now += SLICE_LIMIT
-            kernel.preempt()
 
     def connect() -> None:
         while sim.log.count("connect") < 9000 and sim.log.count("compute") < 5:
             connect_once()
 
     sim.during_polls(*[wake] * 20_000)
-    sim.run([compute, connect, connect])
+    sim.run([_computing(sim, SLICE_LIMIT), connect, connect])
     wait = SLICE_LIMIT + slices._LONGEST_PASSED  # until it is handed over, and until it runs
     most = wait / (2 * POLL_INTERVAL) + 10
     assert sim.log.count("compute") == 5
@@ -178,12 +183,6 @@ def test_who_computes_has_slices_beside_many_that_go_from_call_to_call(
     """None of which is preempted: it waits as long as a slice is, however many they are."""
     kernel = sim.kernel
 
-    def compute() -> None:
-        for _ in range(5):
-            sim.log.append("compute")
-            sim.clock.now += slice_
-            kernel.preempt()
-
     def call() -> None:
         while sim.log.count("compute") < 5:
             sim.log.append("call")
@@ -191,7 +190,7 @@ def test_who_computes_has_slices_beside_many_that_go_from_call_to_call(
             kernel.yield_if_due()
 
     kernel.set_slice(slice_)
-    sim.run([compute, *[call] * 20])
+    sim.run([_computing(sim, slice_), *[call] * 20])
     each = min(slice_, SLICE_LIMIT) / (2 * POLL_INTERVAL)
     assert 4 * each <= sim.log.count("call") <= 5 * (each + 25)
 
