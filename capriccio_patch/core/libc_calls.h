@@ -114,6 +114,8 @@ int hooked_mutex_lock(pthread_mutex_t *mutex);
 int hooked_mutex_trylock(pthread_mutex_t *mutex);
 int hooked_mutex_unlock(pthread_mutex_t *mutex);
 int may_be_recursive(const pthread_mutex_t *mutex);
+/* Whether the object at `path` calls the guards of C++ that the hooks call. */
+int has_known_guards(const char *path);
 unsigned long mark_held(void);
 void unmark(unsigned long mark);
 

@@ -16,6 +16,7 @@
 #include "libc_calls.h"
 
 #ifdef HAS_LIBC_HOOKS
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -33,13 +34,41 @@ static int hooked_pthread_once(pthread_once_t *control, void (*function)(void))
     return result;
 }
 
-extern int __cxa_guard_acquire(void *) __attribute__((weak));
-extern void __cxa_guard_release(void *) __attribute__((weak));
-extern void __cxa_guard_abort(void *) __attribute__((weak));
+/* Of static variables of C++.  There may be several libraries that have these functions, and they fit
+ * each other only: those of the first are taken over. */
+static struct {
+    int (*acquire)(void *);
+    void (*release)(void *), (*abort)(void *);
+} guards;
+
+/* What the linker has found, or will find, for the object. */
+static void *find_for(void *object, const char *name)
+{
+    void *found = dlsym(RTLD_DEFAULT, name);
+    return found != NULL ? found : dlsym(object, name);
+}
+
+int has_known_guards(const char *path)
+{
+    void *object = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+    if (object == NULL) return 0;
+    void *acquire = find_for(object, "__cxa_guard_acquire");
+    void *release = find_for(object, "__cxa_guard_release");
+    void *abort = find_for(object, "__cxa_guard_abort");
+    dlclose(object);
+    if (acquire == NULL || release == NULL || abort == NULL) return 0;
+    if (guards.acquire == NULL) {
+        guards.acquire = (int (*)(void *))acquire;
+        guards.release = (void (*)(void *))release;
+        guards.abort = (void (*)(void *))abort;
+    }
+    return (void *)guards.acquire == acquire && (void *)guards.release == release &&
+           (void *)guards.abort == abort;
+}
 
 static int hooked_guard_acquire(void *guard)
 {
-    int mine = __cxa_guard_acquire(guard);
+    int mine = guards.acquire(guard);
     if (mine && is_home()) libc_state.once++;
     return mine;
 }
@@ -47,13 +76,13 @@ static int hooked_guard_acquire(void *guard)
 static void hooked_guard_release(void *guard)
 {
     if (is_home() && libc_state.once) libc_state.once--;
-    __cxa_guard_release(guard);
+    guards.release(guard);
 }
 
 static void hooked_guard_abort(void *guard)
 {
     if (is_home() && libc_state.once) libc_state.once--;
-    __cxa_guard_abort(guard);
+    guards.abort(guard);
 }
 
 /* ---- mutexes --------------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 #include "libc_objects.h"
 
 #ifdef HAS_LIBC_HOOKS
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -63,7 +64,9 @@ static int take_over(const Object *o, const char *name, void **slot, void *to)
 {
     const Taking *taking = to;
     void *hook = libc_hook_of(name, taking->which);
-    if (hook == NULL || *slot == hook || write_slot(o, slot, hook) <= 0) return 0;
+    if (hook == NULL || *slot == hook) return 0;
+    if (strncmp(name, "__cxa_guard_", 12) == 0 && !has_known_guards(o->path)) return 0;
+    if (write_slot(o, slot, hook) <= 0) return 0;
     PyObject *text = PyUnicode_FromString(name);
     int failed = text == NULL || PySet_Add(taking->names, text) < 0;
     Py_XDECREF(text);

@@ -15,6 +15,7 @@ from tests.libraries.conftest import needs_compiler
 BOUND = {
     "lazily": ("-Wl,-z,lazy",),
     "at once, read-only": ("-Wl,-z,now,-z,relro",),
+    "with C++'s": ("-DGUARDED", "-Wl,--no-as-needed", "-l:libstdc++.so.6"),
     "without stubs": ("-fno-plt", "-Wl,-z,now,-z,relro"),
 }
 
@@ -272,10 +273,15 @@ assert waiting_calls.ident() == threading.get_ident()
     )
 
 
-def test_what_is_initialised_once_does_not_let_others_run(run: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "way", "result"), [("once", "lazily", 0), ("guarded", "with C++'s", 1)]
+)
+def test_what_is_initialised_once_does_not_let_others_run(
+    run: Any, name: str, way: str, result: int
+) -> None:
     """Another thread in there would wait for ever; this wait is the system's."""
     run(
-        """
+        f"""
 r, w = os.pipe()
 ticks = []
 thread = threading.Thread(target=lambda: [ticks.append(time.sleep(0.001)) for _ in range(500)])
@@ -288,10 +294,12 @@ def write():
 import _thread
 capriccio_patch.original("_thread.start_new_thread")(write, ())
 before = len(ticks)
-assert call("once", r, 0) == 0
+assert call({name!r}, r, 0) == {result}
 assert len(ticks) == before, (before, len(ticks))
 thread.join()
-"""
+assert call({name!r}, r, 0) == 0
+""",
+        way,
     )
 
 

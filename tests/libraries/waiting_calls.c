@@ -48,6 +48,12 @@ static int once_fd;
 /* A function that is called through a table, as gRPC calls poll. */
 static int (*const table[])(struct pollfd *, nfds_t, int) = {poll};
 
+#ifdef GUARDED /* as C++ does for a static variable */
+extern int __cxa_guard_acquire(void *);
+extern void __cxa_guard_release(void *);
+static long long guard;
+#endif
+
 static void read_once(void) { (void)!read(once_fd, data, 1); }
 
 static long make(const char *name, long a, long b)
@@ -139,6 +145,16 @@ static long make(const char *name, long a, long b)
         once_fd = (int)a;
         return pthread_once(&once, read_once);
     }
+#ifdef GUARDED
+    if (!strcmp(name, "guarded")) {
+        long n = 0;
+        if (__cxa_guard_acquire(&guard)) {
+            n = read((int)a, data, 1);
+            __cxa_guard_release(&guard);
+        }
+        return n;
+    }
+#endif
     errno = ENOSYS;
     return -1;
 }
