@@ -278,6 +278,10 @@ TABLE: tuple[Library, ...] = (
     Library("uvloop", hooked=("uvloop.loop",)),
     Library("gevent", hooked=("gevent.libev.corecext", "gevent.libuv._corecffi")),
     Library("bjoern", hooked=("_bjoern",)),
+    Library("pygobject", hooked=("gi._gi",)),
+    Library("pygame", hooked=("pygame.time", "pygame.event")),
+    Library("opencv", (Calls("cv2", _of("VideoCapture", "__init__", "open", "grab", "read")),)),
+    Library("watchfiles", adapter="watchfiles", adapted=("watchfiles._rust_notify",)),
     Library("fastrlock", hooked=("fastrlock.rlock",)),
     Library(
         "ddtrace",

@@ -154,17 +154,78 @@ threading.Thread(target=work).start()
 app.tk.mainloop(-1)
 assert stop.is_set()
 """,
+    "gi": """
+import threading, time
+from gi.repository import GLib
+seen = []
+def work(number):
+    for _ in range(5):
+        time.sleep(0.001)
+        GLib.idle_add(seen.append, number)
+def look():
+    if len(seen) < 20:
+        return True
+    loop.quit()
+loop = GLib.MainLoop()
+GLib.timeout_add(5, look)
+GLib.timeout_add(60000, print)
+threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+for each in threads: each.start()
+loop.run()
+for each in threads: each.join()
+def wait():
+    context = GLib.MainContext.new()
+    loop = GLib.MainLoop.new(context, False)
+    source = GLib.timeout_source_new(10)
+    source.set_callback(lambda *_: loop.quit())
+    source.attach(context)
+    loop.run()
+    seen.append("over")
+threads = [threading.Thread(target=wait) for _ in range(4)]
+for each in threads: each.start()
+for each in threads: each.join()
+assert seen.count("over") == 4
+""",
+    "pygame": """
+import os, threading, time
+os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"
+os.environ["SDL_VIDEODRIVER"] = os.environ["SDL_AUDIODRIVER"] = "dummy"
+import pygame
+pygame.init()
+pygame.display.set_mode((10, 10))
+clock = pygame.time.Clock()
+ticks, stop = [], []
+def work():
+    while not stop:
+        time.sleep(0.001)
+        ticks.append(1)
+    pygame.event.post(pygame.event.Event(pygame.USEREVENT))
+thread = threading.Thread(target=work)
+thread.start()
+clock.tick(10)
+for wait in (lambda: clock.tick(10), lambda: pygame.time.wait(100)):
+    before = len(ticks)
+    wait()
+    assert len(ticks) > before + 5, (before, ticks)
+threading.Timer(0.01, stop.append, (1,)).start()
+while pygame.event.wait(30000).type != pygame.USEREVENT:
+    pass
+thread.join()
+""",
 }
+_BY_MODULE = {"gi": "pygobject"}
+"""What the table calls a library that is not called as its module."""
 
 
-@pytest.mark.parametrize("library", [pytest.param(each, marks=needs(each)) for each in HOOKED])
-def test_libraries_that_hooks_alone_serve(run_script: Any, either_way: str, library: str) -> None:
+@pytest.mark.parametrize("module", [pytest.param(each, marks=needs(each)) for each in HOOKED])
+def test_libraries_that_hooks_alone_serve(run_script: Any, either_way: str, module: str) -> None:
     if either_way == "python" or find_spec("capriccio_patch.core._core") is None:
         pytest.skip("no compiled core")
     done = run_script(
         "import capriccio_patch\ncapriccio_patch.patch_all()\n"
-        + HOOKED[library]
-        + f"assert ' park in ' in capriccio_patch.status()['libraries'][{library!r}]\n"
+        + HOOKED[module]
+        + f"told = capriccio_patch.status()['libraries'][{_BY_MODULE.get(module, module)!r}]\n"
+        + "assert ' park in ' in told, told\n"
     )
     assert "kept all other threads" not in done.stderr
 
@@ -220,3 +281,34 @@ def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: st
     os.close(terminal)
     assert child.wait() == 0, seen
     assert b"key" in seen
+
+
+@needs("cv2")
+def test_opencv_waits_for_the_next_frame(run_script: Any) -> None:
+    """Of a stream over HTTP, whose server is a thread of the same program."""
+    run_script(
+        """
+        import socket, threading
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        import cv2, numpy
+        frame = cv2.imencode(".jpg", numpy.zeros((32, 32, 3), numpy.uint8))[1].tobytes()
+        frame = b"--b\\r\\nContent-Type: image/jpeg\\r\\n\\r\\n" + frame + b"\\r\\n"
+        listener = socket.create_server(("127.0.0.1", 0))
+        def serve():
+            connection, _ = listener.accept()
+            connection.recv(9999)
+            kind = b"multipart/x-mixed-replace; boundary=b"
+            connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Type: " + kind + b"\\r\\n\\r\\n")
+            for _ in range(10):
+                connection.sendall(frame)
+            connection.close()
+        threading.Thread(target=serve).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/video.mjpg"
+        video = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+        frames = 0
+        while video.read()[0]:
+            frames += 1
+        assert frames > 5, frames
+        """
+    )
