@@ -279,6 +279,19 @@ TABLE: tuple[Library, ...] = (
     Library("gevent", hooked=("gevent.libev.corecext", "gevent.libuv._corecffi")),
     Library("bjoern", hooked=("_bjoern",)),
     Library("pygobject", hooked=("gi._gi",)),
+    Library(
+        "dbus-python",
+        (
+            Calls(
+                "_dbus_bindings",
+                (
+                    *_of("Connection", "send_message_with_reply_and_block", "flush"),
+                    "PendingCall.block",
+                ),
+            ),
+        ),
+    ),
+    Library("systemd-python", (Calls("systemd._reader", ("_Reader.wait",)),)),
     Library("pygame", hooked=("pygame.time", "pygame.event")),
     Library("opencv", (Calls("cv2", _of("VideoCapture", "__init__", "open", "grab", "read")),)),
     Library("watchfiles", adapter="watchfiles", adapted=("watchfiles._rust_notify",)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -281,6 +282,80 @@ def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: st
     os.close(terminal)
     assert child.wait() == 0, seen
     assert b"key" in seen
+
+
+DBUS = """
+import os, threading
+import capriccio_patch
+capriccio_patch.patch_all()
+import dbus, dbus.bus, dbus.service
+from dbus.mainloop.glib import DBusGMainLoop, threads_init
+from gi.repository import GLib
+address = os.environ["DBUS_SESSION_BUS_ADDRESS"]
+DBusGMainLoop(set_as_default=True)
+threads_init()
+class Service(dbus.service.Object):
+    @dbus.service.method("test.Service", in_signature="i", out_signature="i")
+    def next(self, number):
+        return number + 1
+bus = dbus.bus.BusConnection(address)
+name = dbus.service.BusName("test.Service", bus)
+service = Service(bus, "/service")
+answers = []
+def ask():
+    proxy = dbus.bus.BusConnection(address).get_object("test.Service", "/service")
+    answers.extend(proxy.next(number, dbus_interface="test.Service") for number in range(5))
+threads = [threading.Thread(target=ask) for _ in range(4)]
+def stop():
+    for each in threads: each.start()
+    for each in threads: each.join()
+    loop.quit()
+loop = GLib.MainLoop()
+threading.Thread(target=stop).start()
+loop.run()
+assert sorted(answers) == [number for number in range(1, 6) for _ in threads], answers
+"""
+
+
+@needs("dbus", "gi")
+def test_a_service_on_d_bus_and_its_clients(
+    tmp_path: Path, environ: dict[str, str], either_way: str
+) -> None:
+    if either_way == "python" or find_spec("capriccio_patch.core._core") is None:
+        pytest.skip("no compiled core, which GLib's loop wants")
+    if shutil.which("dbus-run-session") is None:
+        pytest.skip("D-Bus is not installed")
+    script = tmp_path / "script.py"
+    script.write_text(DBUS)
+    command = ["dbus-run-session", "--", sys.executable, script]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@needs("systemd")
+def test_systemds_journal_waits(run_script: Any, tmp_path: Path) -> None:
+    run_script(
+        f"""
+        import threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        from systemd import journal
+        reader = journal.Reader(path={str(tmp_path)!r})
+        ticks, stop = [], []
+        def tick():
+            while not stop:
+                time.sleep(0.005)
+                ticks.append(1)
+        thread = threading.Thread(target=tick)
+        thread.start()
+        reader.wait(0.05)
+        before = len(ticks)
+        reader.wait(0.2)
+        assert len(ticks) > before + 5, (before, ticks)
+        stop.append(1)
+        thread.join()
+        """
+    )
 
 
 @needs("cv2")
