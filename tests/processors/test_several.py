@@ -413,13 +413,16 @@ class TestTheEnd:
 
     def test_the_others_are_waited_for(self, several: Run) -> None:
         code = """
+        ends = threading.Event()
         def work():
-            time.sleep(0.1)
+            ends.wait()
+            time.sleep(0.05)
             print("work", flush=True)
         def begin():
             threading.Thread(target=work).start()
         spread(*[begin] * 3)
         print("end", flush=True)
+        ends.set()
         """
         assert several(code) == "end\n" + "work\n" * 3
 
