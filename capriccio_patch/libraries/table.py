@@ -256,6 +256,26 @@ TABLE: tuple[Library, ...] = (
         ),
     ),
     Library(
+        "pulsar-client",
+        (
+            Calls(
+                "_pulsar",
+                (
+                    *_of("Client", "create_producer", "create_reader", "create_table_view"),
+                    *_of("Client", "subscribe", "subscribe_topics", "subscribe_pattern"),
+                    *_of("Client", "get_topic_partitions", "get_schema_info", "close"),
+                    *_of("Producer", "send", "flush", "close"),
+                    *_of("Consumer", "receive", "batch_receive", "acknowledge", "seek"),
+                    *_of("Consumer", "acknowledge_cumulative", "get_last_message_id"),
+                    *_of("Consumer", "unsubscribe", "close"),
+                    *_of("Reader", "read_next", "has_message_available", "seek", "close"),
+                    "TableView.close",
+                ),
+                leaves=True,
+            ),
+        ),
+    ),
+    Library(
         "pycurl",
         (
             Calls("pycurl", _of("Curl", "perform", "perform_rb", "perform_rs")),
