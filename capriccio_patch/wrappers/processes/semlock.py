@@ -6,8 +6,10 @@ The rest of ``multiprocessing`` is Python over pipes, sockets and ``os.waitpid``
    lets an OS thread wait in its stead, each its own: a semaphore is taken for one waiter, in time,
    or not at all.
 2. The C object keeps the OS thread that took it last: what was taken on the worker is put down to
-   the scheduler's.  Which green thread that stands for is in `owners`; it matters to RLock, which
-   others may neither enter again nor release, and to Condition, which asserts it.
+   the scheduler's.  Its caller does so, not the worker: who tries to take it looks whose it is and
+   then calls C, and nothing may change in between.  Which green thread the scheduler's stands for
+   is in `owners`; it matters to RLock, which others may neither enter again nor release, and to
+   Condition, which asserts it.
 3. A caller that is interrupted while its worker waits leaves the worker behind.  What that one
    takes after all it gives back.
 """
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["patches"]
 
 _RECURSIVE = 0
+_NOBODY = 0
+"""No OS thread has this identifier."""
 _UNBOUNDED = 1 << 20  # a full pool could be one of threads that wait for each other
 
 
@@ -94,22 +98,29 @@ def patches(runtime: Runtime) -> list[Patch]:
                     original_release(semlock)
                 else:
                     # Before this OS thread waits for another: it would be let in as the owner.
-                    owners[id(semlock)] = ident
-                    interpose.set_semlock_owner(semlock, kernel.os_ident)
+                    interpose.set_semlock_owner(semlock, _NOBODY)
                     taken = True
             finally:
                 originals.lock_release(settling)
             return taken
 
+        def own() -> None:
+            owners[id(semlock)] = ident
+            interpose.set_semlock_owner(semlock, kernel.os_ident)
+
         try:
-            return workers.call(acquire_for_caller)
+            workers.call(acquire_for_caller)
         except BaseException:
             originals.lock_acquire(settling)
             given_up = True
             originals.lock_release(settling)
             if taken:
+                own()
                 original_release(semlock)
             raise
+        if taken:
+            own()
+        return taken
 
     return [
         Patch("multiprocessing", "_multiprocessing", "SemLock.acquire", acquire),

@@ -226,6 +226,44 @@ def test_an_interrupted_acquire_takes_nothing(run_script: RunScript) -> None:
     )
 
 
+def test_nobody_is_let_in_while_it_is_handed_over(run_script: RunScript) -> None:
+    """The worker of one that waits takes it between the two steps of one that tries."""
+    run_script(
+        """
+        import multiprocessing, threading, time
+        import capriccio_patch
+        from capriccio_patch.cpython import originals
+        home, real = originals.get_ident(), originals.semlock_acquire
+        late = []
+        def acquire(semlock, *how):
+            if late and originals.get_ident() == home:
+                while not semlock._count():
+                    originals.sleep(0.001)
+                originals.sleep(0.02)
+            return real(semlock, *how)
+        originals.semlock_acquire = acquire
+        capriccio_patch.patch_all()
+        lock = multiprocessing.get_context("fork").RLock()
+        inside = []
+        def enter(name):
+            with lock:
+                inside.append(name)
+                time.sleep(0.001)
+                with lock:
+                    inside.append(name)
+        lock.acquire()
+        thread = threading.Thread(target=enter, args=("first",))
+        thread.start()
+        time.sleep(0.02)
+        lock.release()
+        late.append(True)
+        enter("second")
+        thread.join()
+        assert inside == ["first", "first", "second", "second"], inside
+        """
+    )
+
+
 def test_processes_and_threads_exclude_each_other(run_script: RunScript) -> None:
     run_script(
         """
