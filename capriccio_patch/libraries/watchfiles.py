@@ -1,7 +1,7 @@
 """watchfiles: ``RustNotify.watch`` sleeps in Rust, and looks for changes and signals in between.
 
-The call is made on an OS thread, where no signal handler runs.  So what interrupts the caller is a
-stop event to the library, which then returns as it does when a signal handler has raised.
+The call is made on an OS thread, where no signal handler runs.  So what interrupts the main thread
+is a stop event to the library, which then returns as it does when a signal handler has raised.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def patches(runtime: Runtime, module: Any) -> list[Patch]:
         call = Call(kernel, original, self, *limits, stop)
         call.loan = Loan(kernel)
         off_thread.begin(call)
+        if kernel.current is not kernel.main:
+            return off_thread.wait(kernel, call, to_the_end=True)
         while not call.done:
             try:
                 off_thread.park(kernel, call, "worker")

@@ -67,6 +67,31 @@ assert calls == [1]
     )
 
 
+def test_an_exception_for_another_thread_is_raised_when_the_call_is_over(run_script: Any) -> None:
+    run_script(
+        HEAD
+        + """
+import ctypes
+raised = []
+def wait():
+    try:
+        next(watchfiles.watch(folder, step=50, debounce=100))
+    except BaseException as error:
+        raised.append(error)
+thread = threading.Thread(target=wait)
+thread.start()
+time.sleep(0.2)
+ident, error = ctypes.c_ulong(thread.ident), ctypes.py_object(ZeroDivisionError)
+assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error) == 1
+time.sleep(0.2)
+assert thread.is_alive()
+change()
+thread.join()
+assert type(raised[0]) is ZeroDivisionError, raised
+"""
+    )
+
+
 def test_what_the_library_refuses(run_script: Any) -> None:
     run_script(
         HEAD
