@@ -322,7 +322,8 @@ int stacks_bind(PyObject *objects, PyObject *slow)
         return -1;
     if (no_kind == NULL && (no_kind = PyUnicode_InternFromString("")) == NULL) return -1;
     if (never == NULL && (never = PyFloat_FromDouble(0.0)) == NULL) return -1;
-    PyGreenlet_Import();
+    /* Not in a forked child: a thread that it does not have may hold the lock of that import. */
+    if (_PyGreenlet_API == NULL) PyGreenlet_Import();
     if (_PyGreenlet_API == NULL || !is_like(model)) return -1;
     if (!has_small_stacks && is_known(home)) {
         PyObjectArenaAllocator ours = {NULL, allocate, release};

@@ -297,7 +297,8 @@ int switch_bind(PyObject *objects, PyObject *slow)
         PyErr_SetString(PyExc_KeyError, "append");
         return -1;
     }
-    PyGreenlet_Import();
+    /* Not in a forked child: a thread that it does not have may hold the lock of that import. */
+    if (_PyGreenlet_API == NULL) PyGreenlet_Import();
     if (_PyGreenlet_API == NULL) return -1;
     dq_append = function_of(append, METH_O);
     dq_popleft = dq_append == NULL ? NULL : function_of(popleft, METH_NOARGS);

@@ -281,3 +281,32 @@ def test_signatures_are_stocks(compiled: None, run_script: RunScript) -> None:
     print(traceback.walk_tb.__module__)
     """
     assert run_script(script).stdout.splitlines() == ["{}", "traceback"]
+
+
+def test_a_forked_child_is_bound_without_an_import(run_script: RunScript) -> None:
+    """An OS thread that the child does not have may be in the midst of it."""
+    run_script(
+        """
+        import os, signal
+        import _frozen_importlib
+        import capriccio_patch
+        capriccio_patch.patch_all()
+        from capriccio_patch.cpython import originals
+        holds = originals.allocate_lock()
+        holds.acquire()
+        def importing():
+            with _frozen_importlib._ModuleLockManager("greenlet"):
+                holds.release()
+                originals.sleep(60)
+        capriccio_patch.original("_thread.start_new_thread")(importing, ())
+        while holds.locked():
+            originals.sleep(0.001)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+        signal.alarm(20)
+        assert os.waitpid(pid, 0)[1] == 0
+        os._exit(0)
+        """
+    )
