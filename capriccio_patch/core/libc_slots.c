@@ -10,7 +10,8 @@
  *
  * 1. A slot that lies in a page which the linker has made read-only is made writable for the store.
  * 2. What was in a slot is never called: where the linker binds late it is the linker's own code,
- *    which would overwrite the hook.  The hooks call the functions by their names.
+ *    which would overwrite the hook.  The hooks call the functions by their names, and those of C++
+ *    as the linker finds them (libc_mutexes.c).
  * 3. A slot is put back only if it still holds the hook and its object is still loaded.
  * 4. The code of the hooks stays mapped for ever: other OS threads may be in it at any time.
  *

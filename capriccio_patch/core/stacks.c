@@ -18,7 +18,7 @@
  * 2. The allocator stays in place for the life of the process: others may have put theirs on top. */
 #include "core.h"
 
-#include "greenlet.h"
+#include "greenlets.h"
 
 #define SMALL 896 /* no multiples of a page, so nobody else's */
 #define MEDIUM 1504
@@ -322,9 +322,7 @@ int stacks_bind(PyObject *objects, PyObject *slow)
         return -1;
     if (no_kind == NULL && (no_kind = PyUnicode_InternFromString("")) == NULL) return -1;
     if (never == NULL && (never = PyFloat_FromDouble(0.0)) == NULL) return -1;
-    /* Not in a forked child: a thread that it does not have may hold the lock of that import. */
-    if (_PyGreenlet_API == NULL) PyGreenlet_Import();
-    if (_PyGreenlet_API == NULL || !is_like(model)) return -1;
+    if (import_greenlet() < 0 || !is_like(model)) return -1;
     if (!has_small_stacks && is_known(home)) {
         PyObjectArenaAllocator ours = {NULL, allocate, release};
         PyObject_GetArenaAllocator(&arenas);

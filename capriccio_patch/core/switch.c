@@ -12,7 +12,7 @@
 #include "kernel.h"
 #include "pulse.h"
 
-#include "greenlet.h"
+#include "greenlets.h"
 
 static PyObject *fifo_push, *fifo_pop;    /* in the kernel's slots, if the scheduler is `fifo` */
 static PyObject *kind_sleep;
@@ -297,9 +297,7 @@ int switch_bind(PyObject *objects, PyObject *slow)
         PyErr_SetString(PyExc_KeyError, "append");
         return -1;
     }
-    /* Not in a forked child: a thread that it does not have may hold the lock of that import. */
-    if (_PyGreenlet_API == NULL) PyGreenlet_Import();
-    if (_PyGreenlet_API == NULL) return -1;
+    if (import_greenlet() < 0) return -1;
     dq_append = function_of(append, METH_O);
     dq_popleft = dq_append == NULL ? NULL : function_of(popleft, METH_NOARGS);
     if (dq_popleft == NULL) return -1;

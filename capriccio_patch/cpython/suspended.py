@@ -32,7 +32,7 @@ def show() -> str | None:
     """Have the collector see them; why that can't be done, or None.  Main OS thread."""
     reason = "what threads that wait refer to is garbage to its collector"
     try:
-        from . import _suspended  # type: ignore[attr-defined]  # of that one version
+        from . import _suspended  # type: ignore[attr-defined]  # built for 3.14t alone
     except ImportError as error:
         reason += f", and the C module that shows it is not there: {error}"
     else:

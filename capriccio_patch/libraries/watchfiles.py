@@ -45,7 +45,7 @@ def patches(runtime: Runtime, module: Any) -> list[Patch]:
             except GreenletExit:
                 stop.is_left = True
                 raise
-            except BaseException:
+            except BaseException:  # of a signal handler: Rust drops what it raises
                 stop.is_left = True
         return _SIGNAL if stop.is_left else call.outcome()
 

@@ -218,10 +218,14 @@ _BY_MODULE = {"gi": "pygobject"}
 """What the table calls a library that is not called as its module."""
 
 
+def skip_without_hooks(form: str) -> None:
+    if form == "python" or find_spec("capriccio_patch.core._core") is None:
+        pytest.skip("no compiled core")
+
+
 @pytest.mark.parametrize("module", [pytest.param(each, marks=needs(each)) for each in HOOKED])
 def test_libraries_that_hooks_alone_serve(run_script: Any, either_way: str, module: str) -> None:
-    if either_way == "python" or find_spec("capriccio_patch.core._core") is None:
-        pytest.skip("no compiled core")
+    skip_without_hooks(either_way)
     done = run_script(
         "import capriccio_patch\ncapriccio_patch.patch_all()\n"
         + HOOKED[module]
@@ -321,8 +325,7 @@ assert sorted(answers) == [number for number in range(1, 6) for _ in threads], a
 def test_a_service_on_d_bus_and_its_clients(
     tmp_path: Path, environ: dict[str, str], either_way: str
 ) -> None:
-    if either_way == "python" or find_spec("capriccio_patch.core._core") is None:
-        pytest.skip("no compiled core, which GLib's loop wants")
+    skip_without_hooks(either_way)
     if shutil.which("dbus-run-session") is None:
         pytest.skip("D-Bus is not installed")
     script = tmp_path / "script.py"
