@@ -111,7 +111,8 @@ class Deadlocks:
         self._tries = 0
         self._held: dict[WaitId, list[Claim]] = {}
         self._judged: set[WaitId] = set()
-        self._search = Loading(_load, self._look_if_idle)
+        self._search = search = Loading(_load, self._look_if_idle)
+        kernel.around_fork(search.before_fork, search.after_fork)
         self._told: set[WaitId] = set()
         kernel.on_fork(self._forked)
 

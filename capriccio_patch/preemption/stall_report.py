@@ -101,7 +101,8 @@ class Blocked:
         self._libraries: dict[tuple[int, int], str] = {}
         """By id of a code object and place in it; a wrong one in the place of a dead one is rare,
         and only words."""
-        self._loading = Loading(import_for_reports, self._report_kept)
+        self._loading = loading = Loading(import_for_reports, self._report_kept)
+        kernel.around_fork(loading.before_fork, loading.after_fork)
         self._times = 0
         self._longest = 0.0
 

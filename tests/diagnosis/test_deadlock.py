@@ -433,7 +433,12 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
     for each in threads:
         each.parked, each.since = True, 1.0
     kernel: Any = SimpleNamespace(
-        on_top=[], threads=dict(enumerate(threads)), blocking=True, clock=time.monotonic, on_fork=id
+        on_top=[],
+        threads=dict(enumerate(threads)),
+        blocking=True,
+        clock=time.monotonic,
+        on_fork=id,
+        around_fork=lambda *_: None,
     )
     told: list[str] = []
     monkeypatch.setattr(story, "whole_story", lambda *_: ("text", ("file", 1)))
@@ -455,7 +460,13 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
 def test_a_look_that_has_to_wait_is_soon_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = Thread()
     thread.parked, thread.kind, thread.object = True, "lock", threading.Lock()
-    kernel: Any = SimpleNamespace(on_top=[], threads={1: thread}, clock=time.monotonic, on_fork=id)
+    kernel: Any = SimpleNamespace(
+        on_top=[],
+        threads={1: thread},
+        clock=time.monotonic,
+        on_fork=id,
+        around_fork=lambda *_: None,
+    )
     monkeypatch.setattr(Loading, "is_done", lambda _: time.sleep(0.05))
     assert Deadlocks(kernel, "warn").look() == PATIENCE
 
@@ -467,7 +478,10 @@ def test_a_search_for_which_all_stand_still_is_rare(monkeypatch: pytest.MonkeyPa
         each.parked = True
     calls: list[Any] = []
     kernel: Any = SimpleNamespace(
-        clock=time.monotonic, on_fork=id, call_soon=lambda *call: calls.append(call)
+        clock=time.monotonic,
+        on_fork=id,
+        around_fork=lambda *_: None,
+        call_soon=lambda *call: calls.append(call),
     )
     monkeypatch.setattr(deadlock, "has_gil", lambda: True)
     monkeypatch.setattr(Loading, "is_done", lambda _: True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,60 @@ def test_who_does_not_wait_is_told_later() -> None:
     may_load.set()
     assert told.wait(30)
     assert loading.is_done_now()
+
+
+def test_who_forks_waits_for_what_is_half_imported() -> None:
+    may_load = threading.Event()
+    loading = Loading(lambda: may_load.wait(30))
+    assert not loading.is_done_now()
+    threading.Timer(0.05, may_load.set).start()
+    loading.before_fork()
+    assert loading.is_over
+    loading.after_fork()
+    assert loading.is_done()
+
+
+def test_nothing_begins_while_the_process_forks() -> None:
+    loads, told = [], threading.Event()
+    loading = Loading(lambda: loads.append(1), told.set)
+    loading.before_fork()
+    assert not loading.is_done_now()
+    assert not loading.is_done()
+    assert not loads
+    loading.after_fork()
+    assert told.wait(30)
+    assert loads == [1]
+    assert loading.is_done()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_may_import_what_was_being_imported(run_script: Any, tmp_path: Path) -> None:
+    (tmp_path / "slow_module.py").write_text(
+        "from capriccio_patch.cpython import originals\noriginals.sleep(0.2)\n"
+    )
+    run_script(
+        """
+        import importlib, os, sys
+        import capriccio_patch
+        from capriccio_patch import api
+        from capriccio_patch.preemption.loading import Loading
+        sys.path.insert(0, sys.argv[1])
+        capriccio_patch.patch_all()
+        loading = Loading(lambda: importlib.import_module("slow_module"))
+        api._applied.runtime.kernel.around_fork_hooks.insert(
+            0, (loading.before_fork, loading.after_fork)
+        )
+        assert not loading.is_done_now()
+        pid = os.fork()
+        import slow_module
+        if not pid:
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        """,
+        str(tmp_path),
+        options=("-W", "ignore"),
+        timeout=20,
+    )
 
 
 def test_threads_are_preempted_while_one_keeps_the_import_lock(run_script: Any) -> None:
