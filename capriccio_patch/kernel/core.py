@@ -180,17 +180,18 @@ class Kernel(KernelState):
 
     def _exchange(self, me: Thread, new: Thread) -> Thread:
         """Exchange what C holds for `me` and for `new`, the chosen one; returns whom to switch to:
-        another one, if a finalizer has waited in between."""
+        another one, if a finalizer has waited in between.
+
+        Finalizers come before: what runs on the stack of `me` finds the state of `me`."""
         finalizer = self.finalizer
         finalizer.host = me
         self.current = finalizer
-        self.c_state.save(me)
         let_finalizers_come()
         while self._chosen is not new:
             new = self._next()
             self._chosen = new
             let_finalizers_come()
-        self.c_state.restore(new)
+        self.c_state.exchange(me, new)
         return new
 
     def _go_on(self, me: Thread) -> BaseException | None:

@@ -50,6 +50,7 @@ def host_chosen(kernel: KernelState, me: Thread, others: list[Thread]) -> None:
     finalizer = kernel.finalizer
     finalizer.host = me
     kernel.current = finalizer
+    kernel.c_state.restore(me)  # what finalizers find here, and what is taken out at the switch
     if chosen is not None:
         others.append(chosen)
         for pass_on in kernel.passed_over:

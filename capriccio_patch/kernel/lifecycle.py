@@ -113,14 +113,7 @@ def run_interrupt(kernel: KernelState, thread: Thread) -> None:
 
 def finish(kernel: KernelState, thread: Thread) -> None:
     """`thread`, which is the current one, has come to its end."""
-    if (
-        kernel.tsd
-        or kernel.has_locals
-        or kernel.importing
-        or kernel.is_profiled
-        or kernel.is_traced
-    ):
-        kernel.c_state.discard()
+    _drop_state(kernel)
     thread.run = None  # what goes with it is finalized before the thread can be joined
     if thread.on_exit is not None:
         if len(kernel.all()) > 1:  # who joins it there goes on at once
@@ -137,6 +130,17 @@ def finish(kernel: KernelState, thread: Thread) -> None:
     if thread is kernel.main:
         # Only in a forked child, whose main thread is the one that called fork.
         originals.process_exit(0)
+
+
+def _drop_state(kernel: KernelState) -> None:
+    if (
+        kernel.tsd
+        or kernel.has_locals
+        or kernel.importing
+        or kernel.is_profiled
+        or kernel.is_traced
+    ):
+        kernel.c_state.discard()
 
 
 def start_base(kernel: KernelState, level: int) -> None:
@@ -178,6 +182,7 @@ def _base_loop(kernel: KernelState, level: int) -> None:
             finalizer.host = thread
             kernel.current = finalizer
             let_finalizers_come()
+            _drop_state(kernel)  # of those: it is not that of `thread`
             if kernel._chosen is not thread:
                 continue
             if thread.c_state is not None:

@@ -136,21 +136,27 @@ class CState:
         if saved:
             holder.c_state = saved
 
-    def restore(self, holder: Holder) -> None:
-        """Install the state that was saved for `holder`; the current one must be empty.
+    def exchange(self, me: Holder | None, new: Holder) -> None:
+        """Take the current state out, for `me`, and install what was saved for `new`; without `me`
+        there must be none.
 
-        The collector does not run meanwhile: a finalizer that waited would have others run, and the
-        state of `holder` would be in two halves.
+        The collector does not run meanwhile: a finalizer that waited would have others run, and a
+        state would be in two halves.
         """
-        if holder.c_state is None:
-            return
         collects = gc.isenabled()
         gc.disable()
         try:
-            self.borrow(holder)
+            if me is not None:
+                self.save(me)
+            self.borrow(new)
         finally:
             if collects:
                 gc.enable()
+
+    def restore(self, holder: Holder) -> None:
+        """Install the state that was saved for `holder`; the current one must be empty."""
+        if holder.c_state is not None:
+            self.exchange(None, holder)
 
     def borrow(self, holder: Holder) -> None:
         """As `restore`, on the OS thread that works for `holder`: a finalizer has no others run

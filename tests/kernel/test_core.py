@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
 import gc
 import sys
 from collections.abc import Callable
@@ -411,28 +412,19 @@ class TestFinalizers:
             sim.run([lambda: sim.log.append("started")])
         assert sim.log == [1, "started", 0, "started", 2, "started"]
 
-    def test_one_that_comes_while_a_thread_is_chosen(self, sim: Simulation) -> None:
-        """C's state is put away first; the chosen thread may be what the finalizer waits for."""
+    def test_one_that_comes_while_a_thread_is_chosen(
+        self, sim: Simulation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The chosen thread may be what the finalizer waits for."""
         kernel = sim.kernel
-        c_state = kernel.c_state
         me = kernel.begin()
 
         def finalize() -> None:
+            monkeypatch.undo()
             waiter = kernel.begin()
             waiters.append(waiter)
             kernel.park(waiter)
             sim.log.append("finalized")
-
-        class State:
-            def save(self, thread: Thread) -> None:
-                kernel.c_state = c_state
-                kernel.tsd = c_state.current
-                finalize()
-
-            def restore(self, thread: Thread) -> None:
-                c_state.restore(thread)
-
-            exchange = None
 
         def chosen() -> None:
             sim.log.append("chosen")
@@ -441,9 +433,10 @@ class TestFinalizers:
 
         waiters: list[Thread] = []
         kernel.spawn(chosen)
-        kernel.c_state = State()  # type: ignore[assignment]
-        kernel.tsd = {"there": "is something"}
+        ctypes.set_errno(7)  # so that there is something to exchange
+        monkeypatch.setattr("capriccio_patch.kernel.core.let_finalizers_come", finalize)
         assert kernel.park(me)
+        assert ctypes.set_errno(0) == 7
         assert sim.log == ["chosen", "finalized"]
 
     def test_one_that_comes_when_the_base_greenlet_has_chosen(

@@ -122,3 +122,59 @@ class TestStateOfC:
         sim.kernel.yield_()
         assert thread.c_state is None
         sim.kernel.yield_()
+
+    def test_a_finalizer_that_waits_for_a_switch_finds_and_keeps_those_of_its_host(
+        self, sim: Simulation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where the host is woken first, and others are chosen after the finalizer."""
+        kernel = sim.kernel
+        local = _thread._local()
+        me = kernel.begin()
+
+        def finalize() -> None:
+            monkeypatch.undo()
+            sim.log.append(local.name)
+            waiter = kernel.begin()
+            kernel.resume(me)
+            kernel.spawn(lambda: (kernel.yield_(), kernel.resume(waiter)))
+            kernel.park(waiter)
+            sim.log.append(local.name)
+
+        def work(name: str) -> Callable[[], None]:
+            def run() -> None:
+                local.name = name
+                for _ in range(5):
+                    kernel.yield_()
+                    assert local.name == name
+
+            return run
+
+        local.name = "main"
+        ctypes.set_errno(7)
+        for name in "ab":
+            kernel.spawn(work(name))
+        monkeypatch.setattr("capriccio_patch.kernel.core.let_finalizers_come", finalize)
+        kernel.park(me)
+        sim.log.append(local.name)
+        kernel.sleep_until(sim.clock() + 1.0)
+        assert sim.log == ["main"] * 3
+        assert (local.name, ctypes.set_errno(0)) == ("main", 7)
+
+    def test_what_a_finalizer_between_two_threads_leaves_is_nobodys(
+        self, sim: Simulation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        local = _thread._local()
+
+        class Value:
+            def __del__(self) -> None:
+                sim.log.append("dropped")
+
+        def finalize() -> None:
+            monkeypatch.undo()
+            local.value = Value()
+
+        def first() -> None:
+            monkeypatch.setattr("capriccio_patch.kernel.lifecycle.let_finalizers_come", finalize)
+
+        sim.run([first, lambda: sim.log.append(hasattr(local, "value"))])
+        assert sim.log == ["dropped", False]
