@@ -8,7 +8,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from capriccio_patch.diagnosis.deadlock import PATIENCE, Deadlocks
 from capriccio_patch.diagnosis.waiting import awaited_ends
 from capriccio_patch.preemption.loading import Loading
 from tests.conftest import RunScript
+from tests.fakes.kernel import parts_of_kernel
 
 HEAD = """
 import os, queue, signal, sys, threading, time
@@ -432,13 +432,11 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
     threads = [Thread(), Thread()]
     for each in threads:
         each.parked, each.since = True, 1.0
-    kernel: Any = SimpleNamespace(
+    kernel = parts_of_kernel(
         on_top=[],
         threads=dict(enumerate(threads)),
         blocking=True,
         clock=time.monotonic,
-        on_fork=id,
-        around_fork=lambda *_: None,
     )
     told: list[str] = []
     monkeypatch.setattr(story, "whole_story", lambda *_: ("text", ("file", 1)))
@@ -460,12 +458,10 @@ def test_nothing_is_told_where_something_has_run_since(monkeypatch: pytest.Monke
 def test_a_look_that_has_to_wait_is_soon_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = Thread()
     thread.parked, thread.kind, thread.object = True, "lock", threading.Lock()
-    kernel: Any = SimpleNamespace(
+    kernel = parts_of_kernel(
         on_top=[],
         threads={1: thread},
         clock=time.monotonic,
-        on_fork=id,
-        around_fork=lambda *_: None,
     )
     monkeypatch.setattr(Loading, "is_done", lambda _: time.sleep(0.05))
     assert Deadlocks(kernel, "warn").look() == PATIENCE
@@ -477,10 +473,8 @@ def test_a_search_for_which_all_stand_still_is_rare(monkeypatch: pytest.MonkeyPa
     for each in threads:
         each.parked = True
     calls: list[Any] = []
-    kernel: Any = SimpleNamespace(
+    kernel = parts_of_kernel(
         clock=time.monotonic,
-        on_fork=id,
-        around_fork=lambda *_: None,
         call_soon=lambda *call: calls.append(call),
     )
     monkeypatch.setattr(deadlock, "has_gil", lambda: True)
@@ -506,7 +500,7 @@ def test_a_search_for_which_all_stand_still_is_rare(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_an_os_thread_leaves_as_it_ends_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    kernel: Any = SimpleNamespace(_inbox=[], unfinished=0, proxies=0)
+    kernel = parts_of_kernel(_inbox=[], unfinished=0, proxies=0)
     monkeypatch.setattr(outsiders, "_handlers", lambda: iter(()))
     monkeypatch.setattr(outsiders, "_has_other_os_threads", lambda: False)
     assert not outsiders.could_wake(kernel)

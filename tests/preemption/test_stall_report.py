@@ -18,6 +18,7 @@ from capriccio_patch.cpython.standstill import standstills
 from capriccio_patch.errors import CapriccioWarning
 from capriccio_patch.preemption import stall_report
 from capriccio_patch.preemption.stall_report import Blocked, Seen, _is_at_search
+from tests.fakes.kernel import parts_of_kernel
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "SIGRTMAX") and not hasattr(signal, "SIGEMT"),
@@ -252,7 +253,7 @@ class Reports(Blocked):
 
 
 def test_a_call_that_goes_on_is_reported_again() -> None:
-    kernel: Any = SimpleNamespace(clock=lambda: 5.0, threads={})
+    kernel = parts_of_kernel(clock=lambda: 5.0, threads={})
     blocked = Reports(kernel, raises=False)
     seen = Seen(Thread(), False, [("a.py", 1, "f")], "m.call of /lib/m.so")
     with pytest.warns(CapriccioWarning, match=r"waiting for 0.50 s.* in m.call of /lib/m.so"):
@@ -386,7 +387,7 @@ while time.monotonic() < end:
 
 def test_the_library_is_that_of_the_moment_of_the_look() -> None:
     frames: list[FrameType] = []
-    kernel: Any = SimpleNamespace(
+    kernel = parts_of_kernel(
         clock=lambda: 5.0,
         threads={},
         current=Thread(),
@@ -494,7 +495,7 @@ def test_a_place_is_named_again_at_growing_intervals() -> None:
     class Clock:
         now = 1.0
 
-    kernel: Any = SimpleNamespace(threads={1: None, 2: None}, clock=lambda: Clock.now)
+    kernel = parts_of_kernel(threads={1: None, 2: None}, clock=lambda: Clock.now)
     blocked = Reports(kernel, raises=True)
     thread = Thread()
     seen = Seen(thread, False, [("file.py", 7, "function"), ("file.py", 70, "<module>")])
@@ -514,7 +515,7 @@ def test_a_place_is_named_again_at_growing_intervals() -> None:
 
 
 def test_nobody_is_named_at_a_jump_unless_it_is_sure() -> None:
-    kernel: Any = SimpleNamespace(threads={1: None}, clock=lambda: 1.0)
+    kernel = parts_of_kernel(threads={1: None}, clock=lambda: 1.0)
     blocked = Reports(kernel, raises=True)
     seen = Seen(Thread(), True, [("file.py", 7, "function")])
     assert blocked.raised_by(seen, sure=False) is None
