@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 
-from .prelude import note, print_notes
+from .prelude import note, print_notes, with_own
 
 actors = {}
 
@@ -25,7 +25,7 @@ def join_actor(number):
 def guarded(name, call):
     """An actor that fails ends the whole program, so that none waits for it."""
     try:
-        call()
+        with_own(name, call)
     except BaseException:
         note(name, traceback.format_exc())
         print_notes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import signal
@@ -11,6 +12,7 @@ import time
 
 _notes = []
 _checks = []
+_own = threading.local()
 MAIN_PROCESS = os.getpid()
 # Seconds after which a signal is sent again: one that comes just as the main thread begins to wait
 # is not handled before that wait ends, under stock Python too.
@@ -40,6 +42,19 @@ def run(name, call, /, **arguments):
     except Exception as error:
         value = described(error)
     note(name, value)
+
+
+def with_own(name, call, /, *arguments, errno=0):
+    """What it returns; what belongs to the thread must be as it was when it does, or raises."""
+    _own.name = name
+    if errno:
+        ctypes.set_errno(errno)
+    try:
+        return call(*arguments)
+    finally:
+        kept = getattr(_own, "name", None), errno and ctypes.get_errno()
+        if kept != (name, errno):
+            note(name, ("kept", kept))
 
 
 def print_notes():
@@ -75,7 +90,8 @@ def in_threads(number, call, daemon=False):
 
     def body(i):
         try:
-            results[i] = call(i)
+            # Most threads have locals alone.
+            results[i] = with_own(f"thread {i}", call, i, errno=i if i % 3 == 2 else 0)
         except Exception as error:
             results[i] = described(error)
 
