@@ -220,8 +220,9 @@ class Ring:
     def _enter(self, call: Any, least: int, flags: int, argument: Any, size: int) -> None:
         words = self._words
         pushed = words[self._sq_tail] - words[self._sq_head] & 0xFFFFFFFF
+        kept = ctypes.get_errno()  # the program's
         if call(_ENTER, self.fd, pushed, least, flags, argument, ctypes.c_size_t(size)) < 0:
-            error = ctypes.set_errno(0)
+            error = ctypes.set_errno(kept)
             # 0: a finalizer has come, and others have entered the kernel and taken the error.
             # EBUSY, EAGAIN: completions have to be taken first.  What the kernel has not taken from
             # the queue of submissions goes with the next call.
@@ -267,9 +268,10 @@ def _set_up(params: _Params, entries: int, completions: int) -> int:
     if completions:
         params.flags |= _CQSIZE
         params.cq_entries = completions
+    kept = ctypes.get_errno()
     fd = int(_syscall(_SETUP, ctypes.c_uint(entries), ctypes.byref(params)))
     if fd < 0:
-        error = ctypes.set_errno(0)
+        error = ctypes.set_errno(kept)
         raise OSError(error, os.strerror(error))
     return fd
 
@@ -286,9 +288,10 @@ class _Memory:
     def __init__(self, fd: int, size: int, offset: int) -> None:
         """OSError when there is not enough of it."""
         flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        kept = ctypes.get_errno()
         address = _mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, offset)
         if address in (None, _FAILED):
-            error = ctypes.set_errno(0)
+            error = ctypes.set_errno(kept)
             raise OSError(error, os.strerror(error))
         self._address = address
         self._size = size

@@ -126,6 +126,7 @@ class DiskCalls:
 
 def _truncate(fd: int) -> None:
     """Truncate to nothing, without an audit event: the one of open(2) stands for it."""
+    kept = ctypes.get_errno()  # the program's
     if _ftruncate(fd, _NO_BYTES):
-        number = ctypes.set_errno(0)
+        number = ctypes.set_errno(kept)
         raise OSError(number, os.strerror(number))

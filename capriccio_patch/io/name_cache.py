@@ -21,7 +21,6 @@ import ctypes
 import errno
 import os
 import struct
-from functools import partial
 
 from ..cpython import originals
 from .mounts import Mounts
@@ -46,7 +45,6 @@ class Lookup:
     """Look-ups in the kernel's cache of names.  Scheduler's OS thread only."""
 
     __slots__ = (
-        "_errno",
         "_fcntl",
         "_follow",
         "_here",
@@ -67,7 +65,6 @@ class Lookup:
         self._syscall: Any = ctypes.PyDLL(None, use_errno=True).syscall
         self._open: Any = ctypes.CDLL(None, use_errno=True).syscall  # without the GIL
         self._fcntl: Any = ctypes.PyDLL(None).fcntl
-        self._errno = partial(ctypes.set_errno, 0)
         self._number = ctypes.c_long(_OPENAT2)
         self._here = ctypes.c_long(_AT_FDCWD)
         self._size = ctypes.c_size_t(24)
@@ -120,9 +117,10 @@ class Lookup:
         kept = flags & ~(os.O_CREAT | os.O_TRUNC)
         how = struct.pack("=QQQ", kept | os.O_NONBLOCK | os.O_CLOEXEC, 0, _RESOLVE_CACHED)
         start = self._here if dir_fd is None else ctypes.c_long(dir_fd)
+        errno_kept = ctypes.get_errno()  # the program's
         fd = int(self._open(self._number, start, os.fsencode(path), how, self._size))
         if fd < 0:
-            return WAIT if self._errno() == errno.EAGAIN else WAIT - 1
+            return WAIT if ctypes.set_errno(errno_kept) == errno.EAGAIN else WAIT - 1
         self._fcntl(fd, _F_SETFL, ctypes.c_long(flags))
         return fd
 
@@ -136,10 +134,11 @@ class Lookup:
             return -2
         start = self._here if dir_fd is None else ctypes.c_long(dir_fd)
         how = self._follow if follow else self._no_follow
+        kept = ctypes.get_errno()  # the program's
         fd = int(self._syscall(self._number, start, encoded, how, self._size))
         if fd >= 0:
             return fd
-        return WAIT if self._errno() == errno.EAGAIN else -2
+        return WAIT if ctypes.set_errno(kept) == errno.EAGAIN else -2
 
 
 def parent(path: Any) -> Any:

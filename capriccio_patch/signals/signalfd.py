@@ -27,13 +27,14 @@ def is_available() -> bool:
 def open_signalfd(signums: Iterable[int]) -> int:
     """A new descriptor, not inherited, for `signums`.  OSError when there are no more."""
     libc = _libc()
+    kept = ctypes.get_errno()  # the program's
     mask = ctypes.create_string_buffer(_SIGSET_SIZE)
     libc.sigemptyset(mask)
     for signum in signums:
         libc.sigaddset(mask, signum)
     fd: int = libc.signalfd(-1, mask, os.O_CLOEXEC | os.O_NONBLOCK)
     if fd < 0:
-        error = ctypes.set_errno(0)  # and none is left for switches to exchange
+        error = ctypes.set_errno(kept)
         raise OSError(error, os.strerror(error))
     return fd
 

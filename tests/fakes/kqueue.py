@@ -86,9 +86,10 @@ _libc.lseek.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int)
 
 
 def _call(name: str, *args: Any) -> int:
+    kept = ctypes.get_errno()  # the program's
     result = int(getattr(_libc, name)(*args))
     if result < 0:
-        error = ctypes.get_errno()
+        error = ctypes.set_errno(kept)
         raise OSError(error, os.strerror(error))
     return result
 

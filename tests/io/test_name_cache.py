@@ -45,12 +45,15 @@ def test_the_cache_of_names(tmp_path: Path) -> None:
 
 
 @needs_openat2
-def test_a_name_that_is_not_there_leaves_no_errno(tmp_path: Path) -> None:
-    ctypes.set_errno(0)
+@pytest.mark.parametrize("number", [0, 7])
+def test_a_name_that_is_not_there_leaves_the_errno_of_the_program(
+    tmp_path: Path, number: int
+) -> None:
+    ctypes.set_errno(number)
     lookup = Lookup()
     assert lookup.mode(tmp_path / "nothing") in (WAIT, ABSENT)
     assert lookup.open_now(tmp_path / "nothing", None, os.O_RDONLY) < 0
-    assert ctypes.get_errno() == 0
+    assert ctypes.set_errno(0) == number
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import SCHEMES, RunScript, with_scheme
 from tests.simulation import Simulation
 
 
@@ -178,3 +179,51 @@ class TestStateOfC:
 
         sim.run([first, lambda: sim.log.append(hasattr(local, "value"))])
         assert sim.log == ["dropped", False]
+
+
+@pytest.mark.parametrize("sockio", SCHEMES)
+def test_the_package_leaves_the_programs_errno(run_script: RunScript, sockio: str) -> None:
+    """ctypes keeps it for the program; what the package calls so itself puts it back."""
+    done = run_script(
+        """
+        import ctypes, os, pathlib, signal, socket, threading, time
+        import capriccio_patch
+        capriccio_patch.patch_all()
+
+        def work(number):
+            ctypes.set_errno(number)
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                client = socket.create_connection(server.getsockname())
+                served, _ = server.accept()
+                client.settimeout(0.001)
+                try:
+                    client.recv(1)
+                except TimeoutError:
+                    pass
+                served.send(b"x")
+                client.settimeout(30)
+                client.recv(1)
+                served.close(), client.close()
+            pathlib.Path("/nowhere").exists()
+            path = pathlib.Path(f"{os.getpid()}.{number}")
+            path.write_text("text")
+            path.open("w").close()
+            path.unlink()
+            time.sleep(0.002)
+            if hasattr(signal, "sigtimedwait"):  # macOS has none
+                signal.sigtimedwait([signal.SIGUSR1], 0.001)
+            kept.append(ctypes.get_errno() == number)
+
+        kept = []
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        work(9)
+        print(kept)
+        """,
+        env=with_scheme(sockio),
+    )
+    assert done.stdout == f"{[True] * 6}\n"
