@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#if PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000
+int has_mutexes;
+#endif
+
 static int says(PyObject *lock, const char *method, const char *expected)
 {
     PyObject *text = PyObject_CallMethod(lock, method, NULL);
@@ -26,7 +30,10 @@ static int unknown(const char *what)
 static int try_lock(Lock *lock, PyObject *acquire, PyObject *release)
 {
     PyObject *o = (PyObject *)lock;
-    if (Py_TYPE(o)->tp_basicsize != sizeof(Lock) || lock_is_taken(lock) || !lock_is_known(lock))
+#if PY_VERSION_HEX >= 0x030D0000 && PY_VERSION_HEX < 0x030E0000
+    has_mutexes = Py_TYPE(o)->tp_basicsize == sizeof(MutexLock);
+#endif
+    if (Py_TYPE(o)->tp_basicsize != lock_size() || lock_is_taken(lock) || !lock_is_known(lock))
         return unknown("locks");
     if (call1(acquire, o) < 0) return -1;
     if (!lock_is_taken(lock) || !lock_is_known(lock) || lock_try(lock)) return unknown("locks");

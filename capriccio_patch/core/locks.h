@@ -11,22 +11,33 @@
 
 #include "lots.h"
 
-/* Modules/_threadmodule.c, whose structures no header has. */
-#if PY_VERSION_HEX >= 0x030E0000
-#define Py_BUILD_CORE 1
-#include <internal/pycore_lock.h>
-#undef Py_BUILD_CORE
+/* Modules/_threadmodule.c, whose structures no header has.  A Lock has a semaphore until CPython 3.13.0
+ * and a mutex from 3.13.1 on, an RLock has one from 3.14 on; what is built for 3.13 runs with both. */
+typedef struct {
+    PyObject_HEAD
+} Lock;
 
+#pragma GCC visibility push(hidden)
+#if PY_VERSION_HEX >= 0x030E0000
+#define BY_KIND(mutex, semaphore) (mutex)
+#elif PY_VERSION_HEX >= 0x030D0000
+extern int has_mutexes; /* try_locks has found out */
+#define BY_KIND(mutex, semaphore) (LIKELY(has_mutexes) ? (mutex) : (semaphore))
+#else
+#define BY_KIND(mutex, semaphore) (semaphore)
+#endif
+#pragma GCC visibility pop
+
+#if PY_VERSION_HEX >= 0x030D0000
 typedef struct {
     PyObject_HEAD
     PyMutex mutex;
-} Lock;
+} MutexLock;
 
-typedef struct {
-    PyObject_HEAD
-    _PyRecursiveMutex mutex;
-} RLock;
-
+static inline int mutex_is_taken(PyMutex *mutex)
+{
+    return _Py_atomic_load_uint8_relaxed(&mutex->_bits) & _Py_LOCKED;
+}
 static inline int mutex_try(PyMutex *mutex)
 {
     uint8_t bits = _Py_atomic_load_uint8_relaxed(&mutex->_bits);
@@ -34,12 +45,77 @@ static inline int mutex_try(PyMutex *mutex)
         if (_Py_atomic_compare_exchange_uint8(&mutex->_bits, &bits, bits | _Py_LOCKED)) return 1;
     return 0;
 }
-static inline int lock_is_taken(Lock *lock) { return PyMutex_IsLocked(&lock->mutex); }
-static inline int lock_is_known(Lock *lock) { return (void)lock, 1; }
-static inline int rlock_is_known(RLock *lock) { return (void)lock, 1; }
-static inline int lock_try(Lock *lock) { return mutex_try(&lock->mutex); }
-static inline void lock_free(Lock *lock) { PyMutex_Unlock(&lock->mutex); }
+static inline PyMutex *mutex_of(Lock *lock) { return &((MutexLock *)lock)->mutex; }
+#endif
 
+#if PY_VERSION_HEX < 0x030E0000
+#include <pythread.h>
+
+/* Python/thread_pthread.h: on Linux it is a semaphore.  CPython asks for the time before it tries one,
+ * which costs more than the rest. */
+#ifdef __linux__
+#include <semaphore.h>
+static inline int os_lock_try(PyThread_type_lock lock) { return sem_trywait((sem_t *)lock) == 0; }
+static inline int os_lock_is(PyThread_type_lock lock, int free)
+{
+    int value;
+    return sem_getvalue((sem_t *)lock, &value) == 0 && value == free;
+}
+#else
+static inline int os_lock_try(PyThread_type_lock lock) { return PyThread_acquire_lock(lock, 0); }
+static inline int os_lock_is(PyThread_type_lock lock, int free) { return (void)lock, (void)free, 1; }
+#endif
+
+typedef struct {
+    PyObject_HEAD
+    PyThread_type_lock lock;
+    PyObject *weakrefs;
+    char taken;
+} OsLock;
+
+static inline int os_is_known(OsLock *lock) { return os_lock_is(lock->lock, !lock->taken); }
+/* One of another OS thread has it from when C gives it on; `taken` says so once that has the GIL. */
+static inline int os_try(OsLock *lock)
+{
+    if (lock->taken || !os_lock_try(lock->lock)) return 0;
+    lock->taken = 1;
+    return 1;
+}
+static inline void os_free(OsLock *lock)
+{
+    lock->taken = 0;
+    PyThread_release_lock(lock->lock);
+}
+static inline OsLock *os_lock_of(Lock *lock) { return (OsLock *)lock; }
+#endif
+
+static inline Py_ssize_t lock_size(void) { return BY_KIND(sizeof(MutexLock), sizeof(OsLock)); }
+static inline int lock_is_taken(Lock *lock)
+{
+    return BY_KIND(mutex_is_taken(mutex_of(lock)), os_lock_of(lock)->taken);
+}
+/* Whether what the system has of it says the same. */
+static inline int lock_is_known(Lock *lock) { return BY_KIND(((void)lock, 1), os_is_known(os_lock_of(lock))); }
+static inline int lock_try(Lock *lock)
+{
+    return BY_KIND(mutex_try(mutex_of(lock)), os_try(os_lock_of(lock)));
+}
+static inline void lock_free(Lock *lock)
+{
+    BY_KIND(PyMutex_Unlock(mutex_of(lock)), os_free(os_lock_of(lock)));
+}
+
+#if PY_VERSION_HEX >= 0x030E0000
+#define Py_BUILD_CORE 1
+#include <internal/pycore_lock.h>
+#undef Py_BUILD_CORE
+
+typedef struct {
+    PyObject_HEAD
+    _PyRecursiveMutex mutex;
+} RLock;
+
+static inline int rlock_is_known(RLock *lock) { return (void)lock, 1; }
 static inline unsigned long rlock_owner(RLock *lock) { return lock->mutex.thread; }
 /* How often its owner has taken it; 0: nobody has, or one of another OS thread is about to. */
 static inline unsigned long rlock_count(RLock *lock)
@@ -64,30 +140,6 @@ static inline void rlock_free(RLock *lock)
     PyMutex_Unlock(&lock->mutex.mutex);
 }
 #else
-#include <pythread.h>
-
-/* Python/thread_pthread.h: on Linux a lock is a semaphore.  CPython asks for the time before it tries one,
- * which costs more than the rest. */
-#ifdef __linux__
-#include <semaphore.h>
-static inline int os_lock_try(PyThread_type_lock lock) { return sem_trywait((sem_t *)lock) == 0; }
-static inline int os_lock_is(PyThread_type_lock lock, int free)
-{
-    int value;
-    return sem_getvalue((sem_t *)lock, &value) == 0 && value == free;
-}
-#else
-static inline int os_lock_try(PyThread_type_lock lock) { return PyThread_acquire_lock(lock, 0); }
-static inline int os_lock_is(PyThread_type_lock lock, int free) { return (void)lock, (void)free, 1; }
-#endif
-
-typedef struct {
-    PyObject_HEAD
-    PyThread_type_lock lock;
-    PyObject *weakrefs;
-    char taken;
-} Lock;
-
 typedef struct {
     PyObject_HEAD
     PyThread_type_lock lock;
@@ -95,23 +147,7 @@ typedef struct {
     PyObject *weakrefs;
 } RLock;
 
-static inline int lock_is_taken(Lock *lock) { return lock->taken; }
-/* Whether what the system has of it says the same. */
-static inline int lock_is_known(Lock *lock) { return os_lock_is(lock->lock, !lock->taken); }
 static inline int rlock_is_known(RLock *lock) { return os_lock_is(lock->lock, !lock->count); }
-/* One of another OS thread has it from when C gives it on; `taken` says so once that has the GIL. */
-static inline int lock_try(Lock *lock)
-{
-    if (lock->taken || !os_lock_try(lock->lock)) return 0;
-    lock->taken = 1;
-    return 1;
-}
-static inline void lock_free(Lock *lock)
-{
-    lock->taken = 0;
-    PyThread_release_lock(lock->lock);
-}
-
 static inline unsigned long rlock_owner(RLock *lock) { return lock->owner; }
 static inline unsigned long rlock_count(RLock *lock) { return lock->count; }
 static inline void rlock_set_count(RLock *lock, unsigned long count) { lock->count = count; }
