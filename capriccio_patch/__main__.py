@@ -198,10 +198,9 @@ def _run_text(text: str, namespace: dict[str, Any]) -> None:
     if sys.version_info >= (3, 13):  # whose tracebacks show its lines; those of older ones do not
         import linecache
 
-        if sys.version_info >= (3, 14):
-            linecache._register_code(code, text, "<string>")
-        else:
-            linecache.cache["<string>"] = (len(text), None, text.splitlines(True), "<string>")
+        # By its code, which 3.13.0 to 3.13.2 do not know yet.
+        key = code if hasattr(linecache, "_interactive_cache") else "<string>"
+        linecache._register_code(key, text, "<string>")  # type: ignore[attr-defined]
     exec(code, namespace)
 
 
