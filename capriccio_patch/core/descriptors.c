@@ -140,8 +140,7 @@ static Py_ssize_t write_pipe(int fd, PyObject *object, Py_buffer *view)
 {
     PyObject *d = record_of(fd); /* borrowed */
     if (view->len == 0 || (d != NULL && SLOT(d, d_writers) != Py_None) || !is_pipe(fd)) return LEFT;
-    struct iovec part = {view->buf, (size_t)view->len};
-    Py_ssize_t done = pwritev2(fd, &part, 1, -1, RWF_NOWAIT);
+    Py_ssize_t done = write_now(fd, view->buf, view->len);
     if (done < 0) return LEFT;
     if (UNLIKELY(done < view->len)) {
         int flags = fcntl(fd, F_GETFL);

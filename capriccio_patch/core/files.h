@@ -6,6 +6,7 @@
 
 #ifdef __linux__
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -26,11 +27,17 @@ typedef struct {
  * what it is, and how large.  No exception is left. */
 int is_known_local(int fd, mode_t *mode, unsigned long long *size);
 
-/* preadv2(2) at the current position without waiting. */
+/* preadv2(2) and pwritev2(2) at the current position, whose offset has two halves, without waiting.
+ * musl before 1.2.5 has no function for them. */
 static inline Py_ssize_t read_now(int fd, char *buffer, Py_ssize_t size)
 {
     struct iovec part = {buffer, (size_t)size};
-    return preadv2(fd, &part, 1, -1, RWF_NOWAIT);
+    return syscall(SYS_preadv2, fd, &part, 1L, -1L, -1L, RWF_NOWAIT);
+}
+static inline Py_ssize_t write_now(int fd, char *buffer, Py_ssize_t size)
+{
+    struct iovec part = {buffer, (size_t)size};
+    return syscall(SYS_pwritev2, fd, &part, 1L, -1L, -1L, RWF_NOWAIT);
 }
 
 /* Read from a file, in pieces, up to its end: how many bytes; LEFT where the first would have to be

@@ -219,22 +219,22 @@ static ssize_t send_parts(int fd, const struct msghdr *message, int flags)
     ssize_t sent = sendmsg(fd, message, flags | MSG_DONTWAIT);
     if (sent < 0 && !would_block(sent)) return sent;
     int error = errno;
-    size_t size = 0, done = sent > 0 ? (size_t)sent : 0;
-    for (size_t i = 0; i < message->msg_iovlen; i++) size += message->msg_iov[i].iov_len;
+    size_t size = 0, done = sent > 0 ? (size_t)sent : 0, count = (size_t)message->msg_iovlen;
+    for (size_t i = 0; i < count; i++) size += message->msg_iov[i].iov_len;
     if (sent == (ssize_t)size) return sent;
     if (!blocks(fd)) {
         errno = error;
         return sent;
     }
     double limit = socket_limit(fd, SO_SNDTIMEO);
-    struct iovec *rest = PyMem_RawMalloc(message->msg_iovlen * sizeof *rest);
+    struct iovec *rest = PyMem_RawMalloc(count * sizeof *rest);
     if (rest == NULL) return done ? (ssize_t)done : sendmsg(fd, message, flags);
     while (done < size) {
         struct msghdr next = *message;
         size_t skip = done, n = 0;
         int how = await(fd, POLLOUT, limit);
         if (how == FAILED) break;
-        for (size_t i = 0; i < message->msg_iovlen; i++) {
+        for (size_t i = 0; i < count; i++) {
             struct iovec part = message->msg_iov[i];
             size_t gone = skip < part.iov_len ? skip : part.iov_len;
             skip -= gone;
