@@ -182,6 +182,9 @@ class Importing:
         # While ``python -m`` looks for its module it has the current directory on the path.
         by_option = sys.argv[:1] == ["-m"]
         self._here = sys.path[: by_option and entries_of_option_m()]
+        # From CPython 3.11.9 to 3.12.4 it imports one that may be the program's, by PYTHONPATH.
+        if by_option and "threading" in sys.modules and imported("threading") is None:
+            del sys.modules["threading"]
         self._first = [*_PLACES, *(place for place in sys.path if place.endswith(_INSTALLED))]
         self._before = frozenset(sys.modules)
         _begin_to_find()
