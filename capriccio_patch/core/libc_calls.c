@@ -32,7 +32,9 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* ---- who may park --------------------------------------------------------------------------- */
@@ -186,18 +188,25 @@ void libc_each_hook(void (*call)(const char *name))
 
 /* ---- the module ------------------------------------------------------------------------------- */
 
-/* Which stack green threads have: a library's own can't be left for another green thread. */
+enum { LARGE_STACK = 64 << 20 };
+
+/* Which stack green threads have: a library's own can't be left for another green thread.  Of the
+ * process's, which grows, musl tells what there is so far. */
 static void note_stack(void)
 {
     pthread_attr_t attributes;
+    struct rlimit limit = {0, 0};
     void *lowest;
     size_t size;
     libc_state.stack = 0;
     libc_state.stack_size = SIZE_MAX;
     if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
     if (pthread_attr_getstack(&attributes, &lowest, &size) == 0) {
-        libc_state.stack = (uintptr_t)lowest;
-        libc_state.stack_size = size;
+        if (syscall(SYS_gettid) == getpid()) getrlimit(RLIMIT_STACK, &limit);
+        size_t most = limit.rlim_cur == RLIM_INFINITY ? LARGE_STACK : (size_t)limit.rlim_cur;
+        if (most < size) most = size;
+        libc_state.stack = (uintptr_t)lowest + size - most;
+        libc_state.stack_size = most;
     }
     pthread_attr_destroy(&attributes);
 }
@@ -240,6 +249,13 @@ static PyObject *end_hooks(PyObject *module, PyObject *ignored)
     Py_RETURN_NONE;
 }
 
+/* libc_fits(): whether this libc is as the hooks know it. */
+static PyObject *fits(PyObject *module, PyObject *ignored)
+{
+    (void)module, (void)ignored;
+    return PyBool_FromLong(mutexes_are_known());
+}
+
 /* libc_parks(): how many waits have parked a green thread. */
 static PyObject *count_parks(PyObject *module, PyObject *ignored)
 {
@@ -250,6 +266,7 @@ static PyObject *count_parks(PyObject *module, PyObject *ignored)
 PyMethodDef libc_functions[] = {
     {"libc_begin", begin_hooks, METH_VARARGS, NULL},
     {"libc_end", end_hooks, METH_NOARGS, NULL},
+    {"libc_fits", fits, METH_NOARGS, NULL},
     {"libc_parks", count_parks, METH_NOARGS, NULL},
     {"libc_run", run_job, METH_O, NULL},
     {"libc_objects", libc_objects, METH_VARARGS, NULL},

@@ -97,6 +97,7 @@ int park_again(const struct pollfd *fds, nfds_t count, Limit *limit);
 
 typedef struct Job {
     void (*run)(struct Job *);
+    struct Job *next;
     long args[6];
     long result;
     int error, done;
@@ -110,10 +111,11 @@ PyObject *run_job(PyObject *module, PyObject *address);
 /* ---- mutexes that are held over a park: libc_mutexes.c ----------------------------------------- */
 
 void begin_mutexes(void);
+int mutexes_are_known(void); /* whether those of this libc are as expected */
 int hooked_mutex_lock(pthread_mutex_t *mutex);
 int hooked_mutex_trylock(pthread_mutex_t *mutex);
 int hooked_mutex_unlock(pthread_mutex_t *mutex);
-int may_be_recursive(const pthread_mutex_t *mutex);
+int is_recursive(const pthread_mutex_t *mutex);
 /* Whether the object at `path` calls the guards of C++ that the hooks call. */
 int has_known_guards(const char *path);
 unsigned long mark_held(void);

@@ -163,14 +163,14 @@ UNLOCK(pthread_spin_unlock, pthread_spinlock_t)
 static int owned_mutex_lock(pthread_mutex_t *mutex)
 {
     int result = hooked_mutex_lock(mutex);
-    if (result == 0 && is_home()) own(mutex, may_be_recursive(mutex));
+    if (result == 0 && is_home()) own(mutex, is_recursive(mutex));
     return result;
 }
 
 static int owned_mutex_trylock(pthread_mutex_t *mutex)
 {
     int result = hooked_mutex_trylock(mutex);
-    if (result == 0 && is_home()) own(mutex, may_be_recursive(mutex));
+    if (result == 0 && is_home()) own(mutex, is_recursive(mutex));
     return result;
 }
 

@@ -2,7 +2,8 @@
  *
  * Facts.  A mutex of POSIX belongs to an OS thread.  A green thread that parks with one locked keeps
  * it locked; another one that wants it would wait for its own OS thread.  A recursive one would even
- * let it in.
+ * let it in.  Whose a mutex is the type does not tell: glibc and musl keep it in the mutex, but for
+ * musl's plain ones, of which it is noted here.
  *
  * Decision.  A mutex is tried; if this OS thread has it, the green thread lets others run and tries
  * again.  If another OS thread has it the call is the call itself.  Recursive mutexes that are held
@@ -10,9 +11,8 @@
  *
  * A condition that a library's own OS thread signals is waited for by a worker, for the libraries
  * that are known to bear it (SYNCHRONISES): a job on a waiter's stack would not lie where its pointer
- * says.
- *
- * All of this needs to know whose a mutex is, which the type does not tell: glibc only. */
+ * says.  The worker takes the mutex again, and then it is its caller's, who has to run to give it
+ * back: whoever wants it meanwhile lets others run. */
 #include "libc_calls.h"
 
 #ifdef HAS_LIBC_HOOKS
@@ -87,11 +87,28 @@ static void hooked_guard_abort(void *guard)
 
 /* ---- mutexes --------------------------------------------------------------------------------- */
 
+/* nptl/descr.h and nptl/pthread_mutex_lock.c of glibc, src/internal/pthread_impl.h of musl. */
 #ifdef __GLIBC__
+static int kind_of(const pthread_mutex_t *mutex) { return mutex->__data.__kind & 127; }
+static int owner_of(const pthread_mutex_t *mutex) { return mutex->__data.__owner; }
+static int tells_owner(const pthread_mutex_t *mutex) { return (void)mutex, 1; }
+static void set_owner(pthread_mutex_t *mutex, int owner) { mutex->__data.__owner = owner; }
+#define RECURSIVE PTHREAD_MUTEX_RECURSIVE_NP
+#define ADAPTIVE PTHREAD_MUTEX_ADAPTIVE_NP
+#else
+static int kind_of(const pthread_mutex_t *mutex) { return mutex->__u.__i[0] & 15; }
+static int owner_of(const pthread_mutex_t *mutex) { return mutex->__u.__vi[1] & 0x3fffffff; }
+static int tells_owner(const pthread_mutex_t *mutex) { return kind_of(mutex) != PTHREAD_MUTEX_NORMAL; }
+static void set_owner(pthread_mutex_t *mutex, int owner) { (void)mutex, (void)owner; }
+#define RECURSIVE PTHREAD_MUTEX_RECURSIVE
+#define ADAPTIVE PTHREAD_MUTEX_NORMAL
+#endif
 
 static int native_id; /* of the scheduler's OS thread */
+static Job *waiting;  /* workers' for conditions, in no order */
 
-/* Recursive mutexes that the scheduler's OS thread has locked, and since which park. */
+/* Mutexes that the scheduler's OS thread has locked, and since which park: recursive ones, and those
+ * that do not tell whose they are. */
 enum { MOST_HELD = 64 };
 static struct {
     pthread_mutex_t *mutex;
@@ -101,15 +118,40 @@ static struct {
 static int n_held;
 static unsigned long marks;
 
+static int is_as_known(int kind)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t mutex;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, kind);
+    pthread_mutex_init(&mutex, &attributes);
+    int is_free = owner_of(&mutex) == 0 && is_recursive(&mutex) == (kind == PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_lock(&mutex);
+    int owner = owner_of(&mutex);
+    int is_ours = tells_owner(&mutex) ? owner == (int)syscall(SYS_gettid) : owner != 0;
+    pthread_mutex_unlock(&mutex);
+    pthread_mutex_destroy(&mutex);
+    pthread_mutexattr_destroy(&attributes);
+    return is_free && is_ours;
+}
+
+int mutexes_are_known(void)
+{
+    return is_as_known(PTHREAD_MUTEX_NORMAL) && is_as_known(PTHREAD_MUTEX_RECURSIVE);
+}
+
 void begin_mutexes(void)
 {
     native_id = (int)syscall(SYS_gettid);
     n_held = 0;
+    waiting = NULL;
 }
 
-int may_be_recursive(const pthread_mutex_t *mutex)
+int is_recursive(const pthread_mutex_t *mutex) { return kind_of(mutex) == RECURSIVE; }
+
+static int is_noted(const pthread_mutex_t *mutex)
 {
-    return (mutex->__data.__kind & 127) == PTHREAD_MUTEX_RECURSIVE_NP;
+    return is_recursive(mutex) || !tells_owner(mutex);
 }
 
 static int held_at(const pthread_mutex_t *mutex)
@@ -119,13 +161,28 @@ static int held_at(const pthread_mutex_t *mutex)
     return -1;
 }
 
+/* Whether the scheduler's OS thread has it, as far as can be seen. */
+static int is_ours(const pthread_mutex_t *mutex)
+{
+    if (tells_owner(mutex)) return owner_of(mutex) == native_id;
+    return owner_of(mutex) != 0 && held_at(mutex) >= 0;
+}
+
 /* Whether it belongs to a green thread that is parked. */
 static int is_anothers(pthread_mutex_t *mutex)
 {
     int at = n_held ? held_at(mutex) : -1;
     if (at < 0 || !held[at].mark) return 0;
-    if (mutex->__data.__owner == native_id) return 1;
+    if (is_ours(mutex)) return 1;
     held[at] = held[--n_held]; /* unlocked by code that does not call us */
+    return 0;
+}
+
+/* Whether a worker waits for a condition with it, or may have taken it for a green thread. */
+static int is_waited_with(const pthread_mutex_t *mutex)
+{
+    for (const Job *job = waiting; job != NULL; job = job->next)
+        if ((pthread_mutex_t *)job->args[1] == mutex) return 1;
     return 0;
 }
 
@@ -133,7 +190,7 @@ static void has_locked(pthread_mutex_t *mutex)
 {
     int at = held_at(mutex);
     if (at >= 0) {
-        held[at].depth++;
+        held[at].depth = is_recursive(mutex) ? held[at].depth + 1 : 1;
     } else if (n_held < MOST_HELD) {
         held[n_held].mutex = mutex;
         held[n_held].depth = 1;
@@ -155,18 +212,21 @@ void unmark(unsigned long mark)
         if (held[i].mark == mark) held[i].mark = 0;
 }
 
+static void has_unlocked(pthread_mutex_t *mutex)
+{
+    int at = held_at(mutex);
+    if (at >= 0 && --held[at].depth == 0) held[at] = held[--n_held];
+}
+
 int hooked_mutex_unlock(pthread_mutex_t *mutex)
 {
-    if (n_held && is_home() && may_be_recursive(mutex)) {
-        int at = held_at(mutex);
-        if (at >= 0 && --held[at].depth == 0) held[at] = held[--n_held];
-    }
+    if (n_held && is_home() && is_noted(mutex)) has_unlocked(mutex);
     return pthread_mutex_unlock(mutex);
 }
 
 static int try_mutex(pthread_mutex_t *mutex)
 {
-    if (!may_be_recursive(mutex)) return pthread_mutex_trylock(mutex);
+    if (!is_noted(mutex)) return pthread_mutex_trylock(mutex);
     if (is_anothers(mutex)) return EBUSY;
     int result = pthread_mutex_trylock(mutex);
     if (result == 0) has_locked(mutex);
@@ -185,10 +245,10 @@ int hooked_mutex_lock(pthread_mutex_t *mutex)
     for (int tries = 0;; tries++) {
         int result = try_mutex(mutex);
         if (result != EBUSY) return result;
-        int ours = is_anothers(mutex) || mutex->__data.__owner == native_id;
+        int ours = is_anothers(mutex) || is_ours(mutex) || is_waited_with(mutex);
         if (!ours || !others_may_run() || park_for(NULL, 0, nap) == NOT_HERE) {
             result = pthread_mutex_lock(mutex);
-            if (result == 0 && may_be_recursive(mutex)) has_locked(mutex);
+            if (result == 0 && is_noted(mutex)) has_locked(mutex);
             return result;
         }
         nap = tries < 20 ? 0.0 : tries < 100 ? 0.0005 : 0.005;
@@ -226,24 +286,29 @@ static void wait_for_condition(Job *job)
 static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex,
                           const struct timespec *end)
 {
-    int kind = mutex->__data.__kind & 127;
-    int plain = kind == PTHREAD_MUTEX_TIMED_NP || kind == PTHREAD_MUTEX_ADAPTIVE_NP;
+    int kind = kind_of(mutex), plain = kind == PTHREAD_MUTEX_NORMAL || kind == ADAPTIVE;
     Job *job = plain && may_park() ? new_job(wait_for_condition) : NULL;
     if (job != NULL) {
         job->args[0] = (long)condition;
         job->args[1] = (long)mutex;
         job->args[2] = end != NULL;
         if (end != NULL) job->args[3] = end->tv_sec, job->args[4] = end->tv_nsec;
-    }
-    if (job == NULL || !job_done(job)) {
+        if (!tells_owner(mutex)) has_unlocked(mutex);
+        job->next = waiting;
+        waiting = job;
+        int is_done = job_done(job), result = (int)job->result;
+        Job **at = &waiting;
+        while (*at != job) at = &(*at)->next;
+        *at = job->next;
         PyMem_RawFree(job);
-        return end == NULL ? pthread_cond_wait(condition, mutex)
-                           : pthread_cond_timedwait(condition, mutex, end);
+        if (!tells_owner(mutex)) has_locked(mutex);
+        if (is_done) {
+            set_owner(mutex, native_id); /* the worker has locked it for us */
+            return result;
+        }
     }
-    int result = (int)job->result;
-    PyMem_RawFree(job);
-    mutex->__data.__owner = native_id; /* the worker has locked it for us */
-    return result;
+    return end == NULL ? pthread_cond_wait(condition, mutex)
+                       : pthread_cond_timedwait(condition, mutex, end);
 }
 
 static int hooked_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
@@ -257,24 +322,11 @@ static int hooked_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mut
     return condition_wait(condition, mutex, end);
 }
 
-#else
-
-void begin_mutexes(void) {}
-int hooked_mutex_lock(pthread_mutex_t *mutex) { return pthread_mutex_lock(mutex); }
-int hooked_mutex_trylock(pthread_mutex_t *mutex) { return pthread_mutex_trylock(mutex); }
-int hooked_mutex_unlock(pthread_mutex_t *mutex) { return pthread_mutex_unlock(mutex); }
-int may_be_recursive(const pthread_mutex_t *mutex) { return (void)mutex, 1; }
-unsigned long mark_held(void) { return 0; }
-void unmark(unsigned long mark) { (void)mark; }
-
-#endif
-
 const Hook libc_mutex_hooks[] = {
     {"pthread_once", (void *)hooked_pthread_once, ALL},
     {"__cxa_guard_acquire", (void *)hooked_guard_acquire, ALL},
     {"__cxa_guard_release", (void *)hooked_guard_release, ALL},
     {"__cxa_guard_abort", (void *)hooked_guard_abort, ALL},
-#ifdef __GLIBC__
     H("pthread_mutex_lock", hooked_mutex_lock),
     H("pthread_mutex_trylock", hooked_mutex_trylock),
     H("pthread_mutex_unlock", hooked_mutex_unlock),
@@ -283,7 +335,6 @@ const Hook libc_mutex_hooks[] = {
     H("mtx_unlock", hooked_mtx_unlock),
     {"pthread_cond_wait", (void *)hooked_cond_wait, SYNCHRONISES},
     {"pthread_cond_timedwait", (void *)hooked_cond_timedwait, SYNCHRONISES},
-#endif
     {NULL, NULL, 0},
 };
 #endif

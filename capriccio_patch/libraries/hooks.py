@@ -79,6 +79,8 @@ class Hooks:
             self.why_not = f"no compiled core: {core}"
         elif not hasattr(core, "libc_begin"):
             self.why_not = "not on this system"
+        elif not core.libc_fits():
+            self.why_not = "the mutexes of this system are not known"
         self._objects = None if self.why_not is not None else Objects(core)
         self._begun = False
         self._taken: dict[tuple[str, int], set[str]] = {}

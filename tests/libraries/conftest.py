@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 INCLUDE = Path(sysconfig.get_path("include"))
+COMPILER = (sysconfig.get_config_var("CC") or "gcc").split()
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:
@@ -36,7 +37,8 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 needs_compiler = [
     pytest.mark.skipif(
-        shutil.which("gcc") is None or not (INCLUDE / "Python.h").exists(), reason="no C compiler"
+        shutil.which(COMPILER[0]) is None or not (INCLUDE / "Python.h").exists(),
+        reason="no C compiler",
     ),
     pytest.mark.skipif(find_spec("capriccio_patch.core._core") is None, reason="no compiled core"),
 ]
@@ -53,7 +55,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         target = folder / f"waiting_calls{sysconfig.get_config_var('EXT_SUFFIX')}"
         flags = ["-O1", "-fPIC", "-shared", f"-I{INCLUDE}", f"-I{INCLUDE.parent}"]
         source = Path(__file__).parent / "waiting_calls.c"
-        command = ["gcc", *flags, *options, str(source), "-o", str(target)]
+        command = [*COMPILER, *flags, *options, str(source), "-o", str(target)]
         subprocess.run(command, check=True)
         return folder
 

@@ -5,11 +5,12 @@ A wait that did not park would be a dead end: what it waits for is done by anoth
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from capriccio_patch.libraries.hooks import DENIED, denied
+from capriccio_patch.libraries.hooks import DENIED, Hooks, denied
 from tests.libraries.conftest import needs_compiler
 
 BOUND = {
@@ -255,6 +256,31 @@ assert done[-1] == "acquired"
     )
 
 
+def test_a_wait_far_down_the_stack_parks(run: Any) -> None:
+    """The stack of a process grows while it runs."""
+    run(
+        """
+import functools
+def deep(levels, r):
+    if levels:
+        return functools.reduce(lambda _, left: deep(left, r), [None, levels - 1])
+    return call("read", r, 1)
+sys.setrecursionlimit(20000)
+r, w = os.pipe()
+threads = [threading.Thread(target=lambda: results.append(deep(levels, r))) for levels in (1, 300)]
+results = []
+for thread in threads:
+    thread.start()
+time.sleep(0.01)
+assert results == []
+os.write(w, b"xx")
+for thread in threads:
+    thread.join()
+assert results == [1, 1]
+"""
+    )
+
+
 def test_identities_are_those_of_green_threads(run: Any) -> None:
     run(
         """
@@ -466,3 +492,23 @@ def test_some_objects_are_never_taken_over() -> None:
     assert denied("libc.so.6") == "it is libc"
     assert all(DENIED.values())
     assert denied("cygrpc.cpython-313-x86_64-linux-gnu.so") == DENIED["cygrpc"]
+
+
+@pytest.mark.parametrize(
+    ("core", "why_not"),
+    [
+        ("the reason", "no compiled core: the reason"),
+        (SimpleNamespace(), "not on this system"),
+        (
+            SimpleNamespace(libc_begin=None, libc_fits=lambda: False),
+            "the mutexes of this system are not known",
+        ),
+    ],
+)
+def test_nothing_is_taken_over_where_that_can_not_be_done(core: Any, why_not: str) -> None:
+    runtime: Any = SimpleNamespace(
+        kernel=None, descriptors=SimpleNamespace(observe=None), workers=None
+    )
+    hooks = Hooks(runtime, None, core)  # type: ignore[arg-type]
+    assert hooks.why_not == why_not
+    assert hooks.take("") == {}

@@ -145,6 +145,33 @@ assert parks("recv", number, 1, lambda: b.send(b"x"))
     )
 
 
+def test_who_is_woken_from_a_condition_gets_its_mutex(run: Any) -> None:
+    """A worker has taken it, and others want it, before that one can run."""
+    run(
+        """
+results = []
+for limit in (0, 20000):
+    threads = [
+        threading.Thread(target=lambda: results.append(call("wait_for_condition", 0, limit)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    parked = _core.libc_parks()
+    while _core.libc_parks() - parked < 3:
+        time.sleep(0.001)
+    for _ in threads:
+        while call("signal", 0, 20) != 1:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+assert results == [0] * 6, results
+assert call("wait_for_condition", 0, 5) == 110  # ETIMEDOUT
+""",
+        "-DWITH_CONDITIONS",
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

@@ -24,9 +24,6 @@
 #ifdef WITH_THREADS
 void *const makes_threads = (void *)pthread_create;
 #endif
-#ifdef WITH_CONDITIONS
-void *const waits_for_threads = (void *)pthread_cond_wait;
-#endif
 #ifdef WITH_FUTEXES
 void *const makes_system_calls = (void *)syscall;
 #endif
@@ -40,10 +37,18 @@ _Thread_local int of_the_thread = 1;
 
 static char data[1 << 22];
 static pthread_mutex_t plain = PTHREAD_MUTEX_INITIALIZER;
-static pthread_mutex_t recursive = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+static pthread_mutex_t recursive;
 static pthread_rwlock_t shared = PTHREAD_RWLOCK_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static int once_fd;
+
+__attribute__((constructor)) static void make_recursive(void)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&recursive, &attributes);
+}
 
 /* A function that is called through a table, as gRPC calls poll. */
 static int (*const table[])(struct pollfd *, nfds_t, int) = {poll};
@@ -52,6 +57,18 @@ static int (*const table[])(struct pollfd *, nfds_t, int) = {poll};
 extern int __cxa_guard_acquire(void *);
 extern void __cxa_guard_release(void *);
 static long long guard;
+#endif
+
+#ifdef WITH_CONDITIONS
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+static int is_signalled;
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
 #endif
 
 static void read_once(void) { (void)!read(once_fd, data, 1); }
@@ -145,6 +162,34 @@ static long make(const char *name, long a, long b)
         once_fd = (int)a;
         return pthread_once(&once, read_once);
     }
+#ifdef WITH_CONDITIONS
+    if (!strcmp(name, "wait_for_condition")) { /* b: milliseconds, or 0 for ever */
+        struct timespec end;
+        int error = 0;
+        clock_gettime(CLOCK_REALTIME, &end);
+        end.tv_nsec += time.tv_nsec;
+        end.tv_sec += time.tv_sec + end.tv_nsec / 1000000000;
+        end.tv_nsec %= 1000000000;
+        pthread_mutex_lock(&plain);
+        while (!is_signalled && error == 0)
+            error = b ? pthread_cond_timedwait(&condition, &plain, &end)
+                      : pthread_cond_wait(&condition, &plain);
+        is_signalled = 0;
+        pthread_mutex_unlock(&plain);
+        return error;
+    }
+    if (!strcmp(name, "signal")) { /* b: milliseconds after which it wants the mutex itself */
+        pthread_mutex_lock(&plain);
+        is_signalled = 1;
+        pthread_cond_signal(&condition);
+        pthread_mutex_unlock(&plain);
+        for (double end = now() + (double)b / 1e3; now() < end;) {}
+        long error = pthread_mutex_lock(&plain);
+        long is_taken = !is_signalled;
+        pthread_mutex_unlock(&plain);
+        return error ? -1 : is_taken;
+    }
+#endif
 #ifdef GUARDED
     if (!strcmp(name, "guarded")) {
         long n = 0;
