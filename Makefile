@@ -147,7 +147,8 @@ fuzz-%: .venv-%/.stamp
 	touch $@
 
 # C libraries that the tests use where there is a wheel of them.
-WHEELS = psycopg2-binary psycopg[binary] pyzmq pyopenssl grpcio pycurl uvloop fastrlock
+WHEELS = psycopg2-binary psycopg[binary] pyzmq pyopenssl grpcio pycurl uvloop fastrlock lmdb apsw \
+  posix_ipc sysv_ipc faster-fifo
 
 # What the tests of Celery's pool and of the recipes in docs/servers.md need, on one version.
 RECIPES = celery[redis] django fastapi hypercorn pytest-xdist sqlalchemy uvicorn

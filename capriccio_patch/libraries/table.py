@@ -314,6 +314,51 @@ TABLE: tuple[Library, ...] = (
     Library("systemd-python", (Calls("systemd._reader", ("_Reader.wait",)),)),
     Library("pygame", hooked=("pygame.time", "pygame.event")),
     Library("opencv", (Calls("cv2", _of("VideoCapture", "__init__", "open", "grab", "read")),)),
+    Library("lmdb", hooked=("lmdb.cpython",)),
+    Library(
+        "apsw",
+        (
+            Calls(
+                "apsw",
+                (
+                    "Connection.__init__",
+                    *_of("Connection", "execute", "executemany", "wal_checkpoint", "close"),
+                    *_of("Cursor", "execute", "executemany", "fetchone", "fetchall"),
+                    *_of("Cursor", "__next__", "close"),
+                    *_of("Blob", "read", "read_into", "write", "close"),
+                    *_of("Backup", "step", "finish"),
+                ),
+            ),
+        ),
+    ),
+    Library(
+        "posix_ipc",
+        (
+            Calls(
+                "posix_ipc",
+                ("Semaphore.__enter__", *_of("MessageQueue", "send", "receive")),
+                leaves=True,
+            ),
+            Calls("posix_ipc", ("Semaphore.acquire",), when.timeout_not_zero, leaves=True),
+        ),
+    ),
+    Library(
+        "sysv_ipc",
+        (
+            Calls(
+                "sysv_ipc",
+                (
+                    *_of("Semaphore", "acquire", "P", "Z", "__enter__"),
+                    *_of("MessageQueue", "send", "receive"),
+                ),
+                leaves=True,
+            ),
+        ),
+    ),
+    Library(
+        "faster-fifo",
+        (Calls("faster_fifo", _of("Queue", "get", "get_many", "put", "put_many"), leaves=True),),
+    ),
     Library("watchfiles", adapter="watchfiles", adapted=("watchfiles._rust_notify",)),
     Library("fastrlock", hooked=("fastrlock.rlock",)),
     Library(

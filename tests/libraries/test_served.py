@@ -235,6 +235,124 @@ def test_libraries_that_hooks_alone_serve(run_script: Any, either_way: str, modu
     assert "kept all other threads" not in done.stderr
 
 
+TOGETHER = {
+    "posix_ipc": """
+import posix_ipc
+semaphore = posix_ipc.Semaphore(None, posix_ipc.O_CREX, initial_value=0)
+semaphore.unlink()
+queue = posix_ipc.MessageQueue(None, posix_ipc.O_CREX, max_messages=5)
+queue.unlink()
+assert together(lambda n: semaphore.acquire(20), lambda n: semaphore.release()) == [None] * 8
+assert together(lambda n: queue.receive()[0], lambda n: queue.send(b"x")) == [b"x"] * 8
+try:
+    semaphore.acquire(0)
+except posix_ipc.BusyError:
+    pass
+else:
+    raise AssertionError
+""",
+    "sysv_ipc": """
+import sysv_ipc
+semaphore = sysv_ipc.Semaphore(None, sysv_ipc.IPC_CREX, initial_value=0)
+queue = sysv_ipc.MessageQueue(None, sysv_ipc.IPC_CREX)
+try:
+    assert together(lambda n: semaphore.acquire(), lambda n: semaphore.release()) == [None] * 8
+    assert together(lambda n: queue.receive()[0], lambda n: queue.send(b"x")) == [b"x"] * 8
+finally:
+    semaphore.remove()
+    queue.remove()
+""",
+    "faster_fifo": """
+from faster_fifo import Queue
+queue = Queue(1_000_000)
+assert together(lambda n: queue.get(timeout=20), lambda n: queue.put("x")) == ["x"] * 8
+""",
+    "apsw": """
+import apsw, os, tempfile
+path = os.path.join(tempfile.mkdtemp(), "data")
+def connect():
+    connection = apsw.Connection(path)
+    connection.set_busy_timeout(20_000)
+    return connection
+first = connect()
+first.execute("create table numbers (number)")
+first.execute("begin immediate")
+def insert(n):
+    connection = connect()
+    connection.execute("begin immediate")
+    connection.execute("insert into numbers values (?)", (n,))
+    time.sleep(0.001)
+    connection.execute("commit")
+    return n
+def commit(n):
+    if n == 0:
+        first.execute("commit")
+assert sorted(together(insert, commit)) == list(range(8))
+assert first.execute("select count(*) from numbers").fetchall() == [(8,)]
+""",
+}
+"""Programs whose threads wait in a library for each other, by module of the library."""
+
+
+@pytest.mark.parametrize("module", [pytest.param(each, marks=needs(each)) for each in TOGETHER])
+def test_threads_that_wait_there_for_each_other(run_script: Any, module: str) -> None:
+    done = run_script(
+        """
+import threading, time
+import capriccio_patch
+capriccio_patch.patch_all()
+def together(wait, wake):
+    # What eight threads get that wait, and that eight times `wake` lets go on.
+    found = []
+    get = lambda n: found.append(wait(n))
+    threads = [threading.Thread(target=get, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.02)
+    assert found == []
+    for n in range(8):
+        wake(n)
+    for thread in threads:
+        thread.join()
+    return found
+"""
+        + TOGETHER[module]
+    )
+    assert "kept all other threads" not in done.stderr
+
+
+@needs("lmdb")
+def test_lmdb_writes_one_after_the_other(run_script: Any, either_way: str) -> None:
+    skip_without_hooks(either_way)
+    run_script(
+        """
+import tempfile, threading, time
+import capriccio_patch
+capriccio_patch.patch_all()
+import lmdb
+environment = lmdb.open(tempfile.mkdtemp(), map_size=1 << 24)
+inside, most = [], []
+def write(n):
+    for turn in range(5):
+        with environment.begin(write=True) as transaction:
+            inside.append(n)
+            most.append(len(inside))
+            count = int(transaction.get(b"count", b"0"))
+            time.sleep(0.001)
+            transaction.put(b"count", b"%d" % (count + 1))
+            inside.remove(n)
+threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with environment.begin() as transaction:
+    assert transaction.get(b"count") == b"40"
+assert set(most) == {1}
+"""
+    )
+
+
 CURSES = """
 import curses, os, sys, threading, time
 import capriccio_patch
