@@ -72,10 +72,14 @@ _PACKAGE = __name__.partition(".")[0]
 _INSIDE = f"{_PACKAGE}."
 
 _DIRECTORY: str = getattr(sys, "_stdlib_dir", None) or os.path.dirname(os.__file__)
-_PLACES = (
-    _DIRECTORY,
-    os.path.join(sys.base_exec_prefix, sys.platlibdir, os.path.basename(_DIRECTORY), "lib-dynload"),
+_EXTENSIONS = os.path.join(
+    sys.base_exec_prefix, sys.platlibdir, os.path.basename(_DIRECTORY), "lib-dynload"
 )
+if (
+    _EXTENSIONS not in sys.path
+):  # the prefix keeps a `..` of how Python was started, the path does not
+    _EXTENSIONS = os.path.normpath(_EXTENSIONS)
+_PLACES = (_DIRECTORY, _EXTENSIONS)
 _WITHIN = tuple(place + os.sep for place in _PLACES)
 _INSTALLED = (f"{os.sep}site-packages", f"{os.sep}dist-packages")
 _NOWHERE = ("built-in", "frozen")

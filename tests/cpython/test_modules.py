@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import textwrap
 import zipfile
 from importlib.machinery import PathFinder, SourceFileLoader
@@ -99,6 +100,31 @@ def test_a_path_that_comes_first_later(run_script: RunScript, program: Path) -> 
     assert run_script(code, options=("-m", "capriccio_patch")).stdout == (
         "the program's the program's\n"
     )
+
+
+def test_an_interpreter_started_by_way_of_a_parent_folder(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Its prefixes keep the ``..``, its path does not."""
+    executable = os.path.relpath(sys._base_executable, tmp_path)  # type: ignore[attr-defined]
+    places = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    environ["PYTHONPATH"] = os.pathsep.join([environ["PYTHONPATH"], *places])
+    code = """
+        import sys
+        from capriccio_patch.cpython.modules import standard
+        names = {"_multiprocessing", "mmap", "resource", "termios"} - sys.modules.keys()
+        mine = {name: standard(name) for name in names}
+        print(len(names) > 0, all(__import__(name) is mine[name] for name in names))
+    """
+    done = subprocess.run(
+        [executable, "-c", textwrap.dedent(code)],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("True True\n", "")
 
 
 def test_without_one_of_its_own_it_finds_what_the_runtime_uses(run_script: RunScript) -> None:
