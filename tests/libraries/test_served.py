@@ -216,6 +216,8 @@ thread.join()
 }
 _BY_MODULE = {"gi": "pygobject"}
 """What the table calls a library that is not called as its module."""
+_NEEDED = {"tkinter": "_tkinter"}
+"""The modules in C without which others are of no use."""
 
 
 def skip_without_hooks(form: str) -> None:
@@ -223,7 +225,9 @@ def skip_without_hooks(form: str) -> None:
         pytest.skip("no compiled core")
 
 
-@pytest.mark.parametrize("module", [pytest.param(each, marks=needs(each)) for each in HOOKED])
+@pytest.mark.parametrize(
+    "module", [pytest.param(each, marks=needs(_NEEDED.get(each, each))) for each in HOOKED]
+)
 def test_libraries_that_hooks_alone_serve(run_script: Any, either_way: str, module: str) -> None:
     skip_without_hooks(either_way)
     done = run_script(
@@ -372,7 +376,7 @@ print("key", repr(curses.wrapper(main)), flush=True)
 """
 
 
-@needs("curses")
+@needs("_curses")
 @pytest.mark.parametrize("how", ["getch", "getkey", "get_wch", "getstr"])
 def test_curses_waits_for_a_key(tmp_path: Path, environ: dict[str, str], how: str) -> None:
     """The key comes when a thread that runs meanwhile has said so."""
