@@ -274,16 +274,28 @@ static int hooked_mtx_unlock(mtx_t *mutex)
 
 /* ---- conditions ------------------------------------------------------------------------------- */
 
+typedef int Clockwait(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
+enum { ITS_OWN = -1 }; /* the clock of a condition */
+
+static int wait_itself(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
+                       const struct timespec *end)
+{
+    if (end == NULL) return pthread_cond_wait(condition, mutex);
+    if (clock == ITS_OWN) return pthread_cond_timedwait(condition, mutex, end);
+    Clockwait *wait = (Clockwait *)dlsym(RTLD_DEFAULT, "pthread_cond_clockwait"); /* glibc 2.30 */
+    return wait(condition, mutex, clock, end);
+}
+
 static void wait_for_condition(Job *job)
 {
     pthread_cond_t *condition = (pthread_cond_t *)job->args[0];
     pthread_mutex_t *mutex = (pthread_mutex_t *)job->args[1];
     struct timespec end = {job->args[3], job->args[4]};
-    job->result = job->args[2] ? pthread_cond_timedwait(condition, mutex, &end)
-                               : pthread_cond_wait(condition, mutex);
+    clockid_t clock = (clockid_t)job->args[5];
+    job->result = wait_itself(condition, mutex, clock, job->args[2] ? &end : NULL);
 }
 
-static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
                           const struct timespec *end)
 {
     int kind = kind_of(mutex), plain = kind == PTHREAD_MUTEX_NORMAL || kind == ADAPTIVE;
@@ -292,6 +304,7 @@ static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex,
         job->args[0] = (long)condition;
         job->args[1] = (long)mutex;
         job->args[2] = end != NULL;
+        job->args[5] = clock;
         if (end != NULL) job->args[3] = end->tv_sec, job->args[4] = end->tv_nsec;
         if (!tells_owner(mutex)) has_unlocked(mutex);
         job->next = waiting;
@@ -307,19 +320,49 @@ static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex,
             return result;
         }
     }
-    return end == NULL ? pthread_cond_wait(condition, mutex)
-                       : pthread_cond_timedwait(condition, mutex, end);
+    return wait_itself(condition, mutex, clock, end);
 }
 
 static int hooked_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
 {
-    return condition_wait(condition, mutex, NULL);
+    return condition_wait(condition, mutex, ITS_OWN, NULL);
 }
 
 static int hooked_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
                                  const struct timespec *end)
 {
-    return condition_wait(condition, mutex, end);
+    return condition_wait(condition, mutex, ITS_OWN, end);
+}
+
+static int hooked_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
+                                 const struct timespec *end)
+{
+    return condition_wait(condition, mutex, clock, end);
+}
+
+/* C11's and C++'s are those of POSIX. */
+static int hooked_cnd_wait(cnd_t *condition, mtx_t *mutex)
+{
+    return hooked_cond_wait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex) == 0
+               ? thrd_success
+               : thrd_error;
+}
+
+static int hooked_cnd_timedwait(cnd_t *condition, mtx_t *mutex, const struct timespec *end)
+{
+    int result = hooked_cond_timedwait((pthread_cond_t *)condition, (pthread_mutex_t *)mutex, end);
+    return result == 0 ? thrd_success : result == ETIMEDOUT ? thrd_timedout : thrd_error;
+}
+
+/* libstdc++'s std::unique_lock<std::mutex>: bits/unique_lock.h. */
+typedef struct {
+    pthread_mutex_t *mutex;
+    char owns;
+} Unique_lock;
+
+static void hooked_condition_variable_wait(pthread_cond_t *condition, Unique_lock *lock)
+{
+    hooked_cond_wait(condition, lock->mutex);
 }
 
 const Hook libc_mutex_hooks[] = {
@@ -335,6 +378,11 @@ const Hook libc_mutex_hooks[] = {
     H("mtx_unlock", hooked_mtx_unlock),
     {"pthread_cond_wait", (void *)hooked_cond_wait, SYNCHRONISES},
     {"pthread_cond_timedwait", (void *)hooked_cond_timedwait, SYNCHRONISES},
+    {"pthread_cond_clockwait", (void *)hooked_cond_clockwait, SYNCHRONISES},
+    {"cnd_wait", (void *)hooked_cnd_wait, SYNCHRONISES},
+    {"cnd_timedwait", (void *)hooked_cnd_timedwait, SYNCHRONISES},
+    {"_ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE",
+     (void *)hooked_condition_variable_wait, SYNCHRONISES},
     {NULL, NULL, 0},
 };
 #endif

@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -57,6 +58,12 @@ static int (*const table[])(struct pollfd *, nfds_t, int) = {poll};
 extern int __cxa_guard_acquire(void *);
 extern void __cxa_guard_release(void *);
 static long long guard;
+
+extern void _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(void *, void *);
+static struct {
+    pthread_mutex_t *mutex;
+    char owns;
+} unique = {&plain, 1};
 #endif
 
 #ifdef WITH_CONDITIONS
@@ -172,8 +179,20 @@ static long make(const char *name, long a, long b)
         end.tv_nsec %= 1000000000;
         pthread_mutex_lock(&plain);
         while (!is_signalled && error == 0)
-            error = b ? pthread_cond_timedwait(&condition, &plain, &end)
-                      : pthread_cond_wait(&condition, &plain);
+            if (a == 1) /* C11 */
+                error = b ? cnd_timedwait((cnd_t *)&condition, (mtx_t *)&plain, &end)
+                          : cnd_wait((cnd_t *)&condition, (mtx_t *)&plain);
+#ifdef GUARDED
+            else if (a == 2 && !b) /* C++ */
+                _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(&condition, &unique);
+#endif
+#ifdef __GLIBC__
+            else if (a == 2)
+                error = pthread_cond_clockwait(&condition, &plain, CLOCK_REALTIME, &end);
+#endif
+            else
+                error = b ? pthread_cond_timedwait(&condition, &plain, &end)
+                          : pthread_cond_wait(&condition, &plain);
         is_signalled = 0;
         pthread_mutex_unlock(&plain);
         return error;
