@@ -311,8 +311,8 @@ static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, clo
         waiting = job;
         int is_done = job_done(job), result = (int)job->result;
         Job **at = &waiting;
-        while (*at != job) at = &(*at)->next;
-        *at = job->next;
+        while (*at != NULL && *at != job) at = &(*at)->next;
+        if (*at != NULL) *at = job->next; /* else the hooks have begun anew */
         PyMem_RawFree(job);
         if (!tells_owner(mutex)) has_locked(mutex);
         if (is_done) {
