@@ -91,17 +91,18 @@ static void hooked_guard_abort(void *guard)
 #ifdef __GLIBC__
 static int kind_of(const pthread_mutex_t *mutex) { return mutex->__data.__kind & 127; }
 static int owner_of(const pthread_mutex_t *mutex) { return mutex->__data.__owner; }
-static int tells_owner(const pthread_mutex_t *mutex) { return (void)mutex, 1; }
 static void set_owner(pthread_mutex_t *mutex, int owner) { mutex->__data.__owner = owner; }
-#define RECURSIVE PTHREAD_MUTEX_RECURSIVE_NP
-#define ADAPTIVE PTHREAD_MUTEX_ADAPTIVE_NP
+static int tells_owner(const pthread_mutex_t *mutex) { return (void)mutex, 1; }
+static int is_plain(const pthread_mutex_t *mutex)
+{
+    return kind_of(mutex) == PTHREAD_MUTEX_NORMAL || kind_of(mutex) == PTHREAD_MUTEX_ADAPTIVE_NP;
+}
 #else
 static int kind_of(const pthread_mutex_t *mutex) { return mutex->__u.__i[0] & 15; }
 static int owner_of(const pthread_mutex_t *mutex) { return mutex->__u.__vi[1] & 0x3fffffff; }
-static int tells_owner(const pthread_mutex_t *mutex) { return kind_of(mutex) != PTHREAD_MUTEX_NORMAL; }
 static void set_owner(pthread_mutex_t *mutex, int owner) { (void)mutex, (void)owner; }
-#define RECURSIVE PTHREAD_MUTEX_RECURSIVE
-#define ADAPTIVE PTHREAD_MUTEX_NORMAL
+static int is_plain(const pthread_mutex_t *mutex) { return kind_of(mutex) == PTHREAD_MUTEX_NORMAL; }
+static int tells_owner(const pthread_mutex_t *mutex) { return !is_plain(mutex); }
 #endif
 
 static int native_id; /* of the scheduler's OS thread */
@@ -147,7 +148,7 @@ void begin_mutexes(void)
     waiting = NULL;
 }
 
-int is_recursive(const pthread_mutex_t *mutex) { return kind_of(mutex) == RECURSIVE; }
+int is_recursive(const pthread_mutex_t *mutex) { return kind_of(mutex) == PTHREAD_MUTEX_RECURSIVE; }
 
 static int is_noted(const pthread_mutex_t *mutex)
 {
@@ -298,8 +299,7 @@ static void wait_for_condition(Job *job)
 static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
                           const struct timespec *end)
 {
-    int kind = kind_of(mutex), plain = kind == PTHREAD_MUTEX_NORMAL || kind == ADAPTIVE;
-    Job *job = plain && may_park() ? new_job(wait_for_condition) : NULL;
+    Job *job = is_plain(mutex) && may_park() ? new_job(wait_for_condition) : NULL;
     if (job != NULL) {
         job->args[0] = (long)condition;
         job->args[1] = (long)mutex;
