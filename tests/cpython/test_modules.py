@@ -64,9 +64,9 @@ def program(tmp_path: Path) -> Path:
     return script
 
 
-def run(environ: dict[str, str], cwd: Path, *args: str) -> str:
-    """What an interpreter prints; it prints no error."""
-    command = [sys.executable, *args]
+def run(environ: dict[str, str], cwd: Path, *args: str, by: str = sys.executable) -> str:
+    """What an interpreter prints, started `by` this path; it prints no error."""
+    command = [by, *args]
     done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -116,15 +116,8 @@ def test_an_interpreter_started_by_way_of_a_parent_folder(
         mine = {name: standard(name) for name in names}
         print(len(names) > 0, all(__import__(name) is mine[name] for name in names))
     """
-    done = subprocess.run(
-        [executable, "-c", textwrap.dedent(code)],
-        env=environ,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert (done.stdout, done.stderr) == ("True True\n", "")
+    found = run(environ, tmp_path, "-c", textwrap.dedent(code), by=executable)
+    assert found == "True True\n"
 
 
 def test_without_one_of_its_own_it_finds_what_the_runtime_uses(run_script: RunScript) -> None:

@@ -76,6 +76,25 @@ static double now(void)
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
+
+/* By the functions of C11, of C++, or of POSIX. */
+static int wait_by(long interface, const struct timespec *end)
+{
+    cnd_t *c = (cnd_t *)&condition;
+    mtx_t *m = (mtx_t *)&plain;
+    if (interface == 1) return end == NULL ? cnd_wait(c, m) : cnd_timedwait(c, m, end);
+#ifdef GUARDED
+    if (interface == 2 && end == NULL) {
+        _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(&condition, &unique);
+        return 0;
+    }
+#endif
+#ifdef __GLIBC__
+    if (interface == 2) return pthread_cond_clockwait(&condition, &plain, CLOCK_REALTIME, end);
+#endif
+    return end == NULL ? pthread_cond_wait(&condition, &plain)
+                       : pthread_cond_timedwait(&condition, &plain, end);
+}
 #endif
 
 static void read_once(void) { (void)!read(once_fd, data, 1); }
@@ -170,7 +189,7 @@ static long make(const char *name, long a, long b)
         return pthread_once(&once, read_once);
     }
 #ifdef WITH_CONDITIONS
-    if (!strcmp(name, "wait_for_condition")) { /* b: milliseconds, or 0 for ever */
+    if (!strcmp(name, "wait_for_condition")) { /* a: `wait_by`; b: milliseconds, or 0 for ever */
         struct timespec end;
         int error = 0;
         clock_gettime(CLOCK_REALTIME, &end);
@@ -178,21 +197,7 @@ static long make(const char *name, long a, long b)
         end.tv_sec += time.tv_sec + end.tv_nsec / 1000000000;
         end.tv_nsec %= 1000000000;
         pthread_mutex_lock(&plain);
-        while (!is_signalled && error == 0)
-            if (a == 1) /* C11 */
-                error = b ? cnd_timedwait((cnd_t *)&condition, (mtx_t *)&plain, &end)
-                          : cnd_wait((cnd_t *)&condition, (mtx_t *)&plain);
-#ifdef GUARDED
-            else if (a == 2 && !b) /* C++ */
-                _ZNSt18condition_variable4waitERSt11unique_lockISt5mutexE(&condition, &unique);
-#endif
-#ifdef __GLIBC__
-            else if (a == 2)
-                error = pthread_cond_clockwait(&condition, &plain, CLOCK_REALTIME, &end);
-#endif
-            else
-                error = b ? pthread_cond_timedwait(&condition, &plain, &end)
-                          : pthread_cond_wait(&condition, &plain);
+        while (!is_signalled && error == 0) error = wait_by(a, b ? &end : NULL);
         is_signalled = 0;
         pthread_mutex_unlock(&plain);
         return error;
