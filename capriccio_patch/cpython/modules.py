@@ -75,9 +75,8 @@ _DIRECTORY: str = getattr(sys, "_stdlib_dir", None) or os.path.dirname(os.__file
 _EXTENSIONS = os.path.join(
     sys.base_exec_prefix, sys.platlibdir, os.path.basename(_DIRECTORY), "lib-dynload"
 )
-if (
-    _EXTENSIONS not in sys.path
-):  # the prefix keeps a `..` of how Python was started, the path does not
+# The prefix keeps a `..` of how Python was started, the path does not.
+if _EXTENSIONS not in sys.path:
     _EXTENSIONS = os.path.normpath(_EXTENSIONS)
 _PLACES = (_DIRECTORY, _EXTENSIONS)
 _WITHIN = tuple(place + os.sep for place in _PLACES)
