@@ -312,7 +312,7 @@ static int condition_wait(pthread_cond_t *condition, pthread_mutex_t *mutex, clo
         int is_done = job_done(job), result = (int)job->result;
         Job **at = &waiting;
         while (*at != NULL && *at != job) at = &(*at)->next;
-        if (*at != NULL) *at = job->next; /* else the hooks have begun anew */
+        if (*at != NULL) *at = job->next; /* else this is a forked child */
         PyMem_RawFree(job);
         if (!tells_owner(mutex)) has_locked(mutex);
         if (is_done) {
